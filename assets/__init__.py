@@ -1,0 +1,1 @@
+"""What exists: one module per domain, thin wiring in the order data flows."""

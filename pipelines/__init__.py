@@ -1,0 +1,1 @@
+"""How Sheaf is driven: the Dagster definitions and the command line."""

@@ -1,0 +1,1 @@
+"""What wakes Sheaf: arrivals in the inbox, changed sources, requests."""

@@ -1,0 +1,29 @@
+"""The errors a user sees.
+
+Every message is one clear sentence that names the file, line or key and says what to do.
+Anything that is not a `SheafError` is a defect in Sheaf, not a mistake of its user.
+"""
+
+
+class SheafError(Exception):
+    """Something failed for a reason the user can act on."""
+
+
+class UsageError(SheafError):
+    """The request itself is wrong: an unknown name, option, filter key or value."""
+
+
+class NotFoundError(SheafError):
+    """What was asked for does not exist."""
+
+
+class InputError(SheafError):
+    """An input as a whole cannot be used; what was published from it before stays as it is."""
+
+
+class VerificationError(SheafError):
+    """The files of an export are not what its format promises, or not what its manifest says."""
+
+
+class StoreError(SheafError):
+    """The object store cannot be reached, refuses the credentials, or is full."""

@@ -1,0 +1,1 @@
+"""Fermentation batches: manual samples and sensor series of a bioreactor campaign."""

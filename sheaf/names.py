@@ -1,0 +1,107 @@
+"""Names that become paths: partition keys, and how an export is called.
+
+A partition key is checked here, at the door, so that no later code has to wonder whether a
+name can leave its folder.
+"""
+
+import re
+from dataclasses import dataclass
+
+from sheaf.errors import UsageError
+
+PARTITION_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_VERSION = re.compile(r"v0*([1-9][0-9]*)")
+
+
+def check_partition(key: str) -> str:
+    """Return `key` when it is a valid partition key.
+
+    Raises:
+        UsageError: the key is empty, longer than 100 characters, or holds anything but
+            letters, digits, dot, underscore and hyphen.
+    """
+    if PARTITION_KEY.fullmatch(key):
+        return key
+    shown = key if len(key) <= 40 else key[:40] + "…"
+    raise UsageError(
+        f"{shown!r} is not a valid partition name: use 1 to 100 letters, digits, '.', '_' or '-', "
+        "starting with a letter or digit."
+    )
+
+
+@dataclass(frozen=True, order=True)
+class SeriesId:
+    """One kind of export of one partition, such as `fermentation/batch-1/samples_csv`."""
+
+    domain: str
+    partition: str
+    series: str
+
+    def __post_init__(self) -> None:
+        for part in (self.domain, self.partition, self.series):
+            check_partition(part)
+
+    def __str__(self) -> str:
+        return f"{self.domain}/{self.partition}/{self.series}"
+
+    @property
+    def path(self) -> str:
+        """The folder of the series in the store."""
+        return f"exports/{self}"
+
+    @property
+    def latest_path(self) -> str:
+        """The pointer to the newest canonical export."""
+        return f"{self.path}/latest.json"
+
+
+@dataclass(frozen=True, order=True)
+class ExportId:
+    """One immutable version of a series, such as `fermentation/batch-1/samples_csv/v3`."""
+
+    series: SeriesId
+    version: int
+
+    def __str__(self) -> str:
+        return f"{self.series}/v{self.version}"
+
+    @property
+    def path(self) -> str:
+        """The folder of the export in the store."""
+        return f"{self.series.path}/v{self.version:04d}"
+
+    @property
+    def record_path(self) -> str:
+        """The export's life: status, who asked, why it failed."""
+        return f"{self.path}/record.json"
+
+    @property
+    def manifest_path(self) -> str:
+        """What the completed export holds."""
+        return f"{self.path}/manifest.json"
+
+
+def parse_version(text: str) -> int | None:
+    """The number in `v3` or `v0003`; None for anything else."""
+    match = _VERSION.fullmatch(text)
+    return int(match[1]) if match else None
+
+
+def parse_export(text: str) -> tuple[SeriesId, int | None]:
+    """Read `domain/partition/series/vN` or `domain/partition/series/latest`.
+
+    Returns:
+        The series, and the version or None for `latest`.
+
+    Raises:
+        UsageError: the text has another shape.
+    """
+    parts = text.strip("/").split("/")
+    if len(parts) == 4:
+        *series, last = parts
+        version = parse_version(last)
+        if version or last == "latest":
+            return SeriesId(*series), version
+    raise UsageError(
+        f"{text!r} does not name an export: write domain/partition/series/v3 or domain/partition/series/latest."
+    )
