@@ -23,8 +23,10 @@ from sheaf.errors import NotFoundError, StoreError
 
 if TYPE_CHECKING:
     import pyarrow.fs
+    from obstore.store import ClientConfig, RetryConfig
 
 CHUNK = 8 * 1024 * 1024
+_RETRIES: "RetryConfig" = {"max_retries": 4, "retry_timeout": timedelta(seconds=30)}
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,12 @@ class Store:
             with _clear_errors(url):
                 root.mkdir(parents=True, exist_ok=True)
                 return cls(LocalStore(root), str(root), root)
-        options: dict[str, Any] = {"connect_timeout": timedelta(seconds=5), "timeout": timedelta(seconds=300)}
+        options: ClientConfig = {"connect_timeout": timedelta(seconds=5), "timeout": timedelta(seconds=300)}
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
         if endpoint.startswith("http://"):
             options["allow_http"] = True
-        retries: Any = {"max_retries": 4, "retry_timeout": timedelta(seconds=30)}
         with _clear_errors(url):
-            return cls(from_url(url, client_options=options, retry_config=retries), url, None)
+            return cls(from_url(url, client_options=options, retry_config=_RETRIES), url, None)
 
     def __repr__(self) -> str:
         return f"Store({self.url!r})"
@@ -184,10 +185,9 @@ class Store:
         from obstore.fsspec import FsspecStore
 
         parts = urlsplit(self.url)
+        protocol: Any = parts.scheme  # one that `open` accepted
         inner = FsspecStore(
-            parts.scheme,  # pyright: ignore[reportArgumentType]  # a scheme obstore accepted in `open`
-            client_options=self._backend.client_options,
-            retry_config=self._backend.retry_config,
+            protocol, client_options=self._backend.client_options, retry_config=self._backend.retry_config
         )
         base = f"{parts.netloc}{parts.path}".rstrip("/")
         return pafs.SubTreeFileSystem(base, pafs.PyFileSystem(pafs.FSSpecHandler(inner)))

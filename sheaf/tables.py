@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
@@ -85,7 +85,7 @@ def write(
     import pyarrow.parquet as pq
 
     target = table.path(partition)
-    batches = data.to_batches(max_chunksize=128 * 1024) if isinstance(data, pa.Table) else data
+    batches = cast(pa.Table, data).to_batches(max_chunksize=128 * 1024) if isinstance(data, pa.Table) else data
     rows = 0
     with scratch_folder(store) as folder:
         local = folder / "data.parquet"
@@ -127,8 +127,8 @@ def read(store: Store, table: Table, partition: str, columns: Sequence[str] | No
     """
     import pyarrow.parquet as pq
 
-    with _open(store, table, partition) as file:
-        return pq.read_table(file, columns=list(columns) if columns else None, partitioning=None)
+    with _open(store, table, partition) as file, pq.ParquetFile(file) as parquet:
+        return parquet.read(columns=list(columns) if columns else None)
 
 
 def batches(

@@ -1,0 +1,48 @@
+"""What happened, one small object per event: exports completed, failed, deleted; filters saved."""
+
+import uuid
+from collections.abc import Iterator
+from datetime import datetime
+
+from pydantic import BaseModel
+
+from sheaf import clock
+from sheaf.store import Store
+
+
+class Activity(BaseModel):
+    """One event; `subject` is an export or a saved filter, `what` a verb in the past tense."""
+
+    at: datetime
+    what: str
+    subject: str
+    who: str
+    detail: str = ""
+
+
+def log(store: Store, what: str, subject: object, who: str, detail: str = "") -> None:
+    """Write one event. Its name sorts by time, so that the newest are found by listing."""
+    event = Activity(at=clock.now(), what=what, subject=str(subject), who=who, detail=detail)
+    stamp = event.at.strftime("%Y%m%dT%H%M%S.%fZ")
+    path = f"activity/{event.at:%Y-%m}/{stamp}-{uuid.uuid4().hex[:8]}.json"
+    store.put(path, event.model_dump_json().encode())
+
+
+def newest(store: Store, since: datetime | None = None, limit: int = 50) -> Iterator[Activity]:
+    """Events, newest first.
+
+    Args:
+        since: only events at or after this time.
+        limit: at most so many.
+    """
+    left = limit
+    for month in reversed(store.folders("activity")):
+        paths = sorted((item.path for item in store.list(f"activity/{month}")), reverse=True)
+        for path in paths[:left]:
+            event = Activity.model_validate_json(store.get(path))
+            if since and event.at < since:
+                return
+            yield event
+            left -= 1
+        if left <= 0:
+            return

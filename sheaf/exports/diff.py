@@ -1,0 +1,136 @@
+"""Comparing two versions: what was asked for, what they hold, and which rows differ."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sheaf.exports.records import read_manifest
+from sheaf.names import ExportId
+from sheaf.scratch import scratch_folder
+from sheaf.store import Store
+
+TABULAR = (".csv", ".parquet", ".ndjson")
+
+
+@dataclass(frozen=True)
+class Change:
+    """A value before and after."""
+
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True)
+class RowChanges:
+    """Rows of one file; `changed` counts rows whose key stayed, where the series has a row key."""
+
+    added: int
+    removed: int
+    changed: int
+    columns_added: tuple[str, ...] = ()
+    columns_removed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Diff:
+    """What changed from export `a` to export `b`."""
+
+    a: str
+    b: str
+    filter: dict[str, Change] = field(default_factory=dict)
+    options: dict[str, Change] = field(default_factory=dict)
+    counts: dict[str, Change] = field(default_factory=dict)
+    inputs: dict[str, Change] = field(default_factory=dict)
+    files_added: tuple[str, ...] = ()
+    files_removed: tuple[str, ...] = ()
+    files_changed: tuple[str, ...] = ()
+    rows: dict[str, RowChanges] = field(default_factory=dict)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether both hold the same."""
+        return not any(value for key, value in asdict(self).items() if key not in ("a", "b"))
+
+
+def diff(store: Store, a: ExportId, b: ExportId, row_key: tuple[str, ...] = ()) -> Diff:
+    """Compare two completed exports.
+
+    Args:
+        row_key: columns that identify a row; rows that share a key and differ count as changed.
+
+    Raises:
+        NotFoundError: one of them is not complete.
+    """
+    before, after = read_manifest(store, a), read_manifest(store, b)
+    old, new = ({file.path: file for file in manifest.files} for manifest in (before, after))
+    changed = tuple(path for path in old if path in new and old[path].sha256 != new[path].sha256)
+    rows = {}
+    for path in changed:
+        if path.endswith(TABULAR):
+            rows[path] = _row_changes(store, f"{a.path}/{path}", f"{b.path}/{path}", row_key)
+    return Diff(
+        a=str(a),
+        b=str(b),
+        filter=_changes(before.filter, after.filter),
+        options=_changes(before.options, after.options),
+        counts=_changes(
+            {"record_count": before.record_count, **before.counts}, {"record_count": after.record_count, **after.counts}
+        ),
+        inputs=_changes(
+            {f"{item.table}/{item.partition}": item.rows for item in before.inputs},
+            {f"{item.table}/{item.partition}": item.rows for item in after.inputs},
+        ),
+        files_added=tuple(path for path in new if path not in old),
+        files_removed=tuple(path for path in old if path not in new),
+        files_changed=changed,
+        rows=rows,
+    )
+
+
+def _changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Change]:
+    keys = [*before, *(key for key in after if key not in before)]
+    return {key: Change(before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)}
+
+
+def _row_changes(store: Store, a: str, b: str, row_key: tuple[str, ...]) -> RowChanges:
+    """Count differing rows in DuckDB, every value compared as text, duplicates counted."""
+    import duckdb
+
+    with scratch_folder(store) as folder, duckdb.connect() as db:
+        columns: list[list[str]] = []
+        for name, path in (("a", a), ("b", b)):
+            local = folder / f"{name}-{Path(path).name}"
+            store.download(path, local)
+            db.execute(f"CREATE VIEW {name} AS SELECT * FROM {_reader(local)}")
+            columns.append([row[0] for row in db.execute(f"DESCRIBE {name}").fetchall()])
+        shared = [column for column in columns[0] if column in columns[1]]
+        values = ", ".join(f'"{column}"::VARCHAR AS "{column}"' for column in shared)
+        for name, other in (("a", "b"), ("b", "a")):
+            db.execute(
+                f"CREATE TEMP TABLE only_{name} AS SELECT {values} FROM {name} EXCEPT ALL SELECT {values} FROM {other}"
+            )
+        removed, added = (_count(db, f"SELECT count(*) FROM only_{name}") for name in ("a", "b"))
+        changed = 0
+        if row_key and set(row_key) <= set(shared):
+            same_key = " AND ".join(f'only_a."{column}" IS NOT DISTINCT FROM only_b."{column}"' for column in row_key)
+            changed = _count(db, f"SELECT count(*) FROM only_a SEMI JOIN only_b ON {same_key}")
+        return RowChanges(
+            added=added - changed,
+            removed=removed - changed,
+            changed=changed,
+            columns_added=tuple(column for column in columns[1] if column not in columns[0]),
+            columns_removed=tuple(column for column in columns[0] if column not in columns[1]),
+        )
+
+
+def _reader(path: Path) -> str:
+    quoted = "'" + str(path).replace("'", "''") + "'"
+    if path.suffix == ".csv":
+        return f"read_csv({quoted}, all_varchar=true, header=true)"
+    if path.suffix == ".ndjson":
+        return f"read_json({quoted}, format='newline_delimited')"
+    return f"read_parquet({quoted})"
+
+
+def _count(db: Any, query: str) -> int:
+    return db.execute(query).fetchone()[0]
