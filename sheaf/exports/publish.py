@@ -84,12 +84,7 @@ def publish(store: Store, series: Series, rejects: tables.Table, request: Reques
         InputError: the partition's newest input was refused, or it was never ingested.
         VerificationError: the files are not what the format promises; the record keeps the reason.
     """
-    series_id = SeriesId(series.domain, request.partition, series.name)
-    filter_ = series.filter.of(request.filter or {}, "filter")
-    options = series.options.of(request.options or {}, "option")
-    if not series.campaign:
-        tables.refuse_if_blocked(store, rejects, request.partition)
-    inputs = read_inputs(store, series, request.partition)
+    series_id, filter_, options, inputs = _prepare(store, series, rejects, request)
     fingerprint = _fingerprint(series, inputs, filter_.model_dump(mode="json"), options.model_dump(mode="json"))
     recover_series(store, series_id)
     if not request.always and (same := _unchanged(store, series_id, filter_, options, fingerprint)):
@@ -120,7 +115,8 @@ def publish(store: Store, series: Series, rejects: tables.Table, request: Reques
     )
     with _failing_the_record(store, record), scratch_folder(store) as folder:
         with _heartbeat(store, record):
-            written = write_and_verify(series, Draft(store, request.partition, folder, filter_, options, now))
+            draft = Draft(store, request.partition, folder, filter_, options, now, record.version)
+            written = write_and_verify(series, draft)
             if read_inputs(store, series, request.partition) != inputs:
                 raise InputError(f"{series_id}: its tables changed while it was written: run it again.")
             files = _upload(store, record.id, folder, written)
@@ -152,14 +148,27 @@ def preview(store: Store, series: Series, rejects: tables.Table, request: Reques
         UsageError: an unknown option or filter key, or an impossible value.
         InputError: the partition's newest input was refused, or it was never ingested.
     """
-    SeriesId(series.domain, request.partition, series.name)
+    series_id, filter_, options, _ = _prepare(store, series, rejects, request)
+    version = (versions(store, series_id) or [0])[-1] + 1
+    with scratch_folder(store) as folder:
+        return series.write(
+            Draft(store, request.partition, folder, filter_, options, clock.now(), version, preview=True)
+        )
+
+
+def _prepare(
+    store: Store, series: Series, rejects: tables.Table, request: Request
+) -> tuple[SeriesId, Options, Options, list[Input]]:
+    """Everything that can be wrong with a request is found here, before a version exists."""
+    series_id = SeriesId(series.domain, request.partition, series.name)
     filter_ = series.filter.of(request.filter or {}, "filter")
     options = series.options.of(request.options or {}, "option")
     if not series.campaign:
         tables.refuse_if_blocked(store, rejects, request.partition)
-    read_inputs(store, series, request.partition)
-    with scratch_folder(store) as folder:
-        return series.write(Draft(store, request.partition, folder, filter_, options, clock.now()))
+    inputs = read_inputs(store, series, request.partition)
+    if series.check:
+        series.check(store, request.partition, filter_, options)
+    return series_id, filter_, options, inputs
 
 
 def write_and_verify(series: Series, draft: Draft) -> Written:

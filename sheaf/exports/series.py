@@ -28,6 +28,8 @@ class Draft:
         filter: an instance of the series' filter model.
         options: an instance of the series' options model.
         now: the time to print where a format wants one.
+        version: the number of this export, for formats whose file name carries it.
+        preview: only the report is wanted; a writer may leave out what costs long and tells nothing.
     """
 
     store: Store
@@ -36,6 +38,8 @@ class Draft:
     filter: Any
     options: Any
     now: datetime
+    version: int
+    preview: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ class Series:
         write: writes the files into `draft.folder` and reports what they hold.
         verify: reads the files back, with an independent reader where one exists, and raises
             `VerificationError` when they are not what the format promises.
+        check: looks at the data for what a filter alone cannot tell (a collection of another
+            project, a role), and raises `UsageError` before a version is allocated.
         options: model of the options; the defaults make the canonical export.
         filter: model of the filter; without one the export is canonical.
         version: raise it when the same input gives other bytes.
@@ -81,6 +87,7 @@ class Series:
     tables: tuple[Table, ...]
     write: Callable[[Draft], Written]
     verify: Callable[[Path, Written], None]
+    check: Callable[[Store, str, Any, Any], None] | None = None
     options: type[Options] = Options
     filter: type[Options] = Options
     version: int = 1
