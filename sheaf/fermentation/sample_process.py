@@ -29,7 +29,7 @@ _O2_PER_G, _CO2_PER_G = 0.0179, 0.0134
 """mol per g glycerol: the carbon and electron balance of glycerol to biomass (CH1.8O0.5N0.2, 26 g/C-mol)."""
 _GAS_MOL_H = 60 / 22.4
 """1 L/min of inlet air, at 0 °C and 1 atm."""
-_O2_IN, _CO2_IN = 0.2095, 0.0004
+_O2_IN, _CO2_IN = 0.21, 0.0004
 _C_STAR_MOL_L = 0.25e-3
 """Oxygen in saturated medium (8 mg/L)."""
 

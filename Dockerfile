@@ -1,0 +1,39 @@
+# One image, three roles: code server, webserver, daemon (see docker-compose.yml).
+FROM ghcr.io/astral-sh/uv:0.13.8 AS uv
+
+FROM python:3.11.14-slim-bookworm AS build
+COPY --from=uv /uv /usr/local/bin/uv
+ENV UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never
+WORKDIR /src
+RUN uv venv /opt/sheaf
+# Versions and hashes come from the lock; as a constraint, so that its development tools stay out.
+COPY pyproject.toml requirements.lock ./
+RUN uv pip install --no-cache --compile-bytecode --python /opt/sheaf -r pyproject.toml -c requirements.lock
+COPY README.md ./
+COPY pipelines pipelines
+COPY assets assets
+COPY resources resources
+COPY sensors sensors
+COPY sheaf sheaf
+RUN uv pip install --no-cache --compile-bytecode --python /opt/sheaf --no-deps .
+
+FROM python:3.11.14-slim-bookworm
+RUN useradd --uid 10001 --create-home sheaf \
+    && install --directory --owner sheaf --group sheaf /var/lib/sheaf /var/lib/dagster
+COPY --from=build /opt/sheaf /opt/sheaf
+COPY dagster.yaml /var/lib/dagster/dagster.yaml
+COPY deploy/workspace.yaml /var/lib/dagster/workspace.yaml
+ENV PATH=/opt/sheaf/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    DAGSTER_HOME=/var/lib/dagster \
+    SHEAF_HOME=/var/lib/sheaf \
+    MPLCONFIGDIR=/tmp/matplotlib \
+    NUMBA_CACHE_DIR=/tmp/numba
+WORKDIR /var/lib/dagster
+USER 10001
+EXPOSE 4000
+# The role that does the work is the default; the other two override command and check.
+HEALTHCHECK --interval=60s --timeout=30s --start-period=120s --start-interval=5s --retries=3 \
+    CMD ["dagster", "api", "grpc-health-check", "--port", "4000"]
+CMD ["dagster", "code-server", "start", "--host", "0.0.0.0", "--port", "4000", \
+     "--module-name", "pipelines.definitions", "--location-name", "sheaf"]
