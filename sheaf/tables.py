@@ -233,6 +233,13 @@ class Rejects:
         return dict(Counter(row["reason"] for row in self.rows).most_common())
 
 
+def refuse(store: Store, rejects: Table, partition: str, reason: str) -> TableVersion:
+    """Note that a partition's newest input cannot be used at all; its other tables stay as they are."""
+    kept = Rejects()
+    kept.add(partition, reason, blocking=True)
+    return write(store, rejects, partition, from_rows(rejects, kept.rows))
+
+
 def refuse_if_blocked(store: Store, rejects: Table, partition: str) -> None:
     """Stop when the newest input of a partition could not be used as a whole.
 
@@ -245,5 +252,5 @@ def refuse_if_blocked(store: Store, rejects: Table, partition: str) -> None:
         return
     for row in read(store, rejects, partition, ["blocking", "file", "reason"]).to_pylist():
         if row["blocking"]:
-            where = f"{row['file']}: " if row["file"] else ""
-            raise InputError(f"{partition}: {where}{row['reason']}")
+            where = f"{partition}/{row['file']}: " if row["file"] else ""
+            raise InputError(f"{where}{row['reason']}")

@@ -1,0 +1,131 @@
+"""Running jobs from the command line, on the same Dagster instance that the UI shows."""
+
+import getpass
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pipelines.definitions import build_definitions
+from pipelines.instance import open_instance
+from pipelines.results import Result, completed
+from sheaf.errors import SheafError
+from sheaf.exports.publish import Request
+from sheaf.exports.records import Status, records
+from sheaf.exports.series import CAMPAIGN, Domain, Series
+from sheaf.names import ExportId, SeriesId, check_partition, parse_export
+from sheaf.settings import Settings
+from sheaf.store import Store
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+
+class Runner:
+    """Runs jobs in this process, one partition after another."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.store = Store.open(settings.store_url)
+        self._definitions = build_definitions(settings)
+        self._instance = open_instance(settings)
+
+    def run_partition(self, domain: Domain, partition: str) -> list[Result]:
+        """Ingest, analyse and publish one partition; a failure is in the results, not raised."""
+        self._register(domain, [partition])
+        series = [series for series in domain.series if not series.campaign]
+        return self._run(domain, domain.name, series, partition)
+
+    def run_campaign(self, domain: Domain) -> list[Result]:
+        """Publish the exports over all partitions."""
+        series = [series for series in domain.series if series.campaign]
+        return self._run(domain, f"{domain.name}_campaign", series, CAMPAIGN) if series else []
+
+    def export(self, domain: Domain, series: Series, request: Request) -> Result:
+        """Publish one export, with the filter and options of a request.
+
+        Raises:
+            SheafError: the request itself is wrong; nothing ran.
+        """
+        if series.campaign:
+            job = f"{domain.name}_campaign"
+        else:
+            job = domain.name
+            self._register(domain, [check_partition(request.partition)])
+        config = {
+            "filter": _pairs(request.filter),
+            "options": _pairs(request.options),
+            "requested_by": request.requested_by,
+            "always": request.always,
+        } | ({"name": request.name} if request.name else {})
+        return self._run(domain, job, [series], request.partition, config)[0]
+
+    def _register(self, domain: Domain, partitions: Sequence[str]) -> None:
+        name = f"{domain.name}_{domain.kind}"
+        for partition in partitions:
+            if not self._instance.has_dynamic_partition(name, partition):
+                self._instance.add_dynamic_partitions(name, [partition])
+
+    def _run(
+        self,
+        domain: Domain,
+        job: str,
+        series: Sequence[Series],
+        partition: str,
+        config: dict[str, Any] | None = None,
+    ) -> list[Result]:
+        import dagster as dg
+
+        quiet: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+        only = None
+        if config is not None:
+            only = [dg.AssetKey([domain.name, series[0].name])]
+            quiet["ops"] = {f"{domain.name}__{series[0].name}": {"config": config}}
+        run = self._definitions.resolve_job_def(job).execute_in_process(
+            instance=self._instance,
+            partition_key=None if partition == CAMPAIGN else partition,
+            run_config=quiet,
+            asset_selection=only,
+            raise_on_error=False,
+            tags={"sheaf/partition": partition, "sheaf/requested_by": getpass.getuser()},
+        )
+        return [self._result(run, SeriesId(domain.name, partition, entry.name)) for entry in series]
+
+    def _result(self, run: "dg.ExecuteInProcessResult", series: SeriesId) -> Result:
+        """One series of a finished run: from its materialisation, or from why there is none."""
+        step = f"{series.domain}__{series.series}"
+        about = {"domain": series.domain, "partition": series.partition, "series": series.series}
+        for event in run.get_asset_materialization_events():
+            if event.step_key == step:
+                metadata = event.step_materialization_data.materialization.metadata
+                found, version = parse_export(str(metadata["export"].value))
+                return completed(self.store, ExportId(found, version or 0), unchanged=bool(metadata["unchanged"].value))
+        result = Result(**about, status=Status.FAILED, error=_why(run, step))
+        try:
+            for record in records(self.store, series)[:5]:
+                if record.run_id == run.run_id:
+                    return result.model_copy(update={"version": record.version, "path": record.id.path})
+        except SheafError:
+            pass  # the store itself may be what failed; the reason is known already
+        return result
+
+
+def _why(run: "dg.ExecuteInProcessResult", step: str) -> str:
+    """The reason a step has no result: its own failure, or that of the step it waited for."""
+    failures = {event.step_key: event for event in run.all_events if event.is_step_failure}
+    event = failures.get(step) or next(iter(failures.values()), None)
+    if event is None:
+        failed = [event.message for event in run.all_events if event.is_run_failure]
+        return failed[0] if failed and failed[0] else "The run ended without a result; see it in the Dagster UI."
+    data = event.step_failure_data
+    if data.user_failure_data and data.user_failure_data.description:
+        return data.user_failure_data.description
+    return data.error.message.strip() if data.error else "The step failed; see its run in the Dagster UI."
+
+
+def _pairs(values: Any) -> list[str]:
+    """`{"phase": ["A", "B"], "min_hours": "4"}` as the `key=value` pairs of run config."""
+    return list(_iterate_pairs(values or {}))
+
+
+def _iterate_pairs(values: dict[str, Any]) -> Iterator[str]:
+    for key, value in values.items():
+        for item in value if isinstance(value, list) else [value]:
+            yield f"{key}={item}"

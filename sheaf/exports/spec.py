@@ -1,0 +1,70 @@
+"""An export request as a document: what `--spec FILE` reads."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sheaf import filters
+from sheaf.errors import UsageError
+from sheaf.exports.publish import Request
+from sheaf.store import Store
+
+
+class ExportSpec(BaseModel):
+    """One export to make.
+
+    Attributes:
+        filter: keys of the series' filter, on top of the saved one.
+        saved: name of a saved filter of the partition.
+        options: keys of the series' options.
+        name: how to call the export.
+        always: make a new version even when nothing changed.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    domain: str
+    partition: str
+    series: str
+    filter: dict[str, Any] = {}
+    saved: str | None = None
+    options: dict[str, Any] = {}
+    name: str | None = None
+    always: bool = False
+
+    def request(self, store: Store, who: str) -> Request:
+        """The request, with the saved filter expanded.
+
+        Raises:
+            NotFoundError: there is no saved filter of that name.
+        """
+        saved = filters.load(store, self.domain, self.partition, self.saved).filter if self.saved else {}
+        return Request(
+            partition=self.partition,
+            filter=saved | self.filter,
+            options=self.options,
+            name=self.name,
+            requested_by=who,
+            always=self.always,
+        )
+
+
+def load_spec(path: Path) -> ExportSpec:
+    """Read a request from a YAML or JSON file.
+
+    Raises:
+        UsageError: the file is missing, no YAML, or says something a request does not know.
+    """
+    import yaml
+
+    try:
+        return ExportSpec.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid YAML: {error}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise UsageError(f"{path}: {key} cannot be used: {first['msg'].lower()}.") from error

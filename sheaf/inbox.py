@@ -1,0 +1,95 @@
+"""The inbox: folders of files that stations and people drop, one below another per partition.
+
+Here: which partitions an inbox holds and whether one changed since it was last read. Reading
+the files is each domain's own. Nothing here or there ever writes to the inbox.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sheaf.errors import InputError
+from sheaf.names import PARTITION_KEY, check_partition
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One partition in the inbox.
+
+    Attributes:
+        partition: its key, the folder's name.
+        folder: where its files are.
+        fingerprint: changes whenever a file appears, disappears, or changes size or time.
+        quiet_s: seconds since the last of its files changed.
+    """
+
+    partition: str
+    folder: Path
+    fingerprint: str
+    quiet_s: float
+
+
+def domain_folder(root: Path, domain: str) -> Path:
+    """The folder of a domain.
+
+    Raises:
+        InputError: the inbox itself does not exist.
+    """
+    if not root.is_dir():
+        raise InputError(f"There is no inbox at {root}: create it, or name another with --inbox or SHEAF_HOME.")
+    return root / domain
+
+
+def partitions(root: Path, domain: str) -> list[str]:
+    """The partitions of a domain, sorted; names that cannot be partition keys are left out."""
+    folder = domain_folder(root, domain)
+    if not folder.is_dir():
+        return []
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and PARTITION_KEY.fullmatch(entry.name))
+
+
+def misnamed(root: Path, domain: str) -> list[str]:
+    """Folders that would be partitions if their names were valid."""
+    folder = domain_folder(root, domain)
+    if not folder.is_dir():
+        return []
+    return sorted(
+        entry.name
+        for entry in folder.iterdir()
+        if entry.is_dir() and not entry.name.startswith(".") and not PARTITION_KEY.fullmatch(entry.name)
+    )
+
+
+def partition_folder(root: Path, domain: str, partition: str) -> Path:
+    """Where the files of one partition are.
+
+    Raises:
+        UsageError: the name cannot be a partition key.
+        InputError: there is no such folder.
+    """
+    folder = domain_folder(root, domain) / check_partition(partition)
+    if not folder.is_dir():
+        raise InputError(f"The inbox has no {domain} {partition!r}: there is no folder {folder}.")
+    return folder
+
+
+def arrival(root: Path, domain: str, partition: str) -> Arrival:
+    """The state of one partition, from names, sizes and times of its files."""
+    folder = partition_folder(root, domain, partition)
+    digest = hashlib.sha256()
+    newest = 0.0
+    for path in _files(folder):
+        stat = path.stat()
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        newest = max(newest, stat.st_mtime)
+    return Arrival(partition, folder, digest.hexdigest()[:16], time.time() - newest)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir():
+            yield from _files(entry)
+        elif entry.is_file():
+            yield entry
