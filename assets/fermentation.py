@@ -20,8 +20,8 @@ from assets.steps import (
 from resources.inbox import InboxResource
 from resources.store import StoreResource
 from sheaf.fermentation import schema
-from sheaf.fermentation.checks import calibration_problems, sensor_gaps
 from sheaf.fermentation.features import build_features
+from sheaf.fermentation.gaps import calibration_problems, sensor_gaps
 from sheaf.fermentation.ingest import ingest
 from sheaf.fermentation.series import FERMENTATION
 from sheaf.fermentation.settings import FermentationSettings
@@ -137,7 +137,9 @@ def training_samples(
 
 def fermentation_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     """All assets of the domain, in the order data flows."""
-    written_by = dict.fromkeys((table.name for table in schema.RECORD_TABLES), RECORDS)
+    written_by = dict.fromkeys(
+        (table.name for table in (*schema.RECORDS, schema.SENSORS_TABLE, schema.REJECTS)), RECORDS
+    )
     written_by |= {schema.FEATURES.name: FEATURES, schema.TRAINING_SAMPLES.name: TRAINING_SAMPLES}
     exports = export_assets(
         FERMENTATION, FERMENTATION_BATCHES, written_by, timezone=settings.timezone, nightly=settings.nightly

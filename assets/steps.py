@@ -5,6 +5,7 @@ check results. Not here: any work on records.
 """
 
 import base64
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,7 +81,7 @@ def table_outcome(report: Report, checks: Sequence[Check] = ()) -> Outcome:
     metadata: dict[str, Any] = {f"rows {table.table}": table.rows for table in report.tables}
     if report.tables:
         metadata["dagster/row_count"] = report.tables[0].rows
-    metadata |= report.counts
+    metadata |= {name: _shown(value) for name, value in report.counts.items()}
     if report.rejects:
         rows = [{"reason": reason, "rows": count} for reason, count in report.rejects.items()]
         metadata["rejected"] = table_value(rows)
@@ -95,13 +96,19 @@ def table_outcome(report: Report, checks: Sequence[Check] = ()) -> Outcome:
 
 
 def table_value(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
-    """Rows as a table on the run page; what is neither text, number nor truth value becomes text."""
-    shown = [
-        {key: value if isinstance(value, bool | int | float | str) else str(value or "") for key, value in row.items()}
-        for row in rows
-    ]
+    """Rows as a table on the run page."""
+    shown = [{key: _shown(value) for key, value in row.items()} for row in rows]
     columns = [dg.TableColumn(name) for name in (shown[0] if shown else ())]
     return dg.MetadataValue.table([dg.TableRecord(row) for row in shown], dg.TableSchema(columns))
+
+
+def _shown(value: object) -> bool | int | float | str:
+    """A value as Dagster can keep it: what is neither text, finite number nor truth value becomes text."""
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else ""
+    if isinstance(value, bool | int | str):
+        return value
+    return "" if value is None else str(value)
 
 
 def column_schema(table: tables.Table) -> dg.TableSchema:

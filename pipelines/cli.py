@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pipelines import cli_exports, cli_filters, show
@@ -48,10 +49,10 @@ def main() -> None:
     try:
         app()
     except SheafError as error:
-        show.ERR.print(f"[red]sheaf:[/] {error}", highlight=False, soft_wrap=True)
+        show.say(f"[red]sheaf:[/] {escape(str(error))}")
         sys.exit(2 if isinstance(error, UsageError) else 1)
     except KeyboardInterrupt:
-        show.ERR.print("Stopped. What was published before stays; run the command again to go on.")
+        show.say("Stopped. What was published before stays; run the command again to go on.")
         sys.exit(130)
 
 
@@ -91,6 +92,7 @@ def demo(as_json: AsJson = False) -> None:
         "  sheaf show fermentation/campaign/campaign_csv/latest     what an export holds\n"
         "  sheaf dev                                                the Dagster UI with every batch, check and plot",
         highlight=False,
+        soft_wrap=True,
     )
 
 
@@ -224,7 +226,7 @@ def preview(
     counts = {"records": written.record_count, **written.counts}
     show.table(("", "count"), counts.items(), "Nothing would be published.")
     for warning in written.warnings:
-        show.ERR.print(f"[yellow]note[/] {warning}", highlight=False)
+        show.say(f"[yellow]note[/] {escape(warning)}")
 
 
 def _spec(

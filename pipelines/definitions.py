@@ -25,11 +25,10 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     assets, jobs, sensors, schedules = [], [], [], []
     for domain in DOMAINS.values():
         partitions = PARTITIONS[domain.name]
-        own = domain_jobs(domain)
         assets += ASSETS[domain.name](settings)
-        jobs += [job for job in (own.partition, own.exports, own.campaign) if job]
-        sensors.append(inbox_sensor(domain.name, partitions, own.partition, settings.quiet_seconds))
-        schedules.append(nightly_exports(domain, partitions, own.exports, settings))
+        jobs += domain_jobs(domain)
+        sensors.append(inbox_sensor(domain.name, partitions, settings.quiet_seconds))
+        schedules.append(nightly_exports(domain, partitions, settings))
     return dg.Definitions(
         assets=assets,
         jobs=jobs,

@@ -1,47 +1,47 @@
 """The jobs: which assets run together. Their schedules and sensors are elsewhere."""
 
-from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
 
 from sheaf.exports.series import Domain
 
 
-@dataclass(frozen=True)
-class DomainJobs:
-    """The jobs of one domain.
+def exports_job_name(domain: str) -> str:
+    """All exports of all partitions of a domain, from the tables as they are."""
+    return f"{domain}_exports"
 
-    Attributes:
-        partition: everything of one partition, from its records to its exports.
-        exports: all exports of all partitions, from the tables as they are.
-        campaign: the exports over all partitions; None where a domain has none.
+
+def campaign_job_name(domain: str) -> str:
+    """The exports over all partitions of a domain."""
+    return f"{domain}_campaign"
+
+
+def domain_jobs(domain: Domain) -> list[Any]:
+    """The jobs of a domain; the one named like it does everything for one partition.
+
+    Dagster has no public name for the type of an asset job before it is resolved.
     """
-
-    partition: dg.UnresolvedAssetJobDefinition
-    exports: dg.UnresolvedAssetJobDefinition
-    campaign: dg.UnresolvedAssetJobDefinition | None
-
-
-def domain_jobs(domain: Domain) -> DomainJobs:
-    """Build the jobs of a domain."""
     group = dg.AssetSelection.groups(domain.name)
-    exports = group & dg.AssetSelection.tag("sheaf/step", "export")
-    over_all = [dg.AssetKey([domain.name, series.name]) for series in domain.series if series.campaign]
-    campaign = dg.AssetSelection.assets(*over_all)
-    return DomainJobs(
-        partition=dg.define_asset_job(
+    campaign = [dg.AssetKey([domain.name, series.name]) for series in domain.series if series.campaign]
+    jobs = [
+        dg.define_asset_job(
             domain.name,
-            group - campaign,
+            group - dg.AssetSelection.assets(*campaign),
             description=f"Reads one {domain.kind}, analyses it and publishes its exports.",
         ),
-        exports=dg.define_asset_job(
-            f"{domain.name}_exports",
-            exports,
+        dg.define_asset_job(
+            exports_job_name(domain.name),
+            group & dg.AssetSelection.tag("sheaf/step", "export"),
             description=f"Publishes all {domain.name} exports; what has not changed makes no new version.",
         ),
-        campaign=dg.define_asset_job(
-            f"{domain.name}_campaign", campaign, description=f"Publishes the exports over every {domain.kind}."
+    ]
+    if campaign:
+        jobs.append(
+            dg.define_asset_job(
+                campaign_job_name(domain.name),
+                dg.AssetSelection.assets(*campaign),
+                description=f"Publishes the exports over every {domain.kind}.",
+            )
         )
-        if over_all
-        else None,
-    )
+    return jobs

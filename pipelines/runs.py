@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.definitions import build_definitions
 from pipelines.instance import open_instance
+from pipelines.jobs import campaign_job_name
 from pipelines.results import Result, completed
 from sheaf.errors import SheafError
 from sheaf.exports.publish import Request
@@ -36,7 +37,7 @@ class Runner:
     def run_campaign(self, domain: Domain) -> list[Result]:
         """Publish the exports over all partitions."""
         series = [series for series in domain.series if series.campaign]
-        return self._run(domain, f"{domain.name}_campaign", series, CAMPAIGN) if series else []
+        return self._run(domain, campaign_job_name(domain.name), series, CAMPAIGN) if series else []
 
     def export(self, domain: Domain, series: Series, request: Request) -> Result:
         """Publish one export, with the filter and options of a request.
@@ -45,7 +46,7 @@ class Runner:
             SheafError: the request itself is wrong; nothing ran.
         """
         if series.campaign:
-            job = f"{domain.name}_campaign"
+            job = campaign_job_name(domain.name)
         else:
             job = domain.name
             self._register(domain, [check_partition(request.partition)])
@@ -91,13 +92,18 @@ class Runner:
     def _result(self, run: "dg.ExecuteInProcessResult", series: SeriesId) -> Result:
         """One series of a finished run: from its materialisation, or from why there is none."""
         step = f"{series.domain}__{series.series}"
-        about = {"domain": series.domain, "partition": series.partition, "series": series.series}
         for event in run.get_asset_materialization_events():
             if event.step_key == step:
                 metadata = event.step_materialization_data.materialization.metadata
                 found, version = parse_export(str(metadata["export"].value))
                 return completed(self.store, ExportId(found, version or 0), unchanged=bool(metadata["unchanged"].value))
-        result = Result(**about, status=Status.FAILED, error=_why(run, step))
+        result = Result(
+            domain=series.domain,
+            partition=series.partition,
+            series=series.series,
+            status=Status.FAILED,
+            error=_why(run, step),
+        )
         try:
             for record in records(self.store, series)[:5]:
                 if record.run_id == run.run_id:

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from pipelines.jobs import exports_job_name
 from sheaf.exports.series import Domain
 from sheaf.settings import Settings
 
@@ -10,16 +11,13 @@ LAST = "dagster/asset_partition_range_end"
 
 
 def nightly_exports(
-    domain: Domain,
-    partitions: dg.DynamicPartitionsDefinition,
-    job: dg.UnresolvedAssetJobDefinition,
-    settings: Settings,
+    domain: Domain, partitions: dg.DynamicPartitionsDefinition, settings: Settings
 ) -> dg.ScheduleDefinition:
     """One run a night over all partitions of a domain; unchanged exports make no new version."""
 
     @dg.schedule(
         name=f"{domain.name}_nightly",
-        job=job,
+        job_name=exports_job_name(domain.name),
         cron_schedule=settings.nightly,
         execution_timezone=settings.timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipelines.results import Result
@@ -29,11 +30,16 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) 
     """Print rows under headings, or a sentence when there are none."""
     shown = Table(*columns, box=None, header_style="bold", pad_edge=False)
     for row in rows:
-        shown.add_row(*("" if cell is None else str(cell) for cell in row))
+        shown.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
     if shown.row_count:
-        OUT.print(shown)
+        OUT.print(shown, soft_wrap=True)
     else:
         OUT.print(empty)
+
+
+def say(text: str) -> None:
+    """Print a line for a person on stderr; it is not cut at the width of the terminal."""
+    ERR.print(text, highlight=False, soft_wrap=True)
 
 
 def results(found: Sequence[Result]) -> None:
@@ -49,9 +55,9 @@ def results(found: Sequence[Result]) -> None:
         rows.append((name, what, result.record_count, human_size(size) if size else None))
     table(("export", "", "records", "size"), rows, "Nothing was found to publish.")
     for warning in dict.fromkeys(warning for result in found for warning in result.warnings):
-        ERR.print(f"[yellow]note[/] {warning}", highlight=False)
+        say(f"[yellow]note[/] {escape(warning)}")
     for error in dict.fromkeys(f"{result.partition}: {result.error}" for result in found if result.error):
-        ERR.print(f"[red]failed[/] {error}", highlight=False)
+        say(f"[red]failed[/] {escape(error)}")
 
 
 def _failed_name(result: Result) -> str:

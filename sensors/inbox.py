@@ -19,21 +19,18 @@ TICK_SECONDS = 20.0
 MOST_RUNS = 25
 
 
-def inbox_sensor(
-    domain: str, partitions: dg.DynamicPartitionsDefinition, job: dg.UnresolvedAssetJobDefinition, quiet_s: float
-) -> dg.SensorDefinition:
+def inbox_sensor(domain: str, partitions: dg.DynamicPartitionsDefinition, quiet_s: float) -> dg.SensorDefinition:
     """The inbox sensor of a domain.
 
     Args:
-        domain: its folder in the inbox.
+        domain: its folder in the inbox, and the job that makes everything of one partition.
         partitions: where new keys are registered.
-        job: makes all tables and exports of one partition.
         quiet_s: seconds for which no file of a partition may have changed before it is read.
     """
 
     @dg.sensor(
         name=f"{domain}_inbox",
-        job=job,
+        job_name=domain,
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Runs every {domain} partition that is new or changed in the inbox.",
