@@ -140,7 +140,8 @@ def fermentation_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     written_by = dict.fromkeys(
         (table.name for table in (*schema.RECORDS, schema.SENSORS_TABLE, schema.REJECTS)), RECORDS
     )
-    written_by |= {schema.FEATURES.name: FEATURES, schema.TRAINING_SAMPLES.name: TRAINING_SAMPLES}
+    written_by |= {schema.FEATURES.name: FEATURES}
+    written_by |= dict.fromkeys((schema.ELIGIBILITY.name, schema.TRAINING_SAMPLES.name), TRAINING_SAMPLES)
     exports = export_assets(
         FERMENTATION, FERMENTATION_BATCHES, written_by, timezone=settings.timezone, nightly=settings.nightly
     )
