@@ -1,0 +1,1 @@
+"""Media pairs: how far a dub is from its master, measured on the sound."""

@@ -1,0 +1,127 @@
+"""Where a dub may lie against its master: the coarse search over all offsets.
+
+Features of both are correlated over every lag by FFT; the highest separate peaks become
+candidates. None of them is believed here: `verify` looks at the waveform around each.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from sheaf.media.features import FEATURES, Spectrum
+from sheaf.media.fourier import fast_length, irfft, rfft
+
+PULLDOWN = Fraction(1001, 1000)  # film at 24 frames transferred to 23.976, or back
+PAL = Fraction(25, 24)  # film at 24 frames played at 25, or back
+SPEEDS = (PULLDOWN, 1 / PULLDOWN, PAL, 1 / PAL, PAL * PULLDOWN, 1 / (PAL * PULLDOWN))
+KEEP = 6
+CLEAR = 25.0  # a peak this many deviations high at equal speed needs no other hypothesis
+_APART = 0.05  # s between separate peaks
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One hypothesis `t_master = offset + rate · t_dub`.
+
+    Attributes:
+        strength: height of its peak, in deviations of the correlation.
+        uncertainty: what the method's own steps add to the search around the offset, s.
+    """
+
+    offset: float
+    rate: Fraction
+    strength: float
+    method: str
+    uncertainty: float = 0.0
+
+
+def search(method: str, master: Spectrum, dub: Spectrum) -> list[Candidate]:
+    """The candidates of one feature method, strongest first.
+
+    Other speeds are tried only when no peak at equal speed stands out alone.
+    """
+    view = FEATURES[method]
+    reference = view(master.energies)
+    found = _at_speed(method, reference, dub, view, Fraction(1), master.hop)
+    if found and found[0].strength >= CLEAR and (len(found) < 2 or found[1].strength < 0.5 * found[0].strength):
+        return found
+    for speed in SPEEDS:
+        found += _at_speed(method, reference, dub, view, speed, master.hop)
+    # Equal speed is by far the most common, so others must be clearly better.
+    return sorted(found, key=lambda c: -c.strength * (1.15 if c.rate == 1 else 1.0))[:KEEP]
+
+
+def _at_speed(
+    method: str,
+    reference: np.ndarray,
+    dub: Spectrum,
+    view: Callable[[np.ndarray], np.ndarray],
+    speed: Fraction,
+    hop: float,
+) -> list[Candidate]:
+    energies = dub.energies
+    if speed != 1:  # the dub on the clock of the master
+        times = np.arange(int(energies.shape[1] * speed)) / float(speed)
+        energies = np.stack([np.interp(times, np.arange(energies.shape[1]), row) for row in energies]).astype("f4")
+    curve, first_lag = correlate(reference, view(energies))
+    return [Candidate((first_lag + lag) * hop, speed, strength, method) for lag, strength in peaks(curve, _APART / hop)]
+
+
+def correlate(master: np.ndarray, dub: np.ndarray) -> tuple[np.ndarray, int]:
+    """Correlation of two feature matrices (rows, frames) over all lags with enough overlap.
+
+    Divided by the square root of the overlap, so that unrelated sound gives the same spread at
+    every lag, and by that spread (1.4826 times the median absolute value).
+
+    Returns:
+        The curve, and the lag in frames of its first value (lag = t_master - t_dub).
+    """
+    frames_m, frames_d = master.shape[1], dub.shape[1]
+    size = fast_length(frames_m + frames_d)
+    total = np.zeros(size // 2 + 1, np.complex64)
+    for row_m, row_d in zip(master, dub, strict=True):
+        total += rfft(row_m, size) * np.conj(rfft(row_d, size))
+    circular = irfft(total, size)
+    least = max(min(1000, min(frames_m, frames_d) // 3), 1)
+    lags = np.arange(least - frames_d, frames_m - least + 1)
+    overlap = np.minimum(lags + frames_d, frames_m) - np.maximum(lags, 0)
+    curve = circular[lags] / np.sqrt(overlap)
+    curve -= np.median(curve)
+    return curve / max(1.4826 * float(np.median(np.abs(curve))), 1e-9), int(lags[0])
+
+
+def peaks(curve: np.ndarray, apart: float, keep: int = KEEP) -> list[tuple[float, float]]:
+    """Position (in samples, between them by parabola) and height of the highest separate maxima."""
+    curve = curve.copy()
+    found = []
+    for _ in range(keep):
+        top = int(np.argmax(curve))
+        height = float(curve[top])
+        if height < 4:
+            break
+        found.append((top + parabola(curve, top), height))
+        curve[max(top - int(apart), 0) : top + int(apart) + 1] = -np.inf
+    return found
+
+
+def parabola(curve: np.ndarray, top: int) -> float:
+    """Where the maximum lies relative to sample `top`, by the parabola through its neighbours."""
+    if not 0 < top < len(curve) - 1:
+        return 0.0
+    left, mid, right = (float(curve[top + step]) for step in (-1, 0, 1))
+    bend = left - 2 * mid + right
+    if not np.isfinite(bend) or bend >= 0:
+        return 0.0
+    return float(np.clip(0.5 * (left - right) / bend, -0.5, 0.5))
+
+
+def merge(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """One candidate for those that several methods found within two frames, strongest first."""
+    merged: list[Candidate] = []
+    ranked = sorted(candidates, key=lambda c: (-c.strength * (1.15 if c.rate == 1 else 1.0), c.offset))
+    for candidate in ranked:
+        if all(abs(candidate.offset - kept.offset) > 0.045 or candidate.rate != kept.rate for kept in merged):
+            merged.append(candidate)
+    return merged

@@ -1,0 +1,31 @@
+"""A few seconds of loudness of both files, to be drawn over each other before and after the correction."""
+
+import numpy as np
+
+from sheaf.media.decode import RATE, Recording
+from sheaf.media.lines import Line
+from sheaf.media.result import Overlay
+
+_SECONDS = 6.0
+_STEP = 0.02
+
+
+def overlay(master: Recording, dub: Recording, line: Line) -> Overlay:
+    """The stretch around the window that fits best."""
+    best = max(line.votes, key=lambda vote: (vote.score, -vote.time))
+    middle = line.offset + line.rate * best.time
+    start = round(max(middle - _SECONDS / 2, 0.0), 2)
+    after = (start - line.offset) / line.rate
+    curves = [_loudness(master, start, 1.0), _loudness(dub, start, 1.0), _loudness(dub, after, 1 / line.rate)]
+    return Overlay(start=start, step=_STEP, master=curves[0], before=curves[1], after=curves[2])
+
+
+def _loudness(recording: Recording, start: float, speed: float) -> list[float]:
+    """Root mean square of each step, the loudest 1; `speed` is seconds of the recording per second drawn."""
+    count = round(_SECONDS / _STEP)
+    width = round(_STEP * RATE)
+    first = int(start * RATE)
+    samples = recording.read(first, int(count * width * speed) + width + 1)
+    starts = (np.arange(count) * width * speed).astype(np.int64)
+    rms = np.sqrt(np.array([np.mean(samples[at : at + width] ** 2) for at in starts]))
+    return [round(float(value), 3) for value in rms / max(float(rms.max()), 1e-9)]

@@ -1,0 +1,121 @@
+"""From lines to segments: where an edited dub jumps from one offset to the next.
+
+The jump is looked for between the last window of one line and the first of the next: for every
+few milliseconds the dub is compared with the master under both offsets, and the boundary is put
+where the likeness of one ends and that of the other begins.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from sheaf.media.confidence import confidence
+from sheaf.media.decode import RATE, Recording
+from sheaf.media.lines import Line, weight
+from sheaf.media.result import Segment
+from sheaf.media.verify import Vote, between
+
+_FRAME = 0.02  # s compared at once
+_STEP = 0.005  # s between comparisons
+_UNLIKE = 0.3  # likeness below which neither offset fits
+_LONGEST_SEARCH = 600.0  # s
+
+
+@dataclass
+class _Run:
+    """Votes in a row that belong to the same line."""
+
+    line: Line
+    votes: list[Vote]
+
+    @property
+    def weight(self) -> float:
+        return sum(weight(vote.score) for vote in self.votes)
+
+
+def segment(master: Recording, dub: Recording, lines: list[Line]) -> list[Segment]:
+    """The pieces of the dub in order of time, from lines that were accepted.
+
+    Each piece ends where its offset ceases to fit; stretches of the dub that the master does not
+    hold lie between pieces.
+    """
+    runs = _runs(lines)
+    bounds = []
+    for before, after in pairwise(runs):
+        bounds.append(_boundary(master, dub, before, after))
+    pieces = []
+    for index, run in enumerate(runs):
+        line = run.line
+        first = max(0.0, -line.offset / line.rate)
+        last = min(dub.seconds, (master.seconds - line.offset) / line.rate)
+        start = bounds[index - 1][1] if index else first
+        end = bounds[index][0] if index < len(bounds) else last
+        pieces.append(
+            Segment(
+                dub_start=round(max(start, first), 4),
+                dub_end=round(min(end, last), 4),
+                offset_seconds=round(line.offset, 6),
+                rate=round(line.rate, 9),
+                confidence=confidence(run.weight, 1.0),
+            )
+        )
+    return pieces
+
+
+def _runs(lines: list[Line]) -> list[_Run]:
+    """Votes of all lines by time, grouped while the line stays the same; a lone weak vote makes no piece."""
+    ordered = sorted(((vote, line) for line in lines for vote in line.votes), key=lambda item: item[0].time)
+    runs = _group(ordered)
+    strong = {id(vote) for run in runs if run.weight >= min(1.5, 0.5 * run.line.weight) for vote in run.votes}
+    return _group([item for item in ordered if id(item[0]) in strong])
+
+
+def _group(ordered: list[tuple[Vote, Line]]) -> list[_Run]:
+    runs: list[_Run] = []
+    for vote, line in ordered:
+        if runs and runs[-1].line is line:
+            runs[-1].votes.append(vote)
+        else:
+            runs.append(_Run(line, [vote]))
+    return runs
+
+
+def _boundary(master: Recording, dub: Recording, before: _Run, after: _Run) -> tuple[float, float]:
+    """Where one piece ends and the next starts, in the dub, s."""
+    start, end = before.votes[-1].time, after.votes[0].time
+    if end - start > _LONGEST_SEARCH:
+        return (start + end) / 2, (start + end) / 2
+    fits = [_likeness(master, dub, run.line, start, end) for run in (before, after)]
+    gain_before = np.concatenate([[0.0], np.cumsum(fits[0] - _UNLIKE)])
+    gain_after = np.concatenate([[0.0], np.cumsum(fits[1] - _UNLIKE)])
+    # Best pair (i, j >= i): frames before i fit the first line, frames from j on the second, none between.
+    best_until = np.maximum.accumulate(gain_before)
+    total = best_until + gain_after[-1] - gain_after
+    last = int(np.argmax(total))
+    first = int(np.argmax(gain_before[: last + 1]))
+    return tuple(start + _FRAME / 2 + step * _STEP for step in (first, last))  # type: ignore[return-value]
+
+
+def _likeness(master: Recording, dub: Recording, line: Line, start: float, end: float) -> np.ndarray:
+    """Correlation coefficient of short frames of the dub with the master under one line."""
+    count = round((end - start) * RATE)
+    heard = dub.read(round(start * RATE), count + 1)
+    first = line.offset + line.rate * start
+    begin = int(first * RATE) - 16
+    source = master.read(begin, int(count * line.rate) + 64)
+    expected = between(source, first * RATE - begin + np.arange(count + 1) * line.rate)
+    pair = [np.diff(signal) for signal in (heard, expected)]  # rising 6 dB an octave, against boomy sound
+    product, energy_h, energy_e = (
+        _frames(a * b) for a, b in ((pair[0], pair[1]), (pair[0], pair[0]), (pair[1], pair[1]))
+    )
+    quiet = 1e-3 * max(float(np.mean(energy_h)), 1e-12)
+    return np.abs(product) / np.sqrt((energy_h + quiet) * (energy_e + quiet))
+
+
+def _frames(values: np.ndarray) -> np.ndarray:
+    """Sums over frames of _FRAME every _STEP seconds."""
+    sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+    width, step = round(_FRAME * RATE), round(_STEP * RATE)
+    starts = np.arange(0, max(len(values) - width, 1), step)
+    return sums[np.minimum(starts + width, len(values))] - sums[starts]
