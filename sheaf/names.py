@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from sheaf.errors import UsageError
 
 PARTITION_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_VERSION = re.compile(r"v0*([1-9][0-9]*)")
+_VERSION = re.compile(r"v0*([1-9][0-9]{0,8})")
+_UNSTORABLE = re.compile(r"[\x00-\x1f\x7f]|#[0-9]+(/|$)")
 
 
 def check_partition(key: str) -> str:
@@ -27,6 +28,18 @@ def check_partition(key: str) -> str:
         f"{shown!r} is not a valid partition name: use 1 to 100 letters, digits, '.', '_' or '-', "
         "starting with a letter or digit."
     )
+
+
+def is_file_name(path: str) -> bool:
+    """Whether a file of an export can be called so in every store.
+
+    Stores refuse control characters, names that are not Unicode, and paths over 1024 bytes (kept
+    to 800 here, since the export's own folder comes before); a local one keeps `name#1` for itself.
+    """
+    try:
+        return not _UNSTORABLE.search(path) and 0 < len(path.encode()) <= 800
+    except UnicodeEncodeError:
+        return False
 
 
 @dataclass(frozen=True, order=True)

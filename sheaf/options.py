@@ -24,12 +24,7 @@ class Options(BaseModel):
         """`phases=A,B` and `phases=A phases=B` mean the same."""
         if not isinstance(data, Mapping):
             return data
-        return {
-            key: [part.strip() for item in ([value] if isinstance(value, str) else value) for part in item.split(",")]
-            if _is_list(cls, key) and (isinstance(value, str) or all(isinstance(item, str) for item in value))
-            else value
-            for key, value in data.items()
-        }
+        return {key: _split(value) if _is_list(cls, key) else value for key, value in data.items()}
 
     @classmethod
     def of(cls, values: Mapping[str, Any], what: str) -> Self:
@@ -50,14 +45,20 @@ class Options(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"][:1]) or what
-            raise UsageError(
-                f"{what.capitalize()} {key}={first['input']!r} cannot be used: {first['msg'].lower()}."
-            ) from error
+            reason = first["msg"][:1].lower() + first["msg"][1:]
+            raise UsageError(f"{what.capitalize()} {key}={first['input']!r} cannot be used: {reason}.") from error
 
     @property
     def is_default(self) -> bool:
         """Whether nothing was asked for beyond the defaults."""
         return not self.model_dump(exclude_defaults=True)
+
+
+def _split(value: Any) -> Any:
+    items = [value] if isinstance(value, str) else value
+    if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
+        return value
+    return [part.strip() for item in items for part in item.split(",")]
 
 
 def _is_list(model: type[BaseModel], key: str) -> bool:

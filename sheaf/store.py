@@ -1,13 +1,21 @@
 """The object store: a local directory by default, S3 or any other store obstore knows by URL.
 
-Here: atomic write, conditional create, streaming read and write, list, delete, and a pyarrow
-filesystem for datasets. Not here: what is stored where (`names`, `tables`, `exports`).
+Here: atomic write, conditional create and replace, streaming read and write, list, delete, and a
+pyarrow filesystem for datasets. Not here: what is stored where (`names`, `tables`, `exports`).
+
+What is written to a local store is whole in its `.scratch` folder first and then moved, so that
+a killed process leaves nothing beside finished objects.
 """
 
+import errno
+import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+import socket
+import tempfile
+import uuid
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,17 +24,34 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, PermissionDeniedError, UnauthenticatedError
+from obstore.exceptions import AlreadyExistsError, PreconditionError
 from obstore.store import LocalStore, from_url
 
-from sheaf.errors import NotFoundError, StoreError
+from sheaf.errors import StoreError
+from sheaf.store_errors import clear_errors
 
 if TYPE_CHECKING:
     import pyarrow.fs
     from obstore.store import ClientConfig, RetryConfig
 
 CHUNK = 8 * 1024 * 1024
-_RETRIES: "RetryConfig" = {"max_retries": 4, "retry_timeout": timedelta(seconds=30)}
+"""Bytes in one part of a streamed read or write."""
+
+_PARTS_AT_ONCE = 4
+_MOST_PARTS = 9000
+"""S3 takes at most 10 000 parts of one object; larger parts make room for larger files."""
+
+# A total time would cut off large files, so there is only one for each answer.
+_CLIENT: "ClientConfig" = {
+    "connect_timeout": timedelta(seconds=3),
+    "read_timeout": timedelta(seconds=60),
+    "timeout": timedelta(days=1),
+}
+_RETRIES: "RetryConfig" = {"max_retries": 6, "retry_timeout": timedelta(seconds=60)}
+
+# For the first request of a store, which tells whether it is there at all.
+_IMPATIENT_CLIENT: "ClientConfig" = {**_CLIENT, "read_timeout": timedelta(seconds=10)}
+_IMPATIENT_RETRIES: "RetryConfig" = {"max_retries": 1, "retry_timeout": timedelta(seconds=5)}
 
 
 @dataclass(frozen=True)
@@ -48,10 +73,13 @@ class Store:
         b'hello'
     """
 
-    def __init__(self, backend: Any, url: str, root: Path | None) -> None:
+    def __init__(self, backend: Any, url: str, root: Path | None = None, impatient: Any = None) -> None:
         self._backend = backend
+        self._impatient = impatient
         self.url = url
         self.root = root
+        # Files on their way in: below a local store, so that moving them in is a rename.
+        self.scratch = root / ".scratch" if root else Path(tempfile.gettempdir()) / f"sheaf-scratch-{os.getuid()}"
 
     @classmethod
     def open(cls, url: str) -> "Store":
@@ -61,20 +89,21 @@ class Store:
         `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL`).
 
         Raises:
-            StoreError: the URL cannot be opened.
+            StoreError: the URL cannot be opened, the store does not answer, or it refuses the credentials.
         """
         parts = urlsplit(url)
         if parts.scheme in ("", "file"):
             root = Path(unquote(parts.path) if parts.scheme else url).absolute()
-            with _clear_errors(url):
+            with clear_errors(str(root)):
                 root.mkdir(parents=True, exist_ok=True)
                 return cls(LocalStore(root), str(root), root)
-        options: ClientConfig = {"connect_timeout": timedelta(seconds=5), "timeout": timedelta(seconds=300)}
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-        if endpoint.startswith("http://"):
-            options["allow_http"] = True
-        with _clear_errors(url):
-            return cls(from_url(url, client_options=options, retry_config=_RETRIES), url, None)
+        plain: ClientConfig = {"allow_http": True} if endpoint.startswith("http://") else {}
+        with clear_errors(url):
+            backend = from_url(url, client_options={**_CLIENT, **plain}, retry_config=_RETRIES)
+            impatient = from_url(url, client_options={**_IMPATIENT_CLIENT, **plain}, retry_config=_IMPATIENT_RETRIES)
+            obstore.list_with_delimiter(impatient)
+            return cls(backend, url, impatient=impatient)
 
     def __repr__(self) -> str:
         return f"Store({self.url!r})"
@@ -85,36 +114,77 @@ class Store:
         Raises:
             NotFoundError: there is no such object.
         """
-        with _clear_errors(self.url, path):
+        with clear_errors(self.url, path):
             return bytes(obstore.get(self._backend, path).bytes())
 
     def put(self, path: str, data: bytes) -> None:
         """Write the object in one step, replacing what was there: readers see the old or the new."""
-        with _clear_errors(self.url, path):
-            obstore.put(self._backend, path, data)
+        with clear_errors(self.url, path):
+            if self.root is None:
+                obstore.put(self._backend, path, data)
+                return
+            with self._staged(data) as staged:
+                _move_in(staged, self.root / path, staged.replace)
 
     def create(self, path: str, data: bytes) -> bool:
         """Write the object only if there is none; False when there is one already.
 
         Atomic on local disk, AWS S3, MinIO, GCS and Azure: of two writers exactly one gets True.
         """
-        with _clear_errors(self.url, path):
+        with clear_errors(self.url, path):
             try:
-                obstore.put(self._backend, path, data, mode="create")
-            except AlreadyExistsError:
+                if self.root is None:
+                    obstore.put(self._backend, path, data, mode="create")
+                else:
+                    with self._staged(data) as staged:
+                        _move_in(staged, self.root / path, lambda target: target.hardlink_to(staged))
+            except (AlreadyExistsError, FileExistsError):
                 return False
             return True
 
-    def put_file(self, path: str, source: Path) -> None:
+    def swap(self, path: str, expected: bytes | None, data: bytes) -> bool:
+        """Write the object only if it still holds `expected`, None meaning that there is none; False when it doesn't.
+
+        Atomic where `create` is. A store that knows no conditional replace (OpenStack Swift)
+        compares first and writes then.
+        """
+        if expected is None:
+            return self.create(path, data)
+        with clear_errors(self.url, path):
+            try:
+                if self.root is not None:
+                    with self._locked():
+                        if (self.root / path).read_bytes() != expected:
+                            return False
+                        self.put(path, data)
+                        return True
+                found = obstore.get(self._impatient, path)
+                if bytes(found.bytes()) != expected:
+                    return False
+                try:
+                    obstore.put(self._impatient, path, data, mode={"e_tag": found.meta["e_tag"] or ""})
+                except obstore.exceptions.BaseError as error:
+                    if "501 Not Implemented" not in str(error):
+                        raise
+                    obstore.put(self._backend, path, data)
+            except (FileNotFoundError, PreconditionError):
+                return False
+            return True
+
+    def put_file(self, path: str, source: Path) -> bool:
         """Move a finished local file into the store in one step; memory stays bounded.
 
-        On a local store of the same file system this is a rename, elsewhere a (multipart) upload.
+        Returns:
+            Whether the bytes were copied (an upload, in parts when large). On a local store of
+            the same file system the file itself is moved.
         """
-        with _clear_errors(self.url, path):
+        with clear_errors(self.url, path):
             if self.root is not None and _rename(source, self.root / path):
-                return
-            obstore.put(self._backend, path, source, chunk_size=CHUNK)
+                return False
+            chunk = max(CHUNK, source.stat().st_size // _MOST_PARTS)
+            obstore.put(self._backend, path, source, chunk_size=chunk, max_concurrency=_PARTS_AT_ONCE)
             source.unlink()
+            return True
 
     def stream(self, path: str) -> Iterator[bytes]:
         """The object in chunks of a few megabytes.
@@ -122,7 +192,7 @@ class Store:
         Raises:
             NotFoundError: there is no such object.
         """
-        with _clear_errors(self.url, path):
+        with clear_errors(self.url, path):
             for chunk in obstore.get(self._backend, path).stream(min_chunk_size=CHUNK):
                 yield memoryview(chunk)  # type: ignore[misc]  # a buffer serves as bytes, without a copy
 
@@ -134,19 +204,26 @@ class Store:
         return digest.hexdigest()
 
     def download(self, path: str, target: Path) -> None:
-        """Copy the object to a local file, which appears only when it is whole."""
+        """Copy the object to a local file, which appears only when it is whole.
+
+        Raises:
+            NotFoundError: there is no such object.
+            StoreError: the file cannot be written.
+        """
         partial = target.with_name(target.name + ".part")
         try:
             with partial.open("wb") as file:
                 for chunk in self.stream(path):
                     file.write(chunk)
             partial.replace(target)
+        except OSError as error:
+            raise StoreError(f"Cannot write {target}: {error.strerror or error}.") from error
         finally:
             partial.unlink(missing_ok=True)
 
     def size(self, path: str) -> int | None:
         """Size of the object in bytes; None when there is none."""
-        with _clear_errors(self.url, path):
+        with clear_errors(self.url, path):
             try:
                 return obstore.head(self._backend, path)["size"]
             except FileNotFoundError:
@@ -154,21 +231,21 @@ class Store:
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """All objects below a folder, in no particular order."""
-        with _clear_errors(self.url, prefix):
+        with clear_errors(self.url, prefix):
             for page in obstore.list(self._backend, prefix):
                 for meta in page:
                     yield Stored(meta["path"], meta["size"], meta["last_modified"])
 
     def folders(self, prefix: str) -> "list[str]":
         """Names of the folders directly below a folder, sorted."""
-        with _clear_errors(self.url, prefix):
+        with clear_errors(self.url, prefix):
             found = obstore.list_with_delimiter(self._backend, prefix)["common_prefixes"]
         return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in found)
 
     def delete(self, paths: Iterable[str]) -> None:
         """Delete objects; one that is gone already is no error."""
         for path in paths:
-            with _clear_errors(self.url, path):
+            with clear_errors(self.url, path):
                 try:
                     obstore.delete(self._backend, path)
                 except FileNotFoundError:
@@ -192,13 +269,52 @@ class Store:
         base = f"{parts.netloc}{parts.path}".rstrip("/")
         return pafs.SubTreeFileSystem(base, pafs.PyFileSystem(pafs.FSSpecHandler(inner)))
 
+    @contextmanager
+    def _staged(self, data: bytes) -> Iterator[Path]:
+        """The data as a file beside the store's objects, gone afterwards unless it was moved in."""
+        staged = self.scratch / scratch_name()
+        try:
+            self.scratch.mkdir(exist_ok=True)
+            staged.write_bytes(data)
+            yield staged
+        finally:
+            staged.unlink(missing_ok=True)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One process at a time; the operating system ends the lock of one that dies."""
+        self.scratch.mkdir(exist_ok=True)
+        with (self.scratch / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def scratch_name() -> str:
+    """A name below `Store.scratch` that tells which process of which host it belongs to."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+
+
+def _move_in(source: Path, target: Path, move: Callable[[Path], Any]) -> None:
+    """Move a file to a folder that may be missing, or be swept as empty while we look at it."""
+    while True:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            move(target)
+        except FileNotFoundError:
+            if not source.exists():
+                raise
+        else:
+            return
+
 
 def _rename(source: Path, target: Path) -> bool:
     """Rename across folders of one file system; False when they are on different ones."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if source.stat().st_dev != target.parent.stat().st_dev:
+    try:
+        _move_in(source, target, source.replace)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
         return False
-    source.replace(target)
     return True
 
 
@@ -210,36 +326,6 @@ def _drop_empty_folders(root: Path, folder: Path) -> None:
         except OSError:
             return
         folder = folder.parent
-
-
-@contextmanager
-def _clear_errors(url: str, path: str = "") -> Iterator[None]:
-    """Turn what the libraries raise into one sentence that names the store and says what to do."""
-    where = f"{url.rstrip('/')}/{path}" if path else url
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise NotFoundError(f"{where} does not exist.") from error
-    except (PermissionDeniedError, UnauthenticatedError, PermissionError) as error:
-        raise StoreError(f"The store refuses access to {where}: check the credentials and their rights.") from error
-    except OSError as error:
-        raise StoreError(f"The store failed at {where}: {error.strerror or error}.") from error
-    except obstore.exceptions.BaseError as error:
-        raise StoreError(_explain(where, str(error))) from error
-
-
-def _explain(where: str, detail: str) -> str:
-    lowered = detail.lower()
-    if "no space left" in lowered or "os error 28" in lowered:
-        return f"The disk of {where} is full: free some space and run again."
-    if any(word in lowered for word in ("signaturedoesnotmatch", "invalidaccesskeyid", "403 forbidden", "401 unauth")):
-        return f"The store refuses access to {where}: check the credentials and their rights."
-    if "nosuchbucket" in lowered:
-        return f"The bucket of {where} does not exist: create it or correct SHEAF_STORE_URL."
-    if "error sending request" in lowered or "connect" in lowered:
-        return f"The store cannot be reached at {where}: check SHEAF_STORE_URL, AWS_ENDPOINT_URL and the network."
-    first = next((line.strip() for line in detail.splitlines() if line.strip()), "unknown error")
-    return f"The store failed at {where}: {first}."
 
 
 def remove_tree(folder: Path) -> None:

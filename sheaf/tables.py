@@ -7,7 +7,7 @@ Here: what a table is (`Table`, `column`), writing one atomically, reading it ba
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import pyarrow.dataset
 
 UTC_TIME = pa.timestamp("us", tz="UTC")
+ROW_GROUP = 128 * 1024
+"""Rows in one row group, however the data came: equal rows give equal bytes."""
 
 
 def column(name: str, type_: pa.DataType, description: str, unit: str | None = None, *, null: bool = True) -> pa.Field:
@@ -85,19 +87,35 @@ def write(
     import pyarrow.parquet as pq
 
     target = table.path(partition)
-    batches = cast(pa.Table, data).to_batches(max_chunksize=128 * 1024) if isinstance(data, pa.Table) else data
+    batches = cast(pa.Table, data).to_batches() if isinstance(data, pa.Table) else data
     rows = 0
     with scratch_folder(store) as folder:
         local = folder / "data.parquet"
         with pq.ParquetWriter(local, table.schema, compression="zstd") as writer:
-            for batch in batches:
-                writer.write_batch(_conform(batch, table.schema))
-                rows += batch.num_rows
+            for group in _row_groups(batches, table.schema):
+                writer.write_table(group, row_group_size=ROW_GROUP)
+                rows += group.num_rows
         with local.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         size = local.stat().st_size
         store.put_file(target, local)
     return TableVersion(table.name, partition, rows, size, digest)
+
+
+def _row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+    """The same rows in tables of `ROW_GROUP` rows, the last one shorter."""
+    waiting: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in batches:
+        waiting.append(_conform(batch, schema))
+        rows += batch.num_rows
+        while rows >= ROW_GROUP:
+            together = pa.Table.from_batches(waiting)
+            yield together.slice(0, ROW_GROUP).combine_chunks()
+            waiting = together.slice(ROW_GROUP).to_batches()
+            rows -= ROW_GROUP
+    if rows:
+        yield pa.Table.from_batches(waiting).combine_chunks()
 
 
 def _conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
@@ -164,9 +182,10 @@ def version(store: Store, table: Table, partition: str) -> TableVersion | None:
 
 
 def partitions(store: Store, table: Table) -> list[str]:
-    """The partitions that have been written, sorted."""
-    prefix = f"{table.kind}="
-    return [name.removeprefix(prefix) for name in store.folders(table.folder) if name.startswith(prefix)]
+    """The partitions that have been written, sorted; a folder alone is none."""
+    start, end = f"{table.folder}/{table.kind}=", "/data.parquet"
+    found = (item.path for item in store.list(table.folder))
+    return sorted(path[len(start) : -len(end)] for path in found if path.startswith(start) and path.endswith(end))
 
 
 def dataset(store: Store, table: Table) -> "pyarrow.dataset.Dataset":

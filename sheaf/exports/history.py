@@ -28,6 +28,5 @@ def history(
     store: Store, domain: str | None = None, partition: str | None = None, series: str | None = None
 ) -> Iterator[Record]:
     """The records of all exports that fit, newest version first within each series."""
-    for found in all_series(store):
-        if domain in (None, found.domain) and partition in (None, found.partition) and series in (None, found.series):
-            yield from records(store, found)
+    for found in all_series(store, domain, partition, series):
+        yield from records(store, found)

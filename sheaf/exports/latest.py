@@ -1,39 +1,52 @@
 """The pointer `latest.json` of a series: which version it must name, and moving it there."""
 
-from collections.abc import Container
-
-from sheaf.exports.records import Latest, Status, read_latest, records, to_json
+from sheaf.errors import NotFoundError
+from sheaf.exports.records import Latest, Status, is_committed, records, to_json
 from sheaf.names import ExportId, SeriesId
 from sheaf.store import Store
 
 
-def newest_canonical(store: Store, series: SeriesId, without: Container[int] = ()) -> ExportId | None:
+def newest_canonical(store: Store, series: SeriesId) -> ExportId | None:
     """The newest completed export of a series with no filter and default options."""
     for record in records(store, series):
-        if record.status is Status.COMPLETED and record.canonical and record.version not in without:
+        if record.status is Status.COMPLETED and record.canonical and is_committed(store, record.id):
             return record.id
     return None
 
 
-def settle_latest(store: Store, series: SeriesId, without: Container[int] = ()) -> ExportId | None:
+def settle_latest(store: Store, series: SeriesId) -> ExportId | None:
     """Make `latest` name the newest canonical export, whoever else is moving it.
 
-    Stores without a conditional replace let a slow writer put an older version over a newer
-    one. So everyone who moves the pointer looks again afterwards, until it says what the
-    records say; the last to look leaves it right.
-
-    Args:
-        without: versions that are about to be deleted.
+    The pointer is read before the records and replaced only if it is still the same: somebody
+    who looked earlier, and was held up, cannot put an older version over a newer one. After a
+    move everyone looks again, so that the last to look leaves it right.
     """
     while True:
-        newest = newest_canonical(store, series, without)
-        pointed = read_latest(store, series)
-        if (pointed.version if pointed else None) == (newest.version if newest else None):
-            return newest
+        try:
+            found = store.get(series.latest_path)
+        except NotFoundError:
+            found = None
+        pointed = _parse(found)
+        newest = newest_canonical(store, series)
         if newest is None:
-            store.delete([series.latest_path])
-        else:
-            pointer = Latest(
-                export=str(newest), version=newest.version, path=newest.path, manifest=newest.manifest_path
-            )
-            store.put(series.latest_path, to_json(pointer))
+            if found is not None:
+                store.delete([series.latest_path])
+            return None
+        if pointed and pointed.version == newest.version:
+            return newest
+        pointer = Latest(
+            export=str(newest),
+            version=newest.version,
+            path=newest.path,
+            manifest=newest.manifest_path,
+            moves=pointed.moves + 1 if pointed else 1,
+        )
+        store.swap(series.latest_path, found, to_json(pointer))
+
+
+def _parse(data: bytes | None) -> Latest | None:
+    """A damaged pointer is as good as none here: it is about to be replaced."""
+    try:
+        return Latest.model_validate_json(data or b"")
+    except ValueError:
+        return None

@@ -3,34 +3,52 @@
 from sheaf import activity, clock
 from sheaf.errors import NotFoundError, UsageError
 from sheaf.exports.latest import settle_latest
-from sheaf.exports.records import OPEN, Record, Status, read_record, write_record
+from sheaf.exports.records import NOTHING, OPEN, Record, Status, read_record, write_record
 from sheaf.names import ExportId
 from sheaf.store import Store
 
 
 def complete(store: Store, record: Record) -> None:
-    """Mark an export whose manifest exists as completed and move `latest`."""
+    """Mark an export whose manifest exists as completed and move `latest`.
+
+    A writer that was held up may find that somebody else did it, or even deleted the export since.
+    """
+    current = read_record(store, record.id)
+    if current.status not in OPEN:
+        return
     write_record(
-        store, record.model_copy(update={"status": Status.COMPLETED, "finished_at": clock.now(), "error": None})
+        store, current.model_copy(update={"status": Status.COMPLETED, "finished_at": clock.now(), "error": None})
     )
-    if record.canonical:
-        settle_latest(store, record.id.series)
-    activity.log(store, "export completed", record.id, record.requested_by)
+    if current.canonical:
+        settle_latest(store, current.id.series)
+    activity.log(store, "export completed", current.id, current.requested_by)
 
 
-def fail(store: Store, record: Record, reason: str) -> None:
-    """Mark an export as failed with the reason, and remove what it had written."""
+def give_up(store: Store, record: Record, reason: str) -> bool:
+    """End an export as failed and remove what it had written, unless it has its manifest.
+
+    Its writer may only be suspended and go on later. It then finds that there can be no
+    manifest any more: of writing and giving up exactly one comes first.
+
+    Returns:
+        Whether it was given up; False when it is complete.
+    """
+    store.create(record.id.manifest_path, NOTHING)
+    if store.get(record.id.manifest_path) != NOTHING:
+        return False
+    store.delete(leftovers(store, record.id))
     write_record(
         store, record.model_copy(update={"status": Status.FAILED, "finished_at": clock.now(), "error": reason})
     )
-    store.delete(leftovers(store, record.id))
     activity.log(store, "export failed", record.id, record.requested_by, reason)
+    return True
 
 
 def delete(store: Store, export: ExportId, who: str) -> Record:
     """Remove the files of an export; its record stays as a tombstone, so that its number is never reused.
 
-    `latest` moves to the newest export that is left before a file disappears.
+    `latest` moves to the newest export that is left before a file disappears. It is settled before,
+    too: somebody who wants to move it to this export and was held up then finds that it has moved.
 
     Raises:
         NotFoundError: there is no such export.
@@ -41,16 +59,17 @@ def delete(store: Store, export: ExportId, who: str) -> Record:
         raise UsageError(f"{export} is still being written: wait until it ends, then delete it.")
     if record.status is Status.DELETED:
         raise NotFoundError(f"{export} was deleted already, by {record.deleted_by}.")
-    settle_latest(store, export.series, without={export.version})
+    settle_latest(store, export.series)
     tombstone = record.model_copy(update={"status": Status.DELETED, "deleted_by": who, "finished_at": clock.now()})
     write_record(store, tombstone)
     settle_latest(store, export.series)
+    store.put(export.manifest_path, NOTHING)
     store.delete(leftovers(store, export))
     activity.log(store, "export deleted", export, who)
     return tombstone
 
 
 def leftovers(store: Store, export: ExportId) -> list[str]:
-    """Everything below a version but its record, the manifest first."""
-    found = [item.path for item in store.list(export.path) if item.path != export.record_path]
-    return sorted(found, key=lambda path: path != export.manifest_path)
+    """Everything below a version but its two documents."""
+    documents = (export.record_path, export.manifest_path)
+    return [item.path for item in store.list(export.path) if item.path not in documents]

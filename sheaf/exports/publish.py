@@ -9,7 +9,8 @@ import os
 import socket
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +20,7 @@ import orjson
 
 from sheaf import __version__, clock, tables
 from sheaf.errors import InputError, SheafError, VerificationError
-from sheaf.exports.outcome import complete, fail
+from sheaf.exports.outcome import complete, give_up
 from sheaf.exports.records import (
     OPEN,
     File,
@@ -27,6 +28,7 @@ from sheaf.exports.records import (
     Manifest,
     Record,
     Status,
+    is_committed,
     read_manifest,
     read_record,
     records,
@@ -36,13 +38,14 @@ from sheaf.exports.records import (
 )
 from sheaf.exports.recover import recover_series
 from sheaf.exports.series import CAMPAIGN, Draft, Series, Written
-from sheaf.exports.verify import DOCUMENTS, confirm_files
-from sheaf.names import ExportId, SeriesId
+from sheaf.exports.verify import DOCUMENTS, confirm_content, confirm_listing
+from sheaf.names import ExportId, SeriesId, is_file_name
 from sheaf.options import Options
 from sheaf.scratch import scratch_folder
 from sheaf.store import Store
 
 HEARTBEAT = timedelta(seconds=30)
+FILES_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ def publish(store: Store, series: Series, rejects: tables.Table, request: Reques
             if read_inputs(store, series, request.partition) != inputs:
                 raise InputError(f"{series_id}: its tables changed while it was written: run it again.")
             files = _upload(store, record.id, folder, written)
-            confirm_files(store, record.id, files)
+            confirm_listing(store, record.id, files)
         manifest = Manifest(
             export=str(record.id),
             name=record.name,
@@ -222,7 +225,11 @@ def _unchanged(
     """The newest completed export that was asked for in the same way, if it was made from the same."""
     asked = (as_asked(filter_), options.model_dump(mode="json"))
     for record in records(store, series):
-        if record.status is Status.COMPLETED and (record.filter, record.options) == asked:
+        if (
+            record.status is Status.COMPLETED
+            and (record.filter, record.options) == asked
+            and is_committed(store, record.id)
+        ):
             if record.fingerprint != fingerprint:
                 return None
             return Published(record.id, read_manifest(store, record.id), unchanged=True)
@@ -247,24 +254,42 @@ def _allocate(store: Store, series: SeriesId, wanted: Record) -> Record:
 
 
 def _upload(store: Store, export: ExportId, folder: Path, written: Written) -> list[File]:
-    """Move the finished files into the store; returns them sorted by path."""
-    files = []
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        relative = path.relative_to(folder).as_posix()
-        if relative in DOCUMENTS:
-            raise VerificationError(f"{export}: a writer must not make {relative}.")
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        files.append(File(path=relative, size=path.stat().st_size, sha256=digest, rows=written.rows.get(relative)))
-        store.put_file(f"{export.path}/{relative}", path)
-    return files
+    """Move the finished files into the store, several at once; returns them sorted by path.
+
+    What was copied is read back and compared. What was only renamed is the very file that was
+    hashed.
+    """
+    paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not _is_folder(path)}
+    for relative, path in paths.items():
+        if relative in DOCUMENTS or path.is_symlink() or not is_file_name(relative):
+            raise VerificationError(f"{export}: a writer must not make {relative!r}, which cannot be published.")
+
+    def move(relative: str) -> File:
+        path = paths[relative]
+        with path.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        file = File(path=relative, size=path.stat().st_size, sha256=digest, rows=written.rows.get(relative))
+        if store.put_file(f"{export.path}/{relative}", path):
+            confirm_content(store, export, file)
+        return file
+
+    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+        return list(pool.map(move, sorted(paths)))
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def _finalise(store: Store, record: Record, manifest: Manifest) -> None:
-    """Manifest, then record, then `latest`: each step tells only what is already true."""
-    if read_record(store, record.id).status not in OPEN:
-        raise InputError(f"{record.id} was given up while it was written (its writer looked dead): run it again.")
-    store.put(record.id.manifest_path, to_json(manifest))
+    """Manifest, then record, then `latest`: each step tells only what is already true.
+
+    With the manifest the export exists. A store may create it and lose the answer; what is
+    there then is ours.
+    """
+    data = to_json(manifest)
+    if not store.create(record.id.manifest_path, data) and store.get(record.id.manifest_path) != data:
+        raise SheafError(f"{record.id} was given up while it was written (its writer looked dead): run it again.")
     complete(store, record)
 
 
@@ -275,11 +300,8 @@ def _failing_the_record(store: Store, record: Record) -> Iterator[None]:
         yield
     except BaseException as error:
         reason = str(error) if isinstance(error, SheafError) else f"{type(error).__name__}: {error}"
-        try:
-            if store.size(record.id.manifest_path) is None:
-                fail(store, record, reason)
-        except SheafError:
-            pass  # the store is gone: the next `sheaf doctor` or nightly run reaps the record
+        with suppress(SheafError):  # the store is gone: the next run gives the version up
+            give_up(store, record, reason)
         raise
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from sheaf.errors import NotFoundError, StoreError
-from sheaf.names import ExportId, SeriesId, parse_version
+from sheaf.names import PARTITION_KEY, ExportId, SeriesId, parse_version
 from sheaf.store import Store
 
 
@@ -25,6 +25,9 @@ class Status(StrEnum):
 
 M = TypeVar("M", bound=BaseModel)
 OPEN = (Status.PENDING, Status.PROCESSING)
+
+NOTHING = b"null\n"
+"""In the place of a manifest: this version holds nothing and never will."""
 
 
 class File(BaseModel):
@@ -85,7 +88,11 @@ class Record(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a completed export holds. A version is complete exactly when this exists and verifies."""
+    """What a completed export holds.
+
+    It is created once and never replaced while the export lives: with it the version is complete.
+    Whoever gives a version up creates `NOTHING` in its place, so that only one of both can happen.
+    """
 
     model_config = ConfigDict(extra="ignore")
 
@@ -107,12 +114,18 @@ class Manifest(BaseModel):
 
 
 class Latest(BaseModel):
-    """The pointer readers follow: the newest canonical export of a series."""
+    """The pointer readers follow: the newest canonical export of a series.
+
+    Attributes:
+        moves: how often the pointer has moved, so that no two of its contents are ever equal and
+            somebody who looked before a move cannot move it back.
+    """
 
     export: str
     version: int
     path: str
     manifest: str
+    moves: int = 1
 
 
 def read_record(store: Store, export: ExportId) -> Record:
@@ -141,11 +154,18 @@ def read_manifest(store: Store, export: ExportId) -> Manifest:
     """
     try:
         data = store.get(export.manifest_path)
-    except NotFoundError as error:
+    except NotFoundError:
+        data = NOTHING
+    if data == NOTHING:
         record = read_record(store, export)
-        reason = f": {record.error}" if record.error else ""
-        raise NotFoundError(f"Export {export} has no files, it is {record.status}{reason}.") from error
+        reason = f": {record.error.rstrip('.')}" if record.error else ""
+        raise NotFoundError(f"Export {export} has no files, it is {record.status}{reason}.")
     return _parse(Manifest, data, store, export.manifest_path)
+
+
+def is_committed(store: Store, export: ExportId) -> bool:
+    """Whether a version has its manifest, whatever its record says so far."""
+    return store.size(export.manifest_path) not in (None, len(NOTHING))
 
 
 def read_latest(store: Store, series: SeriesId) -> Latest | None:
@@ -175,12 +195,19 @@ def records(store: Store, series: SeriesId) -> list[Record]:
     return found
 
 
-def all_series(store: Store) -> Iterator[SeriesId]:
-    """Every series that has ever had an export."""
-    for domain in store.folders("exports"):
-        for partition in store.folders(f"exports/{domain}"):
-            for name in store.folders(f"exports/{domain}/{partition}"):
-                yield SeriesId(domain, partition, name)
+def all_series(
+    store: Store, domain: str | None = None, partition: str | None = None, series: str | None = None
+) -> Iterator[SeriesId]:
+    """Every series that has ever had an export and fits; folders that others left there are passed over."""
+    for found_domain in [domain] if domain else _named(store, "exports"):
+        for found_partition in [partition] if partition else _named(store, f"exports/{found_domain}"):
+            for name in _named(store, f"exports/{found_domain}/{found_partition}"):
+                if series in (None, name):
+                    yield SeriesId(found_domain, found_partition, name)
+
+
+def _named(store: Store, folder: str) -> list[str]:
+    return [name for name in store.folders(folder) if PARTITION_KEY.fullmatch(name)]
 
 
 def to_json(model: BaseModel) -> bytes:
@@ -192,4 +219,7 @@ def _parse(model: type[M], data: bytes, store: Store, path: str) -> M:
     try:
         return model.model_validate_json(data)
     except ValueError as error:
-        raise StoreError(f"{store.url}/{path} is damaged: it is not a valid {model.__name__.lower()}.") from error
+        raise StoreError(
+            f"{store.url}/{path} is damaged, it is not a valid {model.__name__.lower()}: "
+            "restore it from a backup, or remove the folder it is in."
+        ) from error

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 from sheaf import scratch
 from sheaf.exports.latest import settle_latest
-from sheaf.exports.outcome import complete, fail, leftovers
-from sheaf.exports.records import OPEN, Record, Status, all_series, records
+from sheaf.exports.outcome import complete, give_up, leftovers
+from sheaf.exports.records import NOTHING, OPEN, Record, Status, all_series, is_committed, records
 from sheaf.names import SeriesId
 from sheaf.store import Store
 
@@ -37,7 +37,7 @@ def recover(store: Store) -> Recovered:
     """Put the whole store right."""
     finished: list[str] = []
     reaped: list[str] = []
-    swept = scratch.sweep(store, DEAD_AFTER.total_seconds()) + _sweep_staged(store)
+    swept = scratch.sweep(store)
     for series in all_series(store):
         done = recover_series(store, series)
         finished += done.finished
@@ -47,28 +47,31 @@ def recover(store: Store) -> Recovered:
 
 
 def recover_series(store: Store, series: SeriesId) -> Recovered:
-    """Put one series right: finish, reap, sweep, and settle `latest`."""
+    """Put one series right: finish or give up what is stale, settle `latest`, then sweep orphans."""
     finished: list[str] = []
     reaped: list[str] = []
-    swept = 0
     known = records(store, series)
     for record in known:
-        if record.status in OPEN:
-            if not writer_is_dead(record):
-                continue
-            if store.size(record.id.manifest_path) is not None:
+        if record.status in OPEN and writer_is_dead(record):
+            if give_up(store, record, "Its writer stopped before it was finished."):
+                reaped.append(str(record.id))
+            else:
                 complete(store, record)
                 finished.append(str(record.id))
-            else:
-                fail(store, record, "Its writer stopped before it was finished.")
-                reaped.append(str(record.id))
-        elif record.status is not Status.COMPLETED and writer_is_dead(record):
-            orphans = leftovers(store, record.id)
-            store.delete(orphans)
-            swept += len(orphans)
     if known:
         settle_latest(store, series)
+    # Only now: until it is settled, `latest` may name an export that is being deleted.
+    swept = sum(_sweep(store, record) for record in known if record.status in (Status.FAILED, Status.DELETED))
     return Recovered(tuple(finished), tuple(reaped), swept)
+
+
+def _sweep(store: Store, record: Record) -> int:
+    """Remove what a version that ended without files still has: its end was interrupted, or its writer woke up."""
+    if record.status is Status.DELETED and is_committed(store, record.id):
+        store.put(record.id.manifest_path, NOTHING)
+    orphans = leftovers(store, record.id)
+    store.delete(orphans)
+    return len(orphans)
 
 
 def writer_is_dead(record: Record) -> bool:
@@ -76,16 +79,3 @@ def writer_is_dead(record: Record) -> bool:
     if record.host == socket.gethostname() and not scratch.process_runs(record.pid):
         return True
     return datetime.now(UTC) - record.heartbeat_at > DEAD_AFTER
-
-
-def _sweep_staged(store: Store) -> int:
-    """On a local store, remove what an interrupted write staged beside its target as `name#1`."""
-    if store.root is None:
-        return 0
-    limit = datetime.now(UTC) - DEAD_AFTER
-    removed = 0
-    for path in store.root.rglob("*#*"):
-        if path.is_file() and datetime.fromtimestamp(path.stat().st_mtime, UTC) < limit:
-            path.unlink(missing_ok=True)
-            removed += 1
-    return removed

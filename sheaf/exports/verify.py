@@ -18,12 +18,14 @@ def verify(store: Store, export: ExportId) -> Manifest:
         VerificationError: a file is missing, different, or not in the manifest.
     """
     manifest = read_manifest(store, export)
-    confirm_files(store, export, manifest.files)
+    confirm_listing(store, export, manifest.files)
+    for file in manifest.files:
+        confirm_content(store, export, file)
     return manifest
 
 
-def confirm_files(store: Store, export: ExportId, files: Iterable[File]) -> None:
-    """Compare what the store holds below an export with a list of files.
+def confirm_listing(store: Store, export: ExportId, files: Iterable[File]) -> None:
+    """Compare names and sizes of what the store holds below an export with a list of files.
 
     Raises:
         VerificationError: naming the first file that differs.
@@ -35,7 +37,15 @@ def confirm_files(store: Store, export: ExportId, files: Iterable[File]) -> None
             raise VerificationError(f"{export}: {file.path} is missing in the store.")
         if size != file.size:
             raise VerificationError(f"{export}: {file.path} has {size} bytes, its manifest says {file.size}.")
-        if store.sha256(f"{export.path}/{file.path}") != file.sha256:
-            raise VerificationError(f"{export}: {file.path} differs from what was published (sha256).")
     if extra := stored.keys() - set(DOCUMENTS):
         raise VerificationError(f"{export}: {sorted(extra)[0]} is in the store but not in the manifest.")
+
+
+def confirm_content(store: Store, export: ExportId, file: File) -> None:
+    """Read one file back and compare its sha256.
+
+    Raises:
+        VerificationError: it differs.
+    """
+    if store.sha256(f"{export.path}/{file.path}") != file.sha256:
+        raise VerificationError(f"{export}: {file.path} differs from what was published (sha256).")

@@ -1,0 +1,59 @@
+"""Stores that every test may use."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from servers import BUCKET, moto_server, swift_server
+
+from sheaf.store import Store
+
+
+@pytest.fixture(scope="session")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of a running moto server."""
+    with moto_server(tmp_path_factory.mktemp("moto")) as environment:
+        yield environment
+
+
+@pytest.fixture(scope="session")
+def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of a running OpenStack Swift."""
+    with swift_server(tmp_path_factory.mktemp("swift")) as environment:
+        yield environment
+
+
+@pytest.fixture
+def local_store(tmp_path: Path) -> Store:
+    """An empty store on disk."""
+    return Store.open(str(tmp_path / "store"))
+
+
+@pytest.fixture
+def s3_store(moto: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Store:
+    """An empty store on the S3 emulator."""
+    return _remote(moto, monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def swift_store(swift: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Store:
+    """An empty store on a real object store."""
+    return _remote(swift, monkeypatch, tmp_path)
+
+
+@pytest.fixture(params=["local_store", "s3_store", "swift_store"])
+def store(request: pytest.FixtureRequest) -> Store:
+    """An empty store of each kind: what the protocol promises holds on all of them."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(params=["local_store", "s3_store"])
+def atomic_store(request: pytest.FixtureRequest) -> Store:
+    """An empty store whose conditional writes are atomic; Swift's are not when writers race."""
+    return request.getfixturevalue(request.param)
+
+
+def _remote(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Store:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return Store.open(f"s3://{BUCKET}/{tmp_path.parent.name}/{tmp_path.name}")
