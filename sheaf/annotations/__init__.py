@@ -1,0 +1,1 @@
+"""Image annotations: projects to classification, detection and segmentation datasets."""

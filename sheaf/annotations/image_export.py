@@ -1,0 +1,39 @@
+"""Images on their way into the ZIP of an export: as stored, or turned as EXIF says."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from sheaf.annotations.archive import Archive
+from sheaf.annotations.image_files import stored_path
+from sheaf.exports.series import Draft
+
+
+def write_images(archive: Archive, draft: Draft, images: pa.Table, names: Sequence[str]) -> None:
+    """Add the images under the names given; memory stays bounded by one chunk of a file.
+
+    Raises:
+        NotFoundError: the store lost the bytes of an image.
+    """
+    digests, orientations = images["sha256"].to_pylist(), images["orientation"].to_pylist()
+    transpose = draft.options.exif == "transpose"
+    for name, digest, orientation in zip(names, digests, orientations, strict=True):
+        path = stored_path(draft.partition, digest)
+        if transpose and orientation != 1:
+            archive.image(name, [_turned(draft.store.get(path))])
+        else:
+            archive.image(name, draft.store.stream(path))
+
+
+def _turned(data: bytes) -> bytes:
+    """The image with its EXIF rotation applied and removed, in its own format."""
+    from PIL import Image, ImageOps
+
+    with Image.open(io.BytesIO(data)) as image:
+        upright = ImageOps.exif_transpose(image)
+        out = io.BytesIO()
+        how: dict[str, Any] = {"quality": 95, "subsampling": 0} if image.format == "JPEG" else {}
+        upright.save(out, format=image.format, **how)
+        return out.getvalue()
