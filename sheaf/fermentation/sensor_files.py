@@ -169,9 +169,12 @@ def _read_csv(path: Path) -> Iterator[pa.RecordBatch]:
 
 def _need_columns(names: list[str]) -> None:
     for name in ("time", "sensor", "value"):
-        if names.count(name) != 1:
-            how = "twice" if name in names else "not"
-            raise SensorFileError(f"has the column {name!r} {how} at all".replace("twice at all", "twice"), 1)
+        if name not in names:
+            raise SensorFileError(
+                f"has no column {name!r}: the columns are time, sensor, value and, if wanted, unit", 1
+            )
+        if names.count(name) > 1:
+            raise SensorFileError(f"has the column {name!r} twice", 1)
 
 
 # measurement,tag=value field=number time: the common case, without escapes or quotes.

@@ -125,6 +125,9 @@ def _stage(
                 SELECT line, problem, time, trim(time_text, ' "') AS time_text, trim(sensor, ' "') AS name, value,
                     trim(value_text, ' "') AS value_text, unit
                 FROM batch
+                -- An empty line of a CSV file comes as a row of empty fields.
+                WHERE time IS NOT NULL OR value IS NOT NULL OR problem IS NOT NULL
+                    OR concat(time_text, sensor, value_text) <> ''
             ) AS points LEFT JOIN names ON points.name = names.alias
         )"""
     for batch in file.batches():
