@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test dev check lock
+.PHONY: help demo test dev check docs lock
 
 help:  ## Show this help
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -23,6 +23,9 @@ check: .venv/ready  ## Format, lint, types, import direction, Dagster definition
 	@$(BIN)/lint-imports --no-cache
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dg check defs
 
+docs: .venv/ready  ## Write docs/cli.md anew
+	@$(BIN)/python -m typer pipelines.cli utils docs --name sheaf --output docs/cli.md
+
 lock:  ## Resolve the dependencies anew (needs uv)
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --python-version 3.11 pyproject.toml --group dev -o requirements.lock
@@ -35,6 +38,6 @@ lock:  ## Resolve the dependencies anew (needs uv)
 	@$(PYTHON) -m venv .venv || { echo "Python's venv module is missing; on Debian: apt install python3-venv"; exit 1; }
 	@UV=$$(command -v uv) || { $(BIN)/python -m pip install -q --disable-pip-version-check uv && UV=$(BIN)/uv; }; \
 	  export VIRTUAL_ENV=$(CURDIR)/.venv && \
-	  $$UV pip install -q --no-deps --require-hashes -r requirements.lock && \
+	  $$UV pip install -q --compile-bytecode --no-deps --require-hashes -r requirements.lock && \
 	  $$UV pip install -q --no-deps --no-build-isolation -e .
 	@touch $@

@@ -94,8 +94,8 @@ def _export_asset(
                 filter=parse_pairs(config.filter, "filter"),
                 options=parse_pairs(config.options, "option"),
                 name=config.name,
-                requested_by=config.requested_by or _launcher(context.run_tags),
-                run_id=context.run_id,
+                requested_by=config.requested_by or _launcher(context.run.tags),
+                run_id=context.run.run_id,
                 always=config.always,
             )
             return _outcome(publish(opened, series, domain.rejects, request))
@@ -106,11 +106,13 @@ def _export_asset(
 
 
 def _launcher(tags: Mapping[str, str]) -> str:
-    """Who started a run: a schedule, a sensor, a backfill, or somebody in the UI."""
+    """Who started a run: somebody at the command line, a schedule, a sensor, a backfill, or the UI."""
+    if person := tags.get("sheaf/requested_by"):
+        return person
     for tag, who in (("schedule_name", "schedule "), ("sensor_name", "sensor "), ("backfill", "backfill ")):
         if value := tags.get(f"dagster/{tag}"):
             return who + value
-    return "dagster"
+    return "Dagster UI"
 
 
 def _outcome(published: Published) -> Outcome:

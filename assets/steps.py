@@ -12,13 +12,16 @@ from typing import Any
 
 import dagster as dg
 
+# Dagster 1.13 has no public name for it, and without it a check of a partition counts as out of date.
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
+
 from sheaf import tables
 from sheaf.errors import InputError, SheafError
 from sheaf.report import Report
 from sheaf.store import Store
 
 OWNER = "team:data"
-StepEvent = dg.MaterializeResult | dg.AssetMaterialization | dg.AssetCheckResult
+StepEvent = dg.MaterializeResult | dg.AssetMaterialization | dg.AssetCheckEvaluation | dg.Output[None]
 
 
 @dataclass(frozen=True)
@@ -57,15 +60,15 @@ def run_each(
         except Exception as error:
             context.log.exception(f"{key} failed")
             failed[key] = f"{type(error).__name__}: {error}"
-    checks = _check_results(done)
     partitioned = context.assets_def.partitions_def is not None
     if failed:
         for key, outcome in done.items():
             tags = {"dagster/data_version": outcome.data_version} if outcome.data_version else {}
             yield dg.AssetMaterialization(context.asset_key, partition=key, metadata=outcome.metadata, tags=tags)
-        yield from checks
+        yield from _evaluations(context, done, partitioned=partitioned)
+        named = len(keys) > 1
         raise dg.Failure(
-            description="\n".join(failed.values()),
+            description="\n".join(f"{key}: {reason}" if named else reason for key, reason in failed.items()),
             metadata={"failed": list(failed), "succeeded": list(done)},
             allow_retries=False,
         )
@@ -73,7 +76,10 @@ def run_each(
         context.add_asset_metadata(outcome.metadata, partition_key=key if partitioned else None)
     only = next(iter(done.values())) if len(done) == 1 else None
     version = dg.DataVersion(only.data_version) if only and only.data_version else None
-    yield dg.MaterializeResult(data_version=version, check_results=checks)
+    yield dg.MaterializeResult(data_version=version)
+    yield from _evaluations(context, done, partitioned=partitioned)
+    for name in context.assets_def.check_specs_by_output_name:
+        yield dg.Output(None, output_name=name)
 
 
 def table_outcome(report: Report, checks: Sequence[Check] = ()) -> Outcome:
@@ -156,23 +162,35 @@ def rejects_check(report: Report, rows: int, limit: float = 0.05) -> Check:
     return Check("rejects", share <= limit, f"{rejected} of {rows + rejected} rows rejected ({share:.1%})")
 
 
-def _check_results(done: Mapping[str, Outcome]) -> list[dg.AssetCheckResult]:
-    """One result per check: over many partitions it names those that did not pass."""
-    by_name: dict[str, list[tuple[str, Check]]] = {}
+def _evaluations(
+    context: dg.AssetExecutionContext, done: Mapping[str, Outcome], *, partitioned: bool
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """The verdicts of every partition by itself.
+
+    An `AssetCheckResult` of a run over many partitions belongs to none of them, and each would look as
+    if its checks had never run. A verdict counts only while it points to the newest materialisation.
+    """
     for key, outcome in done.items():
+        partition = key if partitioned else None
+        target = _newest_materialization(context, partition) if outcome.checks else None
         for check in outcome.checks:
-            by_name.setdefault(check.name, []).append((key, check))
-    results = []
-    for name, verdicts in by_name.items():
-        wrong = [(key, check) for key, check in verdicts if not check.passed]
-        errors = any(check.severity is dg.AssetCheckSeverity.ERROR for _, check in wrong)
-        results.append(
-            dg.AssetCheckResult(
-                check_name=name,
-                passed=not wrong,
-                severity=dg.AssetCheckSeverity.ERROR if errors or not wrong else dg.AssetCheckSeverity.WARN,
-                description="\n".join(check.detail for _, check in wrong or verdicts[:1]),
-                metadata={key: check.detail or "passed" for key, check in wrong or verdicts},
+            yield dg.AssetCheckEvaluation(
+                asset_key=context.asset_key,
+                check_name=check.name,
+                passed=check.passed,
+                severity=dg.AssetCheckSeverity.ERROR if check.passed else check.severity,
+                description=check.detail or None,
+                target_materialization_data=target,
+                partition=partition,
             )
+
+
+def _newest_materialization(
+    context: dg.AssetExecutionContext, partition: str | None
+) -> AssetCheckEvaluationTargetMaterializationData | None:
+    wanted = dg.AssetRecordsFilter(context.asset_key, asset_partitions=None if partition is None else [partition])
+    for record in context.instance.fetch_materializations(wanted, limit=1).records:
+        return AssetCheckEvaluationTargetMaterializationData(
+            storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
         )
-    return results
+    return None

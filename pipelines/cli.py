@@ -35,19 +35,16 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-cli_exports.register(app)
-app.add_typer(cli_filters.app, name="filters")
-
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 DomainName = Annotated[str, typer.Argument(metavar="DOMAIN", help=f"One of: {', '.join(DOMAINS)}.")]
 FilterPairs = Annotated[list[str] | None, typer.Option("--filter", metavar="KEY=VALUE", help="Keep only what fits.")]
 OptionPairs = Annotated[list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="How to write it.")]
 
 
-def main() -> None:
+def main(args: list[str] | None = None) -> None:
     """Run a command; what goes wrong is one sentence on stderr, never a traceback."""
     try:
-        app()
+        app(args)
     except SheafError as error:
         show.say(f"[red]sheaf:[/] {escape(str(error))}")
         sys.exit(2 if isinstance(error, UsageError) else 1)
@@ -99,7 +96,7 @@ def demo(as_json: AsJson = False) -> None:
 @app.command()
 def run(
     domain: DomainName,
-    partitions: Annotated[list[str] | None, typer.Argument(metavar="[PARTITION]...", help="Default: all.")] = None,
+    partitions: Annotated[list[str] | None, typer.Argument(metavar="PARTITION...", help="Default: all.")] = None,
     inbox_root: Annotated[Path | None, typer.Option("--inbox", metavar="DIR", help="Another inbox root.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -191,10 +188,7 @@ def export(
     runner = Runner(settings)
     found = domain_named(asked.domain)
     request = asked.request(runner.store, getpass.getuser())
-    wanted = series_named(found, asked.series)
-    wanted.filter.of(request.filter or {}, "filter")
-    wanted.options.of(request.options or {}, "option")
-    _finish([runner.export(found, wanted, request)], as_json)
+    _finish([runner.export(found, series_named(found, asked.series), request)], as_json)
 
 
 @app.command()
@@ -307,3 +301,7 @@ def dev(
     show.OUT.print(f"Dagster UI: [bold]http://{host}:{port}[/] (stop with Ctrl+C)", highlight=False)
     program = str(Path(sys.executable).with_name("dagster"))
     os.execv(program, [program, "dev", "-m", "pipelines.definitions", "-h", host, "-p", str(port)])  # noqa: S606
+
+
+cli_exports.register(app)
+app.add_typer(cli_filters.app, name="filters")

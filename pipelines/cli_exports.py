@@ -39,9 +39,9 @@ def _store() -> Store:
 
 
 def list_history(
-    domain: Annotated[str | None, typer.Argument(metavar="[DOMAIN]")] = None,
-    partition: Annotated[str | None, typer.Argument(metavar="[PARTITION]")] = None,
-    series: Annotated[str | None, typer.Argument(metavar="[SERIES]")] = None,
+    domain: Annotated[str | None, typer.Argument(metavar="DOMAIN")] = None,
+    partition: Annotated[str | None, typer.Argument(metavar="PARTITION")] = None,
+    series: Annotated[str | None, typer.Argument(metavar="SERIES")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List exports with their status, newest version first.
@@ -50,6 +50,10 @@ def list_history(
 
         sheaf history fermentation batch-04
     """
+    if domain and series:
+        series_named(domain_named(domain), series)
+    elif domain:
+        domain_named(domain)
     found = list(history(_store(), domain, partition, series))
     if as_json:
         show.json(found)
@@ -106,7 +110,7 @@ def show_export(name: ExportName, as_json: AsJson = False) -> None:
 
 def download(
     name: ExportName,
-    target: Annotated[Path, typer.Argument(metavar="[DIR]", help="Default: this folder.")] = Path(),
+    target: Annotated[Path, typer.Argument(metavar="DIR", help="Default: this folder.")] = Path(),
     as_json: AsJson = False,
 ) -> None:
     """Copy the files of an export here; each is checked against its sha256.

@@ -31,8 +31,8 @@ def _store() -> Store:
 
 @app.command("list")
 def list_filters(
-    domain: Annotated[str | None, typer.Argument(metavar="[DOMAIN]")] = None,
-    partition: Annotated[str | None, typer.Argument(metavar="[PARTITION]")] = None,
+    domain: Annotated[str | None, typer.Argument(metavar="DOMAIN")] = None,
+    partition: Annotated[str | None, typer.Argument(metavar="PARTITION")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List saved filters."""

@@ -9,7 +9,7 @@ from pipelines.instance import open_instance
 from pipelines.jobs import campaign_job_name
 from pipelines.results import Result, completed
 from sheaf.errors import SheafError
-from sheaf.exports.publish import Request
+from sheaf.exports.publish import Request, prepare
 from sheaf.exports.records import Status, records
 from sheaf.exports.series import CAMPAIGN, Domain, Series
 from sheaf.names import ExportId, SeriesId, check_partition, parse_export
@@ -30,7 +30,7 @@ class Runner:
 
     def run_partition(self, domain: Domain, partition: str) -> list[Result]:
         """Ingest, analyse and publish one partition; a failure is in the results, not raised."""
-        self._register(domain, [partition])
+        self._register(domain, partition)
         series = [series for series in domain.series if not series.campaign]
         return self._run(domain, domain.name, series, partition)
 
@@ -45,11 +45,10 @@ class Runner:
         Raises:
             SheafError: the request itself is wrong; nothing ran.
         """
-        if series.campaign:
-            job = campaign_job_name(domain.name)
-        else:
-            job = domain.name
-            self._register(domain, [check_partition(request.partition)])
+        prepare(self.store, series, domain.rejects, request)
+        job = campaign_job_name(domain.name) if series.campaign else domain.name
+        if not series.campaign:
+            self._register(domain, request.partition)
         config = {
             "filter": _pairs(request.filter),
             "options": _pairs(request.options),
@@ -58,11 +57,10 @@ class Runner:
         } | ({"name": request.name} if request.name else {})
         return self._run(domain, job, [series], request.partition, config)[0]
 
-    def _register(self, domain: Domain, partitions: Sequence[str]) -> None:
+    def _register(self, domain: Domain, partition: str) -> None:
         name = f"{domain.name}_{domain.kind}"
-        for partition in partitions:
-            if not self._instance.has_dynamic_partition(name, partition):
-                self._instance.add_dynamic_partitions(name, [partition])
+        if not self._instance.has_dynamic_partition(name, check_partition(partition)):
+            self._instance.add_dynamic_partitions(name, [partition])
 
     def _run(
         self,

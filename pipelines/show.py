@@ -15,7 +15,8 @@ from pipelines.results import Result
 from sheaf.exports.records import Status
 from sheaf.names import ExportId, SeriesId
 
-OUT = Console()
+PIPED = 4096  # columns: what goes to a file or another program is never cut
+OUT = Console(width=None if sys.stdout.isatty() else PIPED)
 ERR = Console(stderr=True)
 
 
@@ -28,11 +29,13 @@ def json(value: Any) -> None:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
     """Print rows under headings, or a sentence when there are none."""
-    shown = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    shown = Table(box=None, header_style="bold", pad_edge=False)
+    for index, column in enumerate(columns):
+        shown.add_column(column, no_wrap=index == 0, overflow="fold")
     for row in rows:
         shown.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
     if shown.row_count:
-        OUT.print(shown, soft_wrap=True)
+        OUT.print(shown)
     else:
         OUT.print(empty)
 
@@ -54,10 +57,11 @@ def results(found: Sequence[Result]) -> None:
         size = sum(file.size for file in result.files)
         rows.append((name, what, result.record_count, human_size(size) if size else None))
     table(("export", "", "records", "size"), rows, "Nothing was found to publish.")
-    for warning in dict.fromkeys(warning for result in found for warning in result.warnings):
-        say(f"[yellow]note[/] {escape(warning)}")
-    for error in dict.fromkeys(f"{result.partition}: {result.error}" for result in found if result.error):
-        say(f"[red]failed[/] {escape(error)}")
+    notes = ((result.partition, warning) for result in found for warning in result.warnings)
+    for partition, warning in dict.fromkeys(notes):
+        say(f"[yellow]note[/] {partition}: {escape(warning)}")
+    for partition, error in dict.fromkeys((result.partition, result.error) for result in found if result.error):
+        say(f"[red]failed[/] {escape(partition)}: {escape(error or '')}")
 
 
 def _failed_name(result: Result) -> str:

@@ -87,7 +87,7 @@ def publish(store: Store, series: Series, rejects: tables.Table, request: Reques
         InputError: the partition's newest input was refused, or it was never ingested.
         VerificationError: the files are not what the format promises; the record keeps the reason.
     """
-    series_id, filter_, options, inputs = _prepare(store, series, rejects, request)
+    series_id, filter_, options, inputs = prepare(store, series, rejects, request)
     fingerprint = _fingerprint(series, inputs, filter_.model_dump(mode="json"), options.model_dump(mode="json"))
     recover_series(store, series_id)
     if not request.always and (same := _unchanged(store, series_id, filter_, options, fingerprint)):
@@ -151,7 +151,7 @@ def preview(store: Store, series: Series, rejects: tables.Table, request: Reques
         UsageError: an unknown option or filter key, or an impossible value.
         InputError: the partition's newest input was refused, or it was never ingested.
     """
-    series_id, filter_, options, _ = _prepare(store, series, rejects, request)
+    series_id, filter_, options, _ = prepare(store, series, rejects, request)
     version = (versions(store, series_id) or [0])[-1] + 1
     with scratch_folder(store) as folder:
         return series.write(
@@ -159,10 +159,18 @@ def preview(store: Store, series: Series, rejects: tables.Table, request: Reques
         )
 
 
-def _prepare(
+def prepare(
     store: Store, series: Series, rejects: tables.Table, request: Request
 ) -> tuple[SeriesId, Options, Options, list[Input]]:
-    """Everything that can be wrong with a request is found here, before a version exists."""
+    """Find everything that can be wrong with a request, before a version exists.
+
+    Returns:
+        The series, the filter and options as their models, and what the export would be made from.
+
+    Raises:
+        UsageError: an unknown option or filter key, or an impossible value.
+        InputError: the partition's newest input was refused, or it was never ingested.
+    """
     series_id = SeriesId(series.domain, request.partition, series.name)
     filter_ = series.filter.of(request.filter or {}, "filter")
     options = series.options.of(request.options or {}, "option")
