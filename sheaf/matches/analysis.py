@@ -1,0 +1,321 @@
+"""Runs, shots, impacts and sensor delays of one match, computed from its events.
+
+One pass reads the events; run rows need the correlation, so both are computed and written together.
+A pure function of the tables that `ingest` wrote.
+"""
+
+# pyarrow.compute makes its functions when it is imported.
+# pyright: reportAttributeAccessIssue=false
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pyarrow as pa
+
+from sheaf import tables
+from sheaf.matches import devices, plots, schema
+from sheaf.matches.correlate import Correlated, Impacts, Shots, correlate
+from sheaf.matches.manifest import Device, Manifest
+from sheaf.matches.runs import COLUMNS, Found, RunBuilder
+from sheaf.matches.settings import Correlation
+from sheaf.report import Report
+from sheaf.store import Store
+
+_PART = 128 * 1024
+UTC_US = pa.timestamp("us", "UTC")
+
+
+def build_runs(store: Store, match: str) -> Report:
+    """Find the runs of a match and correlate shots with impacts.
+
+    Returns:
+        Counts (`runs`, `completed`, `incomplete`, `shots`, `impacts`, `correlated`, `orphan_shots`,
+        `orphan_impacts`, `orphan_stops`, `orphan_summaries`, `count_mismatches`, `offset_fallbacks`),
+        a preview of the run table, split chart and delay histograms.
+
+    Raises:
+        NotFoundError: the match has not been ingested.
+        InputError: its newest input could not be used as a whole.
+    """
+    tables.refuse_if_blocked(store, schema.REJECTS, match)
+    manifest = load_manifest(store, match)
+    settings = manifest.correlation or Correlation()
+    known = devices.resolve((), manifest.devices).devices
+    builder = RunBuilder(known, round(settings.window_ms * 1000))
+    events = 0
+    for batch in tables.batches(store, schema.EVENTS, match, COLUMNS):
+        builder.feed(batch)
+        events += batch.num_rows
+    found = builder.finish()
+    result = _Result(found, known, events, settings)
+    counts = result.counts()
+    written = (
+        tables.write(store, schema.TOTALS, match, tables.from_rows(schema.TOTALS, [counts])),
+        tables.write(store, schema.RUNS, match, result.runs()),
+        tables.write(store, schema.SHOTS, match, result.shots()),
+        tables.write(store, schema.IMPACTS, match, result.impacts()),
+        tables.write(store, schema.SENSORS, match, result.sensors()),
+        tables.write(store, schema.EVENT_RUNS, match, result.event_runs()),
+    )
+    return _report(store, match, result, counts, written)
+
+
+def load_manifest(store: Store, match: str) -> Manifest:
+    """The manifest the match was ingested with."""
+    row = tables.read(store, schema.MATCH, match, ["manifest"])
+    return Manifest.model_validate_json(row["manifest"][0].as_py())
+
+
+class _Result:
+    """The analysis in arrays, given out table by table.
+
+    `number[i]` is the final number of the run that opened as the i-th: by start time, from 1.
+    """
+
+    def __init__(self, found: Found, known: Mapping[str, Device], events: int, settings: Correlation) -> None:
+        self.found, self.known, self.events_count = found, known, events
+        self.opened = pa.Table.from_batches(found.runs)
+        self.by_start = np.argsort(_ints(self.opened["start"]), kind="stable")
+        self.number = np.empty(len(self.by_start), np.int32)
+        self.number[self.by_start] = np.arange(1, len(self.by_start) + 1)
+        self.shot_run, self.shot_ts = np.asarray(found.shot_run), np.asarray(found.shot_ts)
+        self.impact_run, self.impact_ts = np.asarray(found.impact_run), np.asarray(found.impact_ts)
+        self.impact_sensor = np.asarray(found.impact_sensor)
+        self.correlated: Correlated = correlate(
+            Shots(self.shot_run, self.shot_ts),
+            Impacts(self.impact_run, self.impact_ts, self.impact_sensor),
+            len(found.sensors),
+            settings,
+        )
+        self.impact_of_shot = np.full(len(self.shot_ts), -1, np.int64)
+        hits = np.flatnonzero(self.correlated.shot_of_impact >= 0)
+        self.impact_of_shot[self.correlated.shot_of_impact[hits]] = hits
+        # Shots were appended run by run as these closed; in order of runs they can be numbered.
+        self.shot_order = np.lexsort((np.arange(len(self.shot_run)), self.number[self.shot_run]))
+        self.shot_no = np.empty(len(self.shot_run), np.int32)
+        self.split = np.full(len(self.shot_run), np.nan)
+        run, ts = self.shot_run[self.shot_order], self.shot_ts[self.shot_order]
+        first = np.diff(run, prepend=-1) != 0
+        start = np.maximum.accumulate(np.where(first, np.arange(len(run)), 0))
+        self.shot_no[self.shot_order] = np.arange(len(run)) - start + 1
+        self.split[self.shot_order] = np.where(first, np.nan, np.diff(ts, prepend=0) / 1e6)
+        self.targets = pa.array([self._target(sensor) for sensor in found.sensors], pa.string())
+        self.sensor_names = pa.array([sensor or None for sensor in found.sensors], pa.string())
+
+    def _target(self, sensor: str) -> str | None:
+        device = self.known.get(sensor)
+        return device.target if device else None
+
+    def counts(self) -> dict[str, int]:
+        """What the analysis found, in numbers."""
+        import pyarrow.compute as pc
+
+        completed = pc.sum(pc.equal(self.opened["status"], "completed")).as_py() or 0
+        return {
+            "runs": len(self.number),
+            "completed": completed,
+            "incomplete": len(self.number) - completed,
+            "shots": len(self.shot_ts),
+            "impacts": len(self.impact_ts),
+            "correlated": int((self.impact_of_shot >= 0).sum()),
+            **{f"orphan_{name}": self.found.orphans[name] for name in ("shots", "impacts", "stops", "summaries")},
+            "count_mismatches": pc.sum(pc.match_substring(self.opened["flags"], "count_mismatch")).as_py() or 0,
+            "offset_fallbacks": sum("offset_fallback" in sensor.flags for sensor in self.correlated.sensors),
+        }
+
+    def runs(self) -> pa.Table:
+        """The run table, by start time."""
+        table = self.opened.take(pa.array(self.by_start))
+        count = len(self.by_start)
+        matched = np.bincount(self.shot_run[self.impact_of_shot >= 0], minlength=count)[self.by_start]
+        shots, impacts = _ints(table["shots_detected"]), _ints(table["impacts_detected"])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            rate = np.round(matched / shots, 4)
+        beep = table["beep"].fill_null(-1).to_numpy()
+        first = np.full(count, np.nan)
+        opening = np.flatnonzero(self.shot_no == 1)
+        first[self.number[self.shot_run[opening]] - 1] = self.shot_ts[opening]
+        return pa.table(
+            {
+                "run_no": np.arange(1, count + 1, dtype=np.int32),
+                "run_id": _run_ids(np.arange(1, count + 1)),
+                **{name: table[name] for name in ("status", "duration_seconds", "shots_detected", "impacts_detected")},
+                **{name: table[name] for name in ("start_device", "start_device_id", "stage", "bay", "flags")},
+                **{
+                    name: table[source].cast(UTC_US)
+                    for name, source in (
+                        ("start_time", "start"),
+                        ("beep_time", "beep"),
+                        ("end_time", "end"),
+                        ("last_shot_time", "last_shot"),
+                        ("last_impact_time", "last_impact"),
+                    )
+                },
+                "correlation_success_rate": _floats(np.where(shots > 0, rate, np.nan)),
+                "impacts_correlated": matched.astype(np.int32),
+                "uncorrelated_impacts": (impacts - matched).astype(np.int32),
+                "median_delay_ms": _floats(self._median_delays()),
+                "first_shot_s": _floats(np.where(beep >= 0, (first - beep) / 1e6, np.nan)),
+            }
+        ).select(schema.RUNS.schema.names)
+
+    def _median_delays(self) -> np.ndarray:
+        """Median delay of each run in ms, by start time."""
+        hits = np.flatnonzero(self.correlated.shot_of_impact >= 0)
+        run, delay = self.number[self.impact_run[hits]] - 1, self.correlated.delay_us[hits] / 1000
+        order = np.lexsort((delay, run))
+        run, delay = run[order], delay[order]
+        medians = np.full(len(self.by_start), np.nan)
+        if len(run):
+            start = np.flatnonzero(np.diff(run, prepend=-1))
+            size = np.diff(np.append(start, len(run)))
+            medians[run[start]] = (delay[start + (size - 1) // 2] + delay[start + size // 2]) / 2
+        return medians
+
+    def shots(self) -> Iterator[pa.RecordBatch]:
+        """The shot table, by run and number."""
+        origin = self.opened["beep"].fill_null(-1).to_numpy()
+        origin = np.where(origin < 0, _ints(self.opened["start"]), origin)
+        for part in _parts(self.shot_order):
+            impact = self.impact_of_shot[part]
+            hit = impact >= 0
+            sensor = (
+                pa.array(self.impact_sensor[impact], pa.int32(), mask=~hit)
+                if hit.any()
+                else pa.nulls(len(part), pa.int32())
+            )
+            yield pa.RecordBatch.from_pydict(
+                {
+                    "run_id": _run_ids(self.number[self.shot_run[part]]),
+                    "shot_no": self.shot_no[part],
+                    "time": pa.array(self.shot_ts[part]).cast(UTC_US),
+                    "since_beep_s": (self.shot_ts[part] - origin[self.shot_run[part]]) / 1e6,
+                    "split_s": _floats(self.split[part]),
+                    "timer_time_s": _floats(np.asarray(self.found.shot_timer_s)[part]),
+                    "sensor": self.sensor_names.take(sensor),
+                    "target": self.targets.take(sensor),
+                    "delay_ms": self._delays(impact),
+                    "event_no": np.asarray(self.found.shot_event)[part],
+                }
+            )
+
+    def impacts(self) -> Iterator[pa.RecordBatch]:
+        """The impact table, in order of events."""
+        for part in _parts(np.arange(len(self.impact_ts))):
+            shot = self.correlated.shot_of_impact[part]
+            sensor = pa.array(self.impact_sensor[part], pa.int32())
+            yield pa.RecordBatch.from_pydict(
+                {
+                    "run_id": _run_ids(self.number[self.impact_run[part]]),
+                    "time": pa.array(self.impact_ts[part]).cast(UTC_US),
+                    "sensor": self.sensor_names.take(sensor),
+                    "target": self.targets.take(sensor),
+                    "magnitude": _floats(np.asarray(self.found.impact_magnitude)[part]),
+                    "shot_no": self._shot_numbers(shot),
+                    "delay_ms": self._delays(np.where(shot >= 0, part, -1)),
+                    "event_no": np.asarray(self.found.impact_event)[part],
+                }
+            )
+
+    def sensors(self) -> pa.Table:
+        """One row for each sensor, by name."""
+        rows = [
+            {
+                "sensor": name or None,
+                "target": self._target(name),
+                "offset_ms": delay.offset_ms,
+                "estimated": delay.estimated,
+                "impacts": delay.impacts,
+                "matched": delay.matched,
+                "median_delay_ms": delay.median_ms,
+                "mad_ms": delay.mad_ms,
+                "drift_ms_per_h": delay.drift_ms_per_h,
+                "flags": ";".join(delay.flags),
+            }
+            for name, delay in sorted(
+                zip(self.found.sensors, self.correlated.sensors, strict=True), key=lambda row: row[0]
+            )
+        ]
+        return tables.from_rows(schema.SENSORS, rows)
+
+    def event_runs(self) -> Iterator[pa.RecordBatch]:
+        """What is known about each event, one row for each, in order."""
+        run = np.zeros(self.events_count, np.int32)
+        run[np.asarray(self.found.member_event)] = self.number[np.asarray(self.found.member_run)]
+        shot_event, impact_event = np.asarray(self.found.shot_event), np.asarray(self.found.impact_event)
+        shot_sorted = np.argsort(shot_event)
+        for start in range(0, self.events_count, _PART):
+            end = min(start + _PART, self.events_count)
+            size = end - start
+            shot_no, impact_shot = np.zeros(size, np.int32), np.full(size, -1, np.int64)
+            split, impact = np.full(size, np.nan), np.full(size, -1, np.int64)
+            matched, known = np.zeros(size, bool), np.zeros(size, bool)
+            first, last = np.searchsorted(shot_event, [start, end], sorter=shot_sorted)
+            mine = shot_sorted[first:last]
+            at = shot_event[mine] - start
+            shot_no[at], split[at], known[at] = self.shot_no[mine], self.split[mine], True
+            impact[at], matched[at] = self.impact_of_shot[mine], self.impact_of_shot[mine] >= 0
+            first, last = np.searchsorted(impact_event, [start, end])
+            at = impact_event[first:last] - start
+            impact_shot = self.correlated.shot_of_impact[first:last]
+            known[at], matched[at] = True, impact_shot >= 0
+            impact[at] = np.where(impact_shot >= 0, np.arange(first, last), -1)
+            shot_no[at] = np.where(impact_shot >= 0, self.shot_no[impact_shot] if len(self.shot_no) else 0, 0)
+            yield pa.RecordBatch.from_pydict(
+                {
+                    "event_no": np.arange(start, end),
+                    "run_no": pa.array(run[start:end], mask=run[start:end] == 0),
+                    "shot_no": pa.array(shot_no, mask=shot_no == 0),
+                    "split_s": _floats(split),
+                    "delay_ms": self._delays(impact),
+                    "matched": pa.array(matched, mask=~known),
+                }
+            )
+
+    def _delays(self, impact: np.ndarray) -> pa.Array:
+        """Delay in ms of the impacts; null where there is none (-1)."""
+        if not len(self.impact_ts):
+            return pa.nulls(len(impact), pa.float64())
+        return pa.array(self.correlated.delay_us[impact] / 1000, mask=impact < 0)
+
+    def _shot_numbers(self, shot: np.ndarray) -> pa.Array:
+        if not len(self.shot_no):
+            return pa.nulls(len(shot), pa.int32())
+        return pa.array(self.shot_no[shot], mask=shot < 0)
+
+
+def _parts(indices: np.ndarray) -> Iterator[np.ndarray]:
+    return (indices[start : start + _PART] for start in range(0, len(indices), _PART))
+
+
+def _run_ids(numbers: np.ndarray) -> pa.Array:
+    import pyarrow.compute as pc
+
+    return pc.binary_join_element_wise("run", pa.array(numbers).cast(pa.string()), "_")
+
+
+def _ints(column: pa.ChunkedArray) -> np.ndarray:
+    return column.to_numpy().astype(np.int64)
+
+
+def _floats(values: np.ndarray) -> pa.Array:
+    """Numbers with null for NaN."""
+    return pa.array(values, pa.float64(), mask=np.isnan(values))
+
+
+def _report(
+    store: Store, match: str, result: _Result, counts: dict[str, int], written: tuple[tables.TableVersion, ...]
+) -> Report:
+    warnings = []
+    if lost := counts["orphan_stops"] + counts["orphan_summaries"]:
+        warnings.append(f"{lost} stops or summaries have no start: the log of those runs is incomplete.")
+    if counts["count_mismatches"]:
+        warnings.append(f"{counts['count_mismatches']} runs have other counts than their summary says.")
+    first = next(iter(tables.batches(store, schema.RUNS, match, schema.RUNS.schema.names[1:13])), None)
+    return Report(
+        tables=written,
+        counts=counts,
+        warnings=tuple(warnings),
+        preview=tuple(first.slice(0, 20).to_pylist() if first else ()),
+        plots=plots.draw(result.split, result.correlated, result.impact_sensor, result.found.sensors),
+    )

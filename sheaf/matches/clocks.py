@@ -1,0 +1,118 @@
+"""From what a source writes for a time to microseconds since 1970 UTC.
+
+Naive times are read in the zone of the match. Where a local time exists twice (end of daylight
+saving) the reading that does not go back behind the file's previous time is taken, and flagged.
+"""
+
+# pyarrow.compute makes its functions when it is imported.
+# pyright: reportAttributeAccessIssue=false
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_LATEST = 7_258_118_400_000_000  # 2200-01-01: later is a broken clock, or not a time at all
+_TWELVE_HOURS = re.compile(
+    r"(\d{1,2})/(\d{1,2})/(\d{2}|\d{4}) (\d{1,2}):(\d{2}):(\d{2})(?:\.(\d{1,6}))? ?([ap])m", re.I
+)
+_HMS = re.compile(r"(\d{1,2}):(\d{2}):(\d{2})(?:\.(\d{1,6}))?")
+
+Moment = tuple[int, bool]
+"""Microseconds since 1970 UTC, and whether the local time was ambiguous."""
+
+
+class Clock:
+    """Reads the times of one file; remembers the last one to tell the two 1:30 of an autumn night apart."""
+
+    def __init__(self, zone: ZoneInfo) -> None:
+        self.zone = zone
+        self.naive_seen = False
+        self._last: int | None = None
+
+    def iso(self, text: object) -> Moment | None:
+        """ISO 8601, with or without a zone; None when it is no usable time."""
+        if not isinstance(text, str):
+            return None
+        try:
+            return self._moment(datetime.fromisoformat(text.strip()))
+        except (ValueError, OverflowError):
+            return None
+
+    def iso_batch(self, texts: Sequence[object]) -> list[Moment | None]:
+        """As `iso`, for many; in one go when all carry a zone, or none does and no clock was changed."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        try:
+            column = pa.array(texts, pa.string())
+            try:
+                moments = column.cast(pa.timestamp("us", "UTC"))
+            except pa.ArrowInvalid:
+                moments = pc.assume_timezone(column.cast(pa.timestamp("us")), self.zone.key)
+                self.naive_seen = True
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            return [self.iso(text) for text in texts]
+        parsed = [
+            None if us is None or not 0 <= us < _LATEST else (us, False) for us in moments.cast(pa.int64()).to_pylist()
+        ]
+        self._last = next((moment[0] for moment in reversed(parsed) if moment), self._last)
+        return parsed
+
+    def twelve_hours(self, text: object) -> Moment | None:
+        """`9/9/25 8:44:01.22am`: month, day, year; always local."""
+        found = _TWELVE_HOURS.fullmatch(text.strip()) if isinstance(text, str) else None
+        if found is None:
+            return None
+        month, day, year, hour, minute, second = (int(part) for part in found.groups()[:6])
+        if not 1 <= hour <= 12:
+            return None
+        hour = hour % 12 + (12 if found[8].lower() == "p" else 0)
+        try:
+            local = datetime(year + 2000 if year < 100 else year, month, day, hour, minute, second, _fraction(found[7]))
+            return self._moment(local)
+        except (ValueError, OverflowError):
+            return None
+
+    def time_of_day(self, day: date, text: object) -> Moment | None:
+        """`HH:MM:SS.mmm` on a day known from elsewhere; always local."""
+        found = _HMS.fullmatch(text) if isinstance(text, str) else None
+        if found is None:
+            return None
+        try:
+            hour, minute, second = (int(part) for part in found.groups()[:3])
+            return self._moment(datetime(day.year, day.month, day.day, hour, minute, second, _fraction(found[4])))
+        except (ValueError, OverflowError):
+            return None
+
+    def epoch(self, value: object) -> Moment | None:
+        """Nanoseconds since 1970; 13 digits are milliseconds and 16 microseconds."""
+        if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+            return None
+        digits = len(str(value))
+        us = value // 1000 if digits > 16 else value if digits > 13 else value * 1000
+        return self._checked(us, False)
+
+    def _moment(self, when: datetime) -> Moment | None:
+        if when.tzinfo is not None:
+            return self._checked((when - _EPOCH) // _MICROSECOND, False)
+        self.naive_seen = True
+        first, second = (
+            (when.replace(tzinfo=self.zone, fold=fold).astimezone(UTC) - _EPOCH) // _MICROSECOND for fold in (0, 1)
+        )
+        if second <= first:  # unique, or in the gap of spring, where fold=0 reads it as if no clock had changed
+            return self._checked(first, False)
+        late = self._last is not None and first < self._last - 2_000_000
+        return self._checked(second if late else first, True)
+
+    def _checked(self, us: int, ambiguous: bool) -> Moment | None:
+        if not 0 <= us < _LATEST:
+            return None
+        self._last = us
+        return us, ambiguous
+
+
+def _fraction(digits: str | None) -> int:
+    return int((digits or "0").ljust(6, "0")[:6])

@@ -1,0 +1,90 @@
+"""The events of a match with what the analysis says about them, batch by batch, for the writers."""
+
+# pyarrow.compute makes its functions when it is imported.
+# pyright: reportAttributeAccessIssue=false
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+from pydantic import field_validator
+
+from sheaf import tables
+from sheaf.matches import schema
+from sheaf.matches.vocabulary import EVENT_TYPES, SOURCE_TYPES
+from sheaf.options import Options
+from sheaf.store import Store
+
+
+class EventFilter(Options):
+    """Which events an export holds.
+
+    Attributes:
+        events: canonical event types or types of the sources; all when empty.
+    """
+
+    events: tuple[str, ...] | None = None
+
+    @field_validator("events")
+    @classmethod
+    def _known(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for name in names or ():
+            if name not in EVENT_TYPES and name not in SOURCE_TYPES:
+                raise ValueError(f"{name!r} is no event type; known are {', '.join((*EVENT_TYPES, *SOURCE_TYPES))}")
+        return names or None
+
+
+def events(store: Store, match: str, wanted: EventFilter) -> Iterator[pa.RecordBatch]:
+    """The chosen events in order: columns of `events`, then those of `event_runs` and `run_id`."""
+    import pyarrow.compute as pc
+
+    names = [name for name in schema.EVENT_RUNS.schema.names if name not in ("event_no", "split_s")]
+    left = tables.batches(store, schema.EVENTS, match)
+    right = tables.batches(store, schema.EVENT_RUNS, match)
+    chosen = pa.array(wanted.events or (), pa.string())
+    for event, run in _aligned(iter(left), iter(right)):
+        number = run.column("run_no").cast(pa.string())
+        columns = {
+            **{name: event.column(name) for name in event.schema.names},
+            **{name: run.column(name) for name in names},
+            "split_s": pc.coalesce(run.column("split_s"), event.column("split_s")),
+            "run_id": pc.binary_join_element_wise("run", number, "_"),
+        }
+        batch = pa.RecordBatch.from_pydict(columns)
+        if wanted.events:
+            batch = batch.filter(
+                pc.or_(
+                    pc.is_in(batch.column("event_type"), chosen),
+                    pc.fill_null(pc.is_in(batch.column("source_type"), chosen), False),
+                )
+            )
+        if batch.num_rows:
+            yield batch
+
+
+def counts(store: Store, match: str) -> dict[str, int]:
+    """What every manifest of a match tells."""
+    names = ["lines_read", "events", "rejected", "pending", "duplicates"]
+    read = tables.read(store, schema.MATCH, match, names).to_pylist()[0]
+    found = tables.read(
+        store, schema.TOTALS, match, ["runs", "shots", "impacts", "orphan_shots", "orphan_impacts"]
+    ).to_pylist()[0]
+    return {**read, **found}
+
+
+def warnings(store: Store, match: str) -> tuple[str, ...]:
+    """What whoever uses an export of the match should know about its sources."""
+    return tuple(tables.read(store, schema.MATCH, match, ["warnings"])["warnings"][0].as_py())
+
+
+def _aligned(
+    left: Iterator[pa.RecordBatch], right: Iterator[pa.RecordBatch]
+) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+    """Two streams of equal length, cut at the same rows."""
+    a, b = next(left, None), next(right, None)
+    while a is not None and b is not None:
+        size = min(a.num_rows, b.num_rows)
+        if size:
+            yield a.slice(0, size), b.slice(0, size)
+        a, b = a.slice(size), b.slice(size)
+        a = a if a.num_rows else next(left, None)
+        b = b if b.num_rows else next(right, None)

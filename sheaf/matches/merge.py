@@ -1,0 +1,207 @@
+"""Every event once and in order, from the records of all sources.
+
+Two records are the same event when they agree to 10 ms in time, in type, device and text: the
+CSV twin of a log, a copied file, a replay. The n-th such record of one file is the twin of the
+n-th of another, so that two real events of one file are both kept. Timer and impact events that
+different loggers wrote of the same device (bridge log, timer backup, database, console) are the
+same when they are near in time; each keeps at most one partner.
+
+DuckDB does the work, on disk where it has to. Not here: reading sources, meaning of events.
+"""
+
+# pyarrow.compute makes its functions when it is imported.
+# pyright: reportAttributeAccessIssue=false
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from sheaf.matches.schema import EVENTS
+
+if TYPE_CHECKING:
+    import duckdb
+
+# The earlier in this list, the rather a record is kept: resolution and content decide.
+DIALECTS = (
+    *("bridge_log", "bridge_csv", "event_export", "timer_backup"),
+    *("database:timer_events", "database:sensor_events", "database:impacts", "modular_log", "console", "debug_log"),
+)
+# Loggers that write about the same event independently; the CSV and the export are copies of the log.
+_LOGGERS = {"bridge_csv": "bridge_log", "event_export": "bridge_log"}
+_TOLERANCE_US = {"impact_detected": 500_000}  # a sensor is deaf for a second after a hit
+_TIMER_TOLERANCE_US = 100_000
+_CONSOLE_TOLERANCE_US = 1_100_000  # stamped to the second
+_SHARED_TYPES = ("timer_start_beep", "timer_start_button", "timer_stop_button", "shot_detected", "impact_detected")
+_BATCH = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Staged:
+    """What was read: Parquet files with `staging.SCHEMA`.
+
+    Attributes:
+        folder: where they are.
+        files: name of the source by `file_no`.
+        ordered: whether reading order is time order already.
+        names: full address by the name a source used.
+    """
+
+    folder: Path
+    files: tuple[str, ...]
+    ordered: bool
+    names: Mapping[str, str]
+
+
+@dataclass
+class Merged:
+    """The canonical events, to be read once; `duplicates` by file is known before."""
+
+    duplicates: int
+    _connection: "duckdb.DuckDBPyConnection"
+    _staged: Staged
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The events in order, with the columns of the events table."""
+        order = "" if self._staged.ordered else "ORDER BY order_ts, file_no, line, n"
+        skip = "WHERE n NOT IN (SELECT n FROM duplicates)" if self.duplicates else ""
+        result = self._connection.sql(f"SELECT * EXCLUDE (n, order_ts) FROM staged {skip} {order}")
+        names = pa.array(self._staged.names.keys(), pa.string()), pa.array(self._staged.names.values(), pa.string())
+        files = pa.array(self._staged.files, pa.string())
+        start = 0
+        for batch in result.to_arrow_reader(_BATCH):
+            yield _finish(batch, start, files, names)
+            start += batch.num_rows
+
+    def close(self) -> None:
+        """Let go of the working database."""
+        self._connection.close()
+
+
+def merge(staged: Staged, memory_mb: int) -> Merged:
+    """Find duplicates and prepare the ordered stream."""
+    import duckdb
+
+    connection = duckdb.connect(
+        str(staged.folder / "merge.duckdb"),
+        config={
+            "memory_limit": f"{memory_mb}MB",
+            "temp_directory": str(staged.folder / "spill"),
+            "threads": 2,
+        },
+    )
+    connection.execute("SET preserve_insertion_order = true")
+    pattern = str(staged.folder / "staged-*.parquet").replace("'", "''")
+    connection.execute(f"CREATE VIEW staged AS SELECT * FROM read_parquet('{pattern}')")
+    connection.execute("CREATE TABLE names (name VARCHAR, full_name VARCHAR)")
+    if staged.names:
+        connection.executemany("INSERT INTO names VALUES (?, ?)", [list(pair) for pair in staged.names.items()])
+    connection.execute("CREATE TABLE duplicates (n BIGINT)")
+    _exact_duplicates(connection)
+    _duplicates_of_other_loggers(connection)
+    ((count,),) = connection.execute("SELECT count(*) FROM duplicates").fetchall()
+    return Merged(count, connection, staged)
+
+
+def _exact_duplicates(connection: "duckdb.DuckDBPyConnection") -> None:
+    rank = " ".join(f"WHEN '{name}' THEN {index}" for index, name in enumerate(DIALECTS))
+    connection.execute(
+        f"""
+        CREATE TABLE keys AS
+        SELECT n, file_no, seq, CASE dialect {rank} ELSE 99 END AS rank,
+               hash(ts // 10000, event_type, coalesce(full_name, device_id), coalesce(details, raw)) AS k
+        FROM staged LEFT JOIN names ON name = device_id;
+
+        CREATE TABLE repeated AS
+        SELECT * FROM keys WHERE k IN (SELECT k FROM keys GROUP BY k HAVING count(*) > 1);
+
+        INSERT INTO duplicates
+        WITH replays AS (
+            SELECT *, row_number() OVER (PARTITION BY k, file_no, seq ORDER BY n) AS copy FROM repeated
+        ), numbered AS (
+            SELECT *, row_number() OVER (PARTITION BY k, file_no ORDER BY n) AS occurrence FROM replays WHERE copy = 1
+        ), twins AS (
+            SELECT *, row_number() OVER (PARTITION BY k, occurrence ORDER BY rank, n) AS twin FROM numbered
+        )
+        SELECT n FROM replays WHERE copy > 1 UNION ALL SELECT n FROM twins WHERE twin > 1;
+
+        DROP TABLE repeated;
+        DROP TABLE keys;
+        """  # only constants
+    )
+
+
+def _duplicates_of_other_loggers(connection: "duckdb.DuckDBPyConnection") -> None:
+    dialects = {row[0] for row in connection.execute("SELECT DISTINCT dialect FROM staged").fetchall()}
+    if len({_LOGGERS.get(dialect, dialect) for dialect in dialects} - {"debug_log"}) < 2:
+        return
+    found = connection.sql(
+        f"""
+        SELECT n, ts, event_type || '/' || coalesce(full_name, device_id, '') AS what, dialect
+        FROM staged LEFT JOIN names ON name = device_id
+        WHERE event_type IN {_SHARED_TYPES} AND n NOT IN (SELECT n FROM duplicates)
+        ORDER BY ts, n
+        """  # only constants
+    ).to_arrow_table()
+    numbers, times = found["n"].to_numpy(), found["ts"].to_numpy()
+    what = found["what"].combine_chunks().dictionary_encode()
+    kinds = np.asarray(what.indices)
+    dialect = np.array(found["dialect"].to_pylist(), dtype=object)
+    labels = what.dictionary.to_pylist()
+
+    drop: list[np.ndarray] = []
+    kept = np.zeros(len(numbers), bool)
+    for logger in DIALECTS:
+        mine = np.array([_LOGGERS.get(name, name) == logger for name in dialect], bool)
+        for kind in np.unique(kinds[mine]):
+            own = np.flatnonzero(mine & (kinds == kind))
+            event_type, _, device = labels[kind].partition("/")
+            alike = [other for other, label in enumerate(labels) if _alike(label, event_type, device)]
+            others = np.flatnonzero(kept & np.isin(kinds, alike))
+            tolerance = _TOLERANCE_US.get(event_type, _TIMER_TOLERANCE_US)
+            if logger == "console":
+                tolerance = _CONSOLE_TOLERANCE_US
+            same = _partners(times[own], times[others], tolerance)
+            drop.append(numbers[own[same]])
+            kept[own[~same]] = True
+    numbers = np.concatenate(drop) if drop else np.empty(0, np.int64)
+    connection.register("found", pa.table({"n": numbers.astype(np.int64)}))
+    connection.execute("INSERT INTO duplicates SELECT n FROM found")
+    connection.unregister("found")
+
+
+def _alike(label: str, event_type: str, device: str) -> bool:
+    """The same type and device; a source that does not name the device may mean any."""
+    other_type, _, other = label.partition("/")
+    return other_type == event_type and (other == device or not other or not device)
+
+
+def _partners(times: np.ndarray, sorted_others: np.ndarray, tolerance: int) -> np.ndarray:
+    """Which of `times` have a partner among the others (both sorted), each of which has at most one."""
+    same = np.zeros(len(times), bool)
+    at = 0
+    others = sorted_others.tolist()
+    for index, time in enumerate(times.tolist()):
+        while at < len(others) and others[at] < time - tolerance:
+            at += 1
+        if at < len(others) and others[at] <= time + tolerance:
+            same[index] = True
+            at += 1
+    return same
+
+
+def _finish(batch: pa.RecordBatch, start: int, files: pa.Array, names: tuple[pa.Array, pa.Array]) -> pa.RecordBatch:
+    """Number the events, name their files, and give devices their full address."""
+    import pyarrow.compute as pc
+
+    columns = {name: batch.column(name) for name in batch.schema.names}
+    full = names[1].take(pc.index_in(columns["device_id"], names[0]))
+    columns["device_id"] = pc.coalesce(full, columns["device_id"])
+    columns["event_no"] = pa.array(np.arange(start, start + batch.num_rows))
+    columns["source_file"] = files.take(columns["file_no"])
+    columns["source_line"] = columns["line"]
+    columns["ts"] = columns["ts"].cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
+    return pa.RecordBatch.from_arrays([columns[name] for name in EVENTS.schema.names], EVENTS.schema.names)

@@ -1,0 +1,45 @@
+"""What an operator may set for all matches; `match.yaml` says what is special about one."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Correlation(BaseModel):
+    """How impacts are assigned to shots; all times in milliseconds.
+
+    Attributes:
+        window_ms: an impact later than this after a shot cannot belong to it.
+        expected_delay_ms: delay assumed for a sensor whose own cannot be estimated.
+        delay_tolerance_ms: how far a delay may be from the expected one when it is not estimated.
+        gate_ms: how far a delay may be from the estimated one.
+        estimate_offsets: whether each sensor's delay is estimated over the match.
+        min_pairs: matched pairs that an estimate needs.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    window_ms: float = Field(default=1520.0, gt=0, le=60_000)
+    expected_delay_ms: float = Field(default=526.0, ge=0, le=60_000)
+    delay_tolerance_ms: float = Field(default=663.0, gt=0, le=60_000)
+    gate_ms: float = Field(default=125.0, gt=0, le=10_000)
+    estimate_offsets: bool = True
+    min_pairs: int = Field(default=5, ge=2)
+
+
+class MatchesSettings(BaseModel):
+    """Settings of the matches domain.
+
+    Attributes:
+        timezone: of naive times in matches whose `match.yaml` names none; without both they count as UTC.
+        max_line_bytes: a longer line is rejected without being loaded.
+        memory_mb: what de-duplication and sorting may hold before they use the disk.
+        database_timeout_s: how long to wait for a locked database.
+        correlation: used where `match.yaml` has no `correlation`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    timezone: str | None = None
+    max_line_bytes: int = Field(default=64 * 1024, ge=1024)
+    memory_mb: int = Field(default=160, ge=64)
+    database_timeout_s: float = Field(default=10.0, gt=0)
+    correlation: Correlation = Correlation()

@@ -1,0 +1,90 @@
+"""Records as they were read, in columns, before they are de-duplicated and put in order.
+
+Every reader fills a `Batch`; `ingest` writes batches to a Parquet file per source. Not here: reading.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from sheaf.matches.clocks import Moment
+
+_TYPES: dict[str, pa.DataType] = {
+    "line": pa.int64(),
+    "byte_offset": pa.int64(),
+    "ts": pa.int64(),
+    "ambiguous_time": pa.bool_(),
+    "dialect": pa.string(),
+    "source_type": pa.string(),
+    "event_type": pa.string(),
+    "device": pa.string(),
+    "device_id": pa.string(),
+    "device_position": pa.string(),
+    "details": pa.string(),
+    "session_id": pa.string(),
+    "seq": pa.int64(),
+    "shot_number": pa.int32(),
+    "shot_time_s": pa.float64(),
+    "split_s": pa.float64(),
+    "magnitude": pa.float64(),
+    "raw": pa.string(),
+}
+
+SCHEMA = pa.schema(
+    [
+        pa.field("n", pa.int64()),  # position in reading order over all sources
+        pa.field("order_ts", pa.int64()),  # time to sort by, see `ordering` in ingest
+        pa.field("file_no", pa.int32()),
+        *(pa.field(name, type_) for name, type_ in _TYPES.items()),
+    ]
+)
+
+
+@dataclass
+class Rejected:
+    """One line that could not be used."""
+
+    line: int | None
+    byte_offset: int | None
+    reason: str
+    raw: bytes | str
+
+
+@dataclass
+class Batch:
+    """What became of some lines: events in columns, rejected lines, and counts of the others.
+
+    `lines` = events + rejected + pending + blank + skipped always holds.
+    """
+
+    columns: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in _TYPES})
+    rejected: list[Rejected] = field(default_factory=list)
+    lines: int = 0
+    pending: int = 0
+    blank: int = 0
+    skipped: int = 0
+
+    def add(self, dialect: str, moment: Moment, **values: Any) -> None:
+        """Append one event; columns that are not named are empty."""
+        columns = self.columns
+        columns["dialect"].append(dialect)
+        columns["ts"].append(moment[0])
+        columns["ambiguous_time"].append(moment[1])
+        for name, column in columns.items():
+            if name not in _FIXED:
+                column.append(values.get(name))
+
+    def reject(self, line: int | None, offset: int | None, reason: str, raw: bytes | str) -> None:
+        """Keep one line that cannot be used."""
+        self.rejected.append(Rejected(line, offset, reason, raw))
+
+    def __len__(self) -> int:
+        return len(self.columns["ts"])
+
+    def arrow(self) -> dict[str, pa.Array]:
+        """The columns as arrays."""
+        return {name: pa.array(values, _TYPES[name]) for name, values in self.columns.items()}
+
+
+_FIXED = frozenset({"dialect", "ts", "ambiguous_time"})

@@ -1,0 +1,133 @@
+"""`events_ndjson`: a schema record, then one JSON object for each event."""
+
+# pyarrow.compute makes its functions when it is imported.
+# pyright: reportAttributeAccessIssue=false
+
+from pathlib import Path
+
+import orjson
+import pyarrow as pa
+
+from sheaf.errors import VerificationError
+from sheaf.exports.series import Draft, Written
+from sheaf.matches.events_stream import counts, events, warnings
+from sheaf.matches.vocabulary import EVENT_TYPES
+from sheaf.options import Options
+
+VERSION = "1.0.0"
+FIELDS = {
+    "timestamp_iso": "When it happened, ISO 8601 in UTC",
+    "event_type": "Type of event (shot_detected, impact_detected, …)",
+    "device": "Device type (Timer, Sensor, Bridge)",
+    "device_id": "Device identifier",
+    "device_position": "Physical position of the device",
+    "details": "Event details",
+    "session_id": "Session identifier",
+    "seq": "Sequence number of the process that wrote it",
+    "run_id": "The run it belongs to",
+    "match_id": "The match it belongs to",
+    "_source_file": "File it was read from, below the match folder",
+    "_source_line": "Line in that file",
+    "raw_data": "The record as it came (if included)",
+}
+
+
+class NdjsonOptions(Options):
+    """How events are written.
+
+    Attributes:
+        include_raw_data: whether each event carries its record as it came.
+    """
+
+    include_raw_data: bool = True
+
+
+def write(draft: Draft) -> Written:
+    """Write `match_<id>_raw.jsonl`."""
+    return write_to(draft, draft.folder / f"match_{draft.partition}_raw.jsonl")
+
+
+def write_to(draft: Draft, path: Path) -> Written:
+    """Write the events the filter wants, in order."""
+    with_raw = draft.options.include_raw_data
+    fields = {name: text for name, text in FIELDS.items() if with_raw or name != "raw_data"}
+    head = {
+        "_type": "schema",
+        "_version": VERSION,
+        "_timestamp": draft.now.isoformat().replace("+00:00", "Z"),
+        "_description": "LeadVille Impact Bridge export data",
+        "fields": fields,
+    }
+    rows = 0
+    with path.open("wb") as file:
+        file.write(orjson.dumps(head) + b"\n")
+        for batch in events(draft.store, draft.partition, draft.filter):
+            rows += batch.num_rows
+            for start in range(0, batch.num_rows, 16 * 1024):
+                file.write(_lines(batch.slice(start, 16 * 1024), draft.partition, with_raw))
+    found = warnings(draft.store, draft.partition)
+    return Written(rows, {path.name: rows}, counts(draft.store, draft.partition), found)
+
+
+def verify(folder: Path, written: Written) -> None:
+    """Read every line back: one schema record, then as many whole events as were written."""
+    import duckdb
+
+    ((name, rows),) = written.rows.items()
+    path = folder / name
+    with path.open("rb") as file:
+        if orjson.loads(file.readline()).get("_type") != "schema":
+            raise VerificationError(f"{name} does not start with its schema record.")
+    with duckdb.connect(config={"memory_limit": "256MB", "temp_directory": str(folder.parent)}) as connection:
+        try:
+            ((total, whole, known),) = connection.execute(
+                """
+                SELECT count(*), count(*) FILTER (try_cast(timestamp_iso AS TIMESTAMP) IS NOT NULL),
+                       count(*) FILTER (event_type IN (SELECT unnest(?)))
+                FROM read_json(?, format = 'newline_delimited', columns = {
+                    _type: 'VARCHAR', timestamp_iso: 'VARCHAR', event_type: 'VARCHAR', raw_data: 'JSON'
+                }) WHERE _type IS NULL
+                """,
+                [list(EVENT_TYPES), str(path)],
+            ).fetchall()
+        except duckdb.Error as error:
+            raise VerificationError(f"{name} holds a line that is no JSON: {str(error).splitlines()[0]}") from error
+    if (total, whole, known) != (rows, rows, rows):
+        raise VerificationError(f"{name} holds {min(total, whole, known)} whole events, but {rows} were written.")
+
+
+def _lines(batch: pa.RecordBatch, match: str, with_raw: bool) -> pa.Buffer:
+    """The JSON lines of a batch, put together column by column."""
+    import pyarrow.compute as pc
+
+    time = batch.column("ts").cast(pa.string())
+    time = pc.replace_substring(pc.utf8_replace_slice(time, 10, 11, "T"), ".000000Z", "Z")
+    parts: list[pa.Array | str] = [f'{{"_schema_version":"{VERSION}","timestamp_iso":"', time, '"']
+    for name in ("event_type", "device", "device_id", "device_position", "details", "session_id", "seq", "run_id"):
+        parts.extend([f',"{name}":', _json(batch.column(name))])
+    parts.append(f',"match_id":{orjson.dumps(match).decode()}')
+    for name in ("source_file", "source_line"):
+        parts.extend([f',"_{name}":', _json(batch.column(name))])
+    if with_raw:
+        parts.extend([',"raw_data":', pc.coalesce(batch.column("raw"), pa.scalar("null"))])
+    lines = pc.binary_join_element_wise(*parts, "}\n", "")
+    return _text_of(lines)
+
+
+def _json(column: pa.Array) -> pa.Array:
+    """Each value as JSON text. Values repeat, so only the different ones are converted."""
+    import pyarrow.compute as pc
+
+    if pa.types.is_string(column.type):
+        encoded = column.dictionary_encode()
+        texts = pa.array([orjson.dumps(value).decode() for value in encoded.dictionary.to_pylist()], pa.string())
+        column = texts.take(encoded.indices)
+    return pc.coalesce(column.cast(pa.string()), pa.scalar("null"))
+
+
+def _text_of(lines: pa.Array) -> pa.Buffer:
+    """The bytes of all strings, one after the other, without copying them one by one."""
+    _, offsets, data = lines.buffers()
+    places = memoryview(offsets).cast("i")
+    first, last = places[lines.offset], places[lines.offset + len(lines)]
+    return data.slice(first, last - first)
