@@ -8,11 +8,12 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
+
 from sheaf.media import timecode
-from sheaf.media.candidates import Candidate, merge, search
+from sheaf.media.candidates import Candidate, merge, nominal_speed, search
 from sheaf.media.channels import channel_offsets
 from sheaf.media.confidence import confidence
 from sheaf.media.decode import Recording, decode
@@ -39,6 +40,7 @@ from sheaf.media.waveform import search_waveform
 FRAME = 1 / 24
 """Two offsets closer than this (s) are the same answer."""
 
+_MOST_CANDIDATES = 8
 _PIECE = 2.0  # evidence that a further piece of an edited dub needs, in perfect windows
 
 
@@ -100,7 +102,7 @@ def _analyse(master: Recording, dub: Recording, options: PairOptions, deadline: 
         warnings=[*_complaints("master", master), *_complaints("dub", dub)],
     )
     for method in methods:
-        alone, sure = judge.weigh(merge(proposals[method]))
+        alone, sure = judge.weigh(proposals[method][:2])
         offset = round(_main_line(alone).offset, 6) if sure >= ACCEPTED else None
         result.method_results.append(MethodResult(method=method, offset_seconds=offset, confidence=sure))
     result.method_used = _method_used(result.method_results, proposals, pieces, embedded)
@@ -126,7 +128,8 @@ def _propose(
     spectra = [spectrum(recording, hop) for recording in (master, dub)] if needed else []
     for method in methods:
         if method in FEATURES:
-            found[method] = search(method, spectra[0], spectra[1])
+            view = FEATURES[method]
+            found[method] = search(view(spectra[0].energies), view(spectra[1].energies), hop)
         elif method is Method.CORRELATION:
             found[method] = search_waveform(master, dub)
         else:
@@ -141,7 +144,8 @@ class _Judge:
     def __init__(self, master: Recording, dub: Recording, deadline: float) -> None:
         self._master, self._dub, self._deadline = master, dub, deadline
         self._reach = 0.06 + 1e-4 * min(master.seconds, dub.seconds)
-        self._votes: dict[tuple[float, Fraction], list[Vote]] = {}
+        self._votes: dict[tuple[float, float], list[Vote]] = {}
+        self._all: set[Vote] = set()
 
     def weigh(self, candidates: list[Candidate]) -> tuple[list[Line], float]:
         """The accepted lines through the votes for some candidates, and the confidence in them.
@@ -150,11 +154,16 @@ class _Judge:
         """
         votes: list[Vote] = []
         lines: list[Line] = []
-        for candidate in candidates[:8]:
-            votes += self._heard(candidate)
+        for candidate in candidates[:_MOST_CANDIDATES]:
+            votes += self._heard(candidate, lines)
             lines = _accepted(fit_lines(votes))
             if lines and _unexplained(votes, lines) <= 1:
                 break
+        for line in lines:  # along a drifting line the windows fit better, and all of them are within reach
+            if line.slope:
+                along = self._heard(Candidate(line.offset, line.rate, 0.0), [])
+                votes = [*along, *(vote for vote in votes if vote not in line.votes)]
+                lines = _accepted(fit_lines(votes))
         if not lines:
             return [], 0.0
         agreeing = sum(len(line.votes) for line in lines)
@@ -162,24 +171,31 @@ class _Judge:
         others = _unexplained([vote for vote in votes if vote.score > STRONG], lines)
         return lines, confidence(weight_sum, agreeing / (agreeing + others))
 
-    def _heard(self, candidate: Candidate) -> list[Vote]:
+    def _heard(self, candidate: Candidate, explained: list[Line]) -> list[Vote]:
+        """The votes for a candidate; stretches of the dub that a line explains are not heard again."""
         key = (candidate.offset, candidate.rate)
-        if key not in self._votes:
-            if time.monotonic() > self._deadline:
-                raise TimedOutError("The analysis took longer than it may.")
-            starts, width = window_times(self._master, self._dub, candidate)
-            reach = self._reach + candidate.uncertainty
-            self._votes[key] = vote(self._master, self._dub, candidate, starts, width, reach)
-        return self._votes[key]
+        if key in self._votes:
+            return self._votes[key]
+        if time.monotonic() > self._deadline:
+            raise TimedOutError("The analysis took longer than it may.")
+        starts, width = window_times(self._master, self._dub, candidate)
+        taken = np.array([vote.time for line in explained for vote in line.votes])
+        free = [start for start in starts if not np.any(np.abs(start + width / 2 - taken) < width / 2)]
+        votes = vote(self._master, self._dub, candidate, free, width, self._reach + candidate.uncertainty)
+        if len(free) == len(starts):
+            self._votes[key] = votes
+        self._all.update(votes)
+        return votes
 
     def timeline(self, lines: list[Line]) -> list[WindowVote]:
-        """Every strong vote by time in the dub, for the drawing of offset against time."""
+        """Every strong vote by time in the dub, for the drawing of offset against time at the nominal speed."""
+        nominal = nominal_speed(_main_line(lines).rate) if lines else 1.0
         chosen = {vote for line in lines for vote in line.votes}
-        shown = {vote for votes in self._votes.values() for vote in votes if vote.score > STRONG}
+        shown = {vote for vote in self._all if vote.score > STRONG}
         return [
             WindowVote(
                 dub_time=round(vote.time, 3),
-                offset_seconds=round(vote.delay, 6),
+                offset_seconds=round(vote.delay + (vote.rate - nominal) * vote.time, 6),
                 score=round(vote.score, 1),
                 agrees=vote in chosen,
             )
@@ -223,7 +239,7 @@ def _fill_offset(result: PairResult, main: Segment, line: Line, master: Recordin
     result.timecode = timecode.timecode(offset, rate)
     result.frame_rate = str(rate)
     result.rate = main.rate
-    result.drift_ppm = round(line.slope / float(line.nominal) * 1e6, 3)
+    result.drift_ppm = round((line.rate - nominal_speed(line.rate)) * 1e6, 3)
 
 
 def _method_used(

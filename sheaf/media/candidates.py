@@ -4,17 +4,15 @@ Features of both are correlated over every lag by FFT; the highest separate peak
 candidates. None of them is believed here: `verify` looks at the waveform around each.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 
-from sheaf.media.features import FEATURES, Spectrum
 from sheaf.media.fourier import fast_length, irfft, rfft
 
-PULLDOWN = Fraction(1001, 1000)  # film at 24 frames transferred to 23.976, or back
-PAL = Fraction(25, 24)  # film at 24 frames played at 25, or back
+PULLDOWN = 1001 / 1000  # film at 24 frames transferred to 23.976, or back
+PAL = 25 / 24  # film at 24 frames played at 25, or back
 SPEEDS = (PULLDOWN, 1 / PULLDOWN, PAL, 1 / PAL, PAL * PULLDOWN, 1 / (PAL * PULLDOWN))
 KEEP = 6
 CLEAR = 25.0  # a peak this many deviations high at equal speed needs no other hypothesis
@@ -31,42 +29,48 @@ class Candidate:
     """
 
     offset: float
-    rate: Fraction
+    rate: float
     strength: float
-    method: str
     uncertainty: float = 0.0
 
+    @property
+    def rank(self) -> float:
+        """Strength, with a bonus for equal speed: it is by far the most common, so others must be clearly better."""
+        return self.strength * (1.15 if self.rate == 1 else 1.0)
 
-def search(method: str, master: Spectrum, dub: Spectrum) -> list[Candidate]:
-    """The candidates of one feature method, strongest first.
+
+def search(master: np.ndarray, dub: np.ndarray, hop: float, uncertainty: float = 0.0) -> list[Candidate]:
+    """The candidates of one feature, strongest first.
 
     Other speeds are tried only when no peak at equal speed stands out alone.
+
+    Args:
+        master: features (rows, frames), each row with mean 0 and deviation 1.
+        dub: the same features of the dub.
+        hop: seconds per frame.
+        uncertainty: seconds that the features themselves are blurred by.
     """
-    view = FEATURES[method]
-    reference = view(master.energies)
-    found = _at_speed(method, reference, dub, view, Fraction(1), master.hop)
+    found = _at_speed(master, dub, 1.0, hop, uncertainty)
     if found and found[0].strength >= CLEAR and (len(found) < 2 or found[1].strength < 0.5 * found[0].strength):
         return found
     for speed in SPEEDS:
-        found += _at_speed(method, reference, dub, view, speed, master.hop)
-    # Equal speed is by far the most common, so others must be clearly better.
-    return sorted(found, key=lambda c: -c.strength * (1.15 if c.rate == 1 else 1.0))[:KEEP]
+        found += _at_speed(master, dub, speed, hop, uncertainty)
+    return sorted(found, key=lambda candidate: -candidate.rank)[:KEEP]
 
 
-def _at_speed(
-    method: str,
-    reference: np.ndarray,
-    dub: Spectrum,
-    view: Callable[[np.ndarray], np.ndarray],
-    speed: Fraction,
-    hop: float,
-) -> list[Candidate]:
-    energies = dub.energies
-    if speed != 1:  # the dub on the clock of the master
-        times = np.arange(int(energies.shape[1] * speed)) / float(speed)
-        energies = np.stack([np.interp(times, np.arange(energies.shape[1]), row) for row in energies]).astype("f4")
-    curve, first_lag = correlate(reference, view(energies))
-    return [Candidate((first_lag + lag) * hop, speed, strength, method) for lag, strength in peaks(curve, _APART / hop)]
+def _at_speed(master: np.ndarray, dub: np.ndarray, speed: float, hop: float, uncertainty: float) -> list[Candidate]:
+    if speed != 1:
+        dub = stretch(dub, speed)
+    curve, first = correlate(master, dub)
+    apart = max(_APART / hop, 1.0)
+    return [Candidate((first + lag) * hop, speed, strength, uncertainty) for lag, strength in peaks(curve, apart)]
+
+
+def stretch(rows: np.ndarray, speed: float) -> np.ndarray:
+    """The rows of the dub on the clock of the master."""
+    frames = np.arange(rows.shape[1])
+    times = np.arange(int(rows.shape[1] * speed)) / speed
+    return np.stack([np.interp(times, frames, row) for row in rows]).astype(np.float32)
 
 
 def correlate(master: np.ndarray, dub: np.ndarray) -> tuple[np.ndarray, int]:
@@ -118,10 +122,14 @@ def parabola(curve: np.ndarray, top: int) -> float:
 
 
 def merge(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """One candidate for those that several methods found within two frames, strongest first."""
+    """One candidate for those that several methods found within a few frames, strongest first."""
     merged: list[Candidate] = []
-    ranked = sorted(candidates, key=lambda c: (-c.strength * (1.15 if c.rate == 1 else 1.0), c.offset))
-    for candidate in ranked:
+    for candidate in sorted(candidates, key=lambda c: (-c.rank, c.offset)):
         if all(abs(candidate.offset - kept.offset) > 0.045 or candidate.rate != kept.rate for kept in merged):
             merged.append(candidate)
     return merged
+
+
+def nominal_speed(rate: float) -> float:
+    """The usual speed a measured rate is nearest to: 1, pulldown, PAL, or both."""
+    return min((1.0, *SPEEDS), key=lambda speed: abs(speed - rate))

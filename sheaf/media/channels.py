@@ -21,7 +21,7 @@ def channel_offsets(master: Recording, dub: Recording, line: Line) -> dict[str, 
     """
     if len(dub.channels) < 2:
         return {}
-    candidate = Candidate(line.delay_at(dub.seconds / 2), line.nominal, 0.0, "")
+    candidate = Candidate(line.delay_at(dub.seconds / 2), line.assumed, 0.0)
     best = sorted(sorted(line.votes, key=lambda vote: -vote.score)[:_WINDOWS], key=lambda vote: vote.time)
     found = {}
     for index, role in enumerate(dub.channels):
@@ -31,8 +31,7 @@ def channel_offsets(master: Recording, dub: Recording, line: Line) -> dict[str, 
         mix = channel_mix(dub, role)
         votes = []
         for one in best:
-            start = np.array([one.time - one.width / 2])
-            votes += vote(master, dub, candidate, start, one.width, _REACH, mix)
+            votes += vote(master, dub, candidate, [one.time - one.width / 2], one.width, _REACH, mix)
         lines = fit_lines(votes)
         sure = confidence(lines[0].weight, len(lines[0].votes) / len(votes)) if lines else 0.0
         offset = round(lines[0].offset, 6) + 0.0 if lines and sure >= ACCEPTED else None

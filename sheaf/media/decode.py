@@ -216,7 +216,7 @@ def _copy(
         data, rest = data[:whole], data[whole:]
         scratch.write(data)
         block = np.frombuffer(data, np.int16).reshape(-1, channels).astype(np.float32) / 32768
-        products += block.T @ block
+        products += np.einsum("ni,nj->ij", block, block)
         sums += block.sum(axis=0, dtype=np.float64)
         samples += len(block)
         if samples > max_seconds * RATE:

@@ -7,13 +7,12 @@ Embeddings only propose; the waveform decides.
 """
 
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sheaf.media.candidates import Candidate, correlate, peaks
+from sheaf.media.candidates import Candidate, search
 from sheaf.media.decode import RATE, Recording
 from sheaf.media.errors import MediaError
 from sheaf.media.features import Spectrum
@@ -64,10 +63,7 @@ def search_embeddings(
         runs = [_run(session, recording) for recording in (master, dub)]
         hop = runs[0][1]
         views = _reduce(runs[0][0], runs[1][0])
-    curve, first = correlate(*views)
-    found = [
-        Candidate((first + lag) * hop, Fraction(1), height, "ai", uncertainty=hop) for lag, height in peaks(curve, 2.0)
-    ]
+    found = search(views[0], views[1], hop, uncertainty=hop)
     return Embedded(found, requested, requested is Model.SPECTRAL or session is not None)
 
 

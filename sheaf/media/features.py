@@ -36,7 +36,7 @@ def spectrum(recording: Recording, hop: float) -> Spectrum:
     """The band energies of a recording, read as a stream."""
     step = round(hop * RATE)
     total = max((recording.samples - _WINDOW) // step + 1, 1)
-    filters = _filters()
+    edges = _edges()
     window = np.hanning(_WINDOW + 1)[:-1].astype(np.float32)
     floor = 1e-7 * max(recording.level, 1e-9) ** 2 * _WINDOW**2
     energies = np.empty((BANDS, total), np.float32)
@@ -46,18 +46,17 @@ def spectrum(recording: Recording, hop: float) -> Spectrum:
         frames = np.lib.stride_tricks.sliding_window_view(samples, _WINDOW)[::step] * window
         bins = rfft(frames, axis=1)
         power = bins.real**2 + bins.imag**2
-        energies[:, first : first + count] = np.log(filters @ power.T + floor)
+        bands = np.add.reduceat(power[:, : edges[-1]], edges[:-1], axis=1)
+        energies[:, first : first + count] = np.log(bands.T + floor)
     return Spectrum(energies, hop)
 
 
-def _filters() -> np.ndarray:
-    """Rectangular bands with logarithmic edges, each at least two bins wide; shape (BANDS, bins)."""
-    edges = np.geomspace(_LOWEST, _HIGHEST, BANDS + 1) * _WINDOW / RATE
-    filters = np.zeros((BANDS, _WINDOW // 2 + 1), np.float32)
-    for band in range(BANDS):
-        low = round(edges[band])
-        filters[band, low : max(round(edges[band + 1]), low + 2)] = 1
-    return filters
+def _edges() -> np.ndarray:
+    """First bin of every band and the end of the last: logarithmic, each band at least one bin wide."""
+    edges = np.round(np.geomspace(_LOWEST, _HIGHEST, BANDS + 1) * _WINDOW / RATE).astype(int)
+    for band in range(1, BANDS + 1):
+        edges[band] = max(edges[band], edges[band - 1] + 1)
+    return edges
 
 
 def mfcc(energies: np.ndarray) -> np.ndarray:
@@ -67,7 +66,7 @@ def mfcc(energies: np.ndarray) -> np.ndarray:
     """
     order, band = np.ogrid[1:13, :BANDS]
     cosines = np.cos(np.pi * order * (2 * band + 1) / (2 * BANDS)).astype(np.float32)  # DCT-II
-    return _standardise(_change(cosines @ energies))
+    return _standardise(_change(np.einsum("cb,bt->ct", cosines, energies)))
 
 
 def onset(energies: np.ndarray) -> np.ndarray:

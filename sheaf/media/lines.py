@@ -7,7 +7,6 @@ always give equal lines), strongest first, each taking its votes with it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 
@@ -17,7 +16,7 @@ STRONG = 3.0
 """A vote below this score could be chance and is not heard."""
 
 TOLERANCE = 0.0015  # s between a vote and its line
-_STEEPEST = 400e-6  # around the nominal rate
+_STEEPEST = 1500e-6  # around the assumed rate: reaches from equal speed to pulldown
 _FULL_SCORE = 15.0  # a single vote never weighs more than this
 _LEAST_BEND = 0.00025  # s over the span; less than that is no drift but noise
 _MOST_LINES = 8
@@ -25,7 +24,7 @@ _MOST_LINES = 8
 
 @dataclass(frozen=True)
 class Line:
-    """Votes that agree: `t_master = offset + (nominal + slope) · t_dub`.
+    """Votes that agree: `t_master = offset + (assumed + slope) · t_dub`.
 
     Attributes:
         weight: sum of the clipped scores of its votes, 1 for each perfect one.
@@ -34,17 +33,17 @@ class Line:
 
     offset: float
     slope: float
-    nominal: Fraction
+    assumed: float
     weight: float
     votes: tuple[Vote, ...]
 
     @property
     def rate(self) -> float:
         """Speed of the master's clock against the dub's."""
-        return float(self.nominal) + self.slope
+        return self.assumed + self.slope
 
     def delay_at(self, time: float) -> float:
-        """t_master - nominal · t_dub at a time in the dub."""
+        """t_master - assumed · t_dub at a time in the dub."""
         return self.offset + self.slope * time
 
 
@@ -60,7 +59,7 @@ def fit_lines(votes: Sequence[Vote]) -> list[Line]:
     while left and len(lines) < _MOST_LINES:
         line = max(
             (_heaviest([vote for vote in left if vote.rate == rate], rate) for rate in sorted({v.rate for v in left})),
-            key=lambda line: line.weight * (1.15 if line.nominal == 1 else 1.0),
+            key=lambda line: line.weight * (1.15 if line.assumed == 1 else 1.0),
         )
         lines.append(line)
         left = [vote for vote in left if not _covered(vote, line)]
@@ -72,7 +71,7 @@ def _covered(vote: Vote, line: Line) -> bool:
     return any(abs(vote.time - other.time) < 0.75 * max(vote.width, other.width) for other in line.votes)
 
 
-def _heaviest(votes: list[Vote], nominal: Fraction) -> Line:
+def _heaviest(votes: list[Vote], assumed: float) -> Line:
     time = np.array([vote.time for vote in votes])
     delay = np.array([vote.delay for vote in votes])
     weights = np.array([weight(vote.score) for vote in votes])
@@ -95,7 +94,7 @@ def _heaviest(votes: list[Vote], nominal: Fraction) -> Line:
     near = np.abs(delay - offsets[best] - slopes[best] * time) < TOLERANCE
     offset, slope = _refine(time[near], delay[near], weights[near])
     chosen = sorted((vote for vote, taken in zip(votes, near, strict=True) if taken), key=lambda vote: vote.time)
-    return Line(offset, slope, nominal, float(weights[near].sum()), tuple(chosen))
+    return Line(offset, slope, assumed, float(weights[near].sum()), tuple(chosen))
 
 
 def _refine(time: np.ndarray, delay: np.ndarray, weights: np.ndarray) -> tuple[float, float]:

@@ -6,8 +6,8 @@ far that fit stands out from every other (Knapp & Carter 1976, whitening exponen
 1 as it stays usable when noise is as loud as the programme).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 
@@ -33,19 +33,19 @@ class Vote:
         delay: t_master - rate · t_dub there, s.
         score: height of the fit above its strongest rival, in deviations.
         width: length of the window, s.
-        rate: nominal rate of the candidate it was searched for.
+        rate: rate of the candidate it was searched for.
     """
 
     time: float
     delay: float
     score: float
     width: float
-    rate: Fraction
+    rate: float
 
 
 def window_times(master: Recording, dub: Recording, candidate: Candidate) -> tuple[np.ndarray, float]:
     """Starts (s, in the dub) and width (s) of the windows over the overlap of a candidate."""
-    rate = float(candidate.rate)
+    rate = candidate.rate
     first = max(0.0, -candidate.offset / rate)
     last = min(dub.seconds, (master.seconds - candidate.offset) / rate)
     overlap = last - first
@@ -53,14 +53,15 @@ def window_times(master: Recording, dub: Recording, candidate: Candidate) -> tup
     count = int(min(WINDOWS, overlap / width))
     if count < 1:
         return np.empty(0), width
-    return first + (np.arange(count) + 0.5) * overlap / count - width / 2, width
+    starts = first + (np.arange(count) + 0.5) * overlap / count - width / 2
+    return np.round(starts * RATE) / RATE, width  # on whole samples there is nothing to interpolate
 
 
 def vote(
     master: Recording,
     dub: Recording,
     candidate: Candidate,
-    starts: np.ndarray,
+    starts: Iterable[float],
     width: float,
     reach: float,
     mix: np.ndarray | None = None,
@@ -79,26 +80,26 @@ def vote(
         if np.sqrt(np.mean(window**2)) < SILENCE:
             continue
         centre = start + width / 2
-        at = candidate.offset + float(candidate.rate) * start - reach
+        at = candidate.offset + candidate.rate * start - reach
         first = int(np.floor(at * RATE))
         around = master.read(first, len(window) + int(2 * reach * RATE) + 2)
         fit = locate(around, window)
         if fit is None:
             continue
         shift, score = fit
-        delay = (first + shift) / RATE - float(candidate.rate) * start
+        delay = (first + shift) / RATE - candidate.rate * start
         found.append(Vote(float(centre), float(delay), score, width, candidate.rate))
     return found
 
 
-def _window(dub: Recording, start: float, width: float, rate: Fraction, mix: np.ndarray | None) -> np.ndarray:
+def _window(dub: Recording, start: float, width: float, rate: float, mix: np.ndarray | None) -> np.ndarray:
     """A piece of the dub from exactly `start`, played at the speed of the master."""
     first = round(start * RATE)
     exact = start * RATE - first
     margin = 32
     samples = dub.read(first - margin, round(width * RATE) + 2 * margin, mix)
-    wanted = margin + exact + np.arange(round(width * RATE * float(rate))) / float(rate)
-    if rate == 1 and exact == 0:
+    wanted = margin + exact + np.arange(round(width * RATE * rate)) / rate
+    if rate == 1 and abs(exact) < 1e-6:
         return samples[margin:-margin]
     return between(samples, wanted[wanted < len(samples) - 2])
 

@@ -4,40 +4,44 @@ Both are taken down to a low sample rate that bounds the transform, whitened (GC
 correlated over every lag. Sharper than any feature when the sound is the same, blind when it is not.
 """
 
-from fractions import Fraction
-
 import numpy as np
 
-from sheaf.media.candidates import Candidate, peaks
+from sheaf.media.candidates import KEEP, SPEEDS, Candidate, peaks, stretch
 from sheaf.media.decode import RATE, Recording
 from sheaf.media.fourier import fast_length, irfft, rfft
 
 _MOST_SAMPLES = 1 << 23
 _WHITENING = 0.8
+_RUMBLE = 60.0  # Hz
 
 
 def search_waveform(master: Recording, dub: Recording) -> list[Candidate]:
-    """The candidates of the waveform correlation at equal speed, strongest first."""
+    """The candidates of the waveform correlation, strongest first."""
     factor = 4
     while (master.samples + dub.samples) / factor > _MOST_SAMPLES:
         factor *= 2
-    slow = [_slower(recording, factor) for recording in (master, dub)]
-    size = fast_length(len(slow[0]) + len(slow[1]))
-    cross = rfft(slow[0], size)
-    cross *= np.conj(rfft(slow[1], size))
+    reference, heard = (_slower(recording, factor) for recording in (master, dub))
+    found = []
+    for speed in (1.0, *SPEEDS):
+        played = heard if speed == 1 else stretch(heard[None], speed)[0]
+        found += _correlate(reference, played, speed, RATE / factor)
+    return sorted(found, key=lambda candidate: -candidate.rank)[:KEEP]
+
+
+def _correlate(master: np.ndarray, dub: np.ndarray, speed: float, rate: float) -> list[Candidate]:
+    size = fast_length(len(master) + len(dub))
+    cross = rfft(master, size)
+    cross *= np.conj(rfft(dub, size))
     strength = np.abs(cross)
     cross /= (strength / max(float(strength.max()), 1e-30) + 1e-9) ** _WHITENING
-    cross[: int(60 * size * factor / RATE)] = 0  # rumble
+    cross[: int(_RUMBLE * size / rate)] = 0
     curve = np.abs(irfft(cross, size))
-    first = 1 - len(slow[1])
-    curve = np.concatenate([curve[first:], curve[: len(slow[0])]])
+    first = 1 - len(dub)
+    curve = np.concatenate([curve[first:], curve[: len(master)]])
     few = curve[:: max(len(curve) // 100000, 1)]
-    curve -= np.median(few)
-    curve /= max(1.4826 * float(np.median(np.abs(few - np.median(few)))), 1e-12)
-    rate = RATE / factor
-    return [
-        Candidate((first + lag) / rate, Fraction(1), height, "correlation") for lag, height in peaks(curve, 0.05 * rate)
-    ]
+    middle = float(np.median(few))
+    curve = (curve - middle) / max(1.4826 * float(np.median(np.abs(few - middle))), 1e-12)
+    return [Candidate((first + lag) / rate, speed, height) for lag, height in peaks(curve, 0.05 * rate)]
 
 
 def _slower(recording: Recording, factor: int) -> np.ndarray:
