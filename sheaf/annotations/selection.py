@@ -81,7 +81,7 @@ def select(
     warnings: list[str] = []
     dropped: Counter[str] = Counter()
 
-    splits = _splits(tables, images, scope)
+    splits = image_splits(tables, images, scope)
     kept, chosen = _resolve_conflicts(images, kept, splits, options, dropped)
     assigned = chosen != NO_SPLIT
     unassigned = int((~assigned).sum())
@@ -275,7 +275,7 @@ def _count(tables: ProjectTables, table: Any, images: pa.Table, scope: pa.Array 
     return counts
 
 
-def _splits(tables: ProjectTables, images: pa.Table, scope: pa.Array | None) -> list[set[str]]:
+def image_splits(tables: ProjectTables, images: pa.Table, scope: pa.Array | None) -> list[set[str]]:
     """The splits of the tasks each image is in, within the scope."""
     split_of = {task["task_id"]: task["split"] for task in tables.read(schema.TASKS).to_pylist()}
     by_job = {job["job_id"]: split_of[job["task_id"]] for job in tables.read(schema.JOBS).to_pylist()}
