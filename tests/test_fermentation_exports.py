@@ -301,6 +301,8 @@ def test_the_gas_balance_is_chosen_and_recorded(store, tmp_path):
             assert table.column("OUR")[0].as_py() == pytest.approx(our, rel=1e-4)
             assert table.schema.metadata[b"gas_balance"] == balance.encode()
             assert balance.encode() in table.schema.field("OUR").metadata[b"description"]
+            assert "sensor dropout" in table.column("ineligible_reason")[0].as_py()
+            assert table.column("eligible")[0].as_py() is False
             assert not [column for column in table.schema.names if column.endswith("_upstream")]
 
 

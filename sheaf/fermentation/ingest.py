@@ -45,6 +45,7 @@ def ingest(folder: Path, store: Store, batch: str, settings: FermentationSetting
     rejects = Rejects()
     with scratch_folder(store) as scratch, duckdb.connect() as connection:
         connection.execute(f"SET temp_directory = '{str(scratch).replace(chr(39), chr(39) * 2)}'")
+        connection.execute("SET memory_limit = '1GB'")  # beyond that it works in the scratch folder
         file = read_batch_file(folder / FILE, batch, settings.naive_timezone, rejects)
         if file is None:
             return _blocked(store, batch, rejects)

@@ -1,6 +1,6 @@
 """`training_samples.parquet` and `features_30s.parquet` of one batch.
 
-All samples that are not superseded are in, with `eligible` and `split` beside them. The gas balance
+All samples that are not superseded are in, and all windows, with `eligible` and `split` beside them. The gas balance
 that was asked for is under the plain names (`CER`, `OUR`, …) and named in the files' metadata.
 """
 
@@ -16,7 +16,7 @@ from sheaf.fermentation import schema
 from sheaf.fermentation.identity import provisional
 
 SAMPLES_FILE, FEATURES_FILE = "training_samples.parquet", "features_30s.parquet"
-REQUIRED = ("batch_id", "split", "eligible", "sampled_at", "match_status", "pH", "DO", "temp", "OD", "CER", "OUR")
+_REQUIRED = ("batch_id", "split", "eligible", "ineligible_reason", "pH", "DO", "temp", "OD", "CER", "OUR", "mu")
 
 
 def write_training_parquet(draft: Draft) -> Written:
@@ -27,6 +27,7 @@ def write_training_parquet(draft: Draft) -> Written:
     windows = tables.read(draft.store, schema.FEATURES, draft.partition)
     hours = windows.column("elapsed_hours").to_pylist()
     windows = windows.filter(pa.array([draft.filter.keeps_hours(value) for value in hours], pa.bool_()))
+    windows = _with_verdict(windows, tables.read(draft.store, schema.ELIGIBILITY, draft.partition))
     write_parquet(draft.folder / SAMPLES_FILE, kept, draft.options.gas_balance)
     write_parquet(draft.folder / FEATURES_FILE, windows, draft.options.gas_balance)
     warnings = provisional(batch)
@@ -46,6 +47,16 @@ def write_training_parquet(draft: Draft) -> Written:
         },
         warnings=tuple(warnings),
     )
+
+
+def _with_verdict(windows: pa.Table, eligibility: pa.Table) -> pa.Table:
+    """Say on every window whether its batch may be used for training, as the samples do."""
+    at = windows.schema.get_field_index("split") + 1
+    for name in ("ineligible_reason", "eligible"):
+        field = eligibility.schema.field(name)
+        value = eligibility.column(name)[0].as_py()
+        windows = windows.add_column(at, field, pa.array([value] * windows.num_rows, field.type))
+    return windows
 
 
 def write_parquet(path: Path, data: pa.Table, gas_balance: str) -> None:
@@ -76,7 +87,8 @@ def verify_training_parquet(folder: Path, written: Written) -> None:
         VerificationError: a file has not the promised rows or columns.
     """
     for name, count in written.rows.items():
-        verify_parquet(folder / name, count, REQUIRED if name != FEATURES_FILE else ("window_start", *REQUIRED[5:]))
+        own = ("window_start", "window_end") if name == FEATURES_FILE else ("sampled_at", "match_status")
+        verify_parquet(folder / name, count, (*_REQUIRED, *own))
 
 
 def verify_parquet(path: Path, count: int, columns: Sequence[str]) -> None:
