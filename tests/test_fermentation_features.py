@@ -109,6 +109,13 @@ def test_growth_rate_never_looks_ahead():
     assert np.array_equal(growth_rate(od, 30, 20)[:150], growth_rate(changed, 30, 20)[:150], equal_nan=True)
 
 
+def test_the_inoculum_is_no_growth(store, tmp_path):
+    points = [(at(seconds=s), "OD", 0.01 if s < 0 else 0.6) for s in range(-3600, 3600, 10)]
+    mu = [row["mu"] for row in features_of(store, tmp_path, points)]
+    assert all(value is None for value in mu[:139])
+    assert mu[-60:] == pytest.approx([0] * 60, abs=1e-9)
+
+
 def test_completeness_counts_points_that_never_came(store, tmp_path):
     points = steady_points(range(60), {"pH": 5.0}) + steady_points(range(0, 30, 2), {"DO": 60.0})
     first, second = features_of(store, tmp_path, points)

@@ -60,7 +60,7 @@ def build_features(store: Store, batch: str, settings: FermentationSettings) -> 
         counts={
             "windows": count,
             "windows_complete": int(complete),
-            "windows_without_data": sum(share == 0 for share in columns["completeness"]),
+            "windows_without_data": sum(bool(share == 0) for share in columns["completeness"]),
             "sensors": len(present),
         },
         warnings=() if count else ("There are no sensor points, so there are no feature windows.",),
@@ -159,9 +159,13 @@ def _statistics(name: str, long: "dict[str, np.ndarray]", first: int, count: int
 
 
 def _derived(columns: "Mapping[str, np.ndarray]", settings: FermentationSettings) -> "dict[str, np.ndarray]":
+    import numpy as np
+
     mean = {sensor.name: columns[f"{sensor.name}_mean"] for sensor in SENSORS}
     derived = {"pH": mean["pH"], "DO": mean["DO"], "temp": mean["Temp_Broth"], "OD": mean["OD"]}
-    derived["mu"] = growth_rate(mean["OD"], WINDOW_S, settings.mu_minutes)
+    # The inoculum itself is a step in OD, not growth: a line across it would be a spike.
+    before = columns["elapsed_hours"] * 3600 < WINDOW_S - 1e-6
+    derived["mu"] = growth_rate(np.where(before, np.nan, mean["OD"]), WINDOW_S, settings.mu_minutes)
     for balance, suffix in (("inert", ""), ("upstream", "_upstream")):
         rates = gas_rates(
             flow_in=mean["Gas_Flow_Inlet"],

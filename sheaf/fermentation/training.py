@@ -78,7 +78,10 @@ def build_training(store: Store, batch: str, settings: FermentationSettings) -> 
     return Report(
         tables=written,
         counts=_counts(rows, verdict, gaps),
-        warnings=(*_match_warnings(batch, rows, gaps), *(f"{batch} is not eligible: {reason}." for reason in reasons)),
+        warnings=(
+            *_match_warnings(batch, rows, gaps),
+            *([f"{batch} is not eligible for training: {verdict['ineligible_reason']}."] if reasons else []),
+        ),
         preview=tuple({key: row[key] for key in _SHOWN} for row in rows[:10]),
         plots={"Growth curve": growth_plot(all_samples, features)},
     )
