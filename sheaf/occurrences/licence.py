@@ -1,0 +1,64 @@
+"""The three licences under which GBIF accepts data, and how people write them.
+
+https://www.gbif.org/terms names CC0 1.0, CC BY 4.0 and CC BY-NC 4.0.
+"""
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Licence:
+    """A licence with its title and the address that machines know it by."""
+
+    name: str
+    title: str
+    url: str
+
+
+GBIF_LICENCES = {
+    licence.name: licence
+    for licence in (
+        Licence(
+            "CC0-1.0",
+            "Public Domain (CC0 1.0)",
+            "http://creativecommons.org/publicdomain/zero/1.0/legalcode",
+        ),
+        Licence(
+            "CC-BY-4.0",
+            "Creative Commons Attribution (CC BY 4.0) License",
+            "http://creativecommons.org/licenses/by/4.0/legalcode",
+        ),
+        Licence(
+            "CC-BY-NC-4.0",
+            "Creative Commons Attribution Non Commercial (CC BY-NC 4.0) License",
+            "http://creativecommons.org/licenses/by-nc/4.0/legalcode",
+        ),
+    )
+}
+_WRITTEN = (
+    ("CC0-1.0", r"cc[ -]?0|cc[ -]?zero|publicdomain/zero/1\.0"),
+    ("CC-BY-NC-4.0", r"cc[ -]?by[ -]nc([ -]4\.0)?( international)?|licenses/by-nc/4\.0"),
+    ("CC-BY-4.0", r"cc[ -]?by([ -]4\.0)?( international)?|licenses/by/4\.0"),
+)
+
+
+def recognise(text: str) -> str:
+    """The short name of a licence however it is written; other texts as they are.
+
+    Example:
+        >>> recognise("CC BY 4.0")
+        'CC-BY-4.0'
+        >>> recognise("https://creativecommons.org/publicdomain/zero/1.0/")
+        'CC0-1.0'
+        >>> recognise("CC BY-SA 4.0")
+        'CC BY-SA 4.0'
+    """
+    text = text.strip()
+    plain = re.sub(
+        r"^https?://(www\.)?creativecommons\.org/|/(legalcode|deed)?(\.\w+)?$| 1\.0$|-1\.0$", "", text.lower()
+    )
+    for name, pattern in _WRITTEN:
+        if re.fullmatch(pattern, plain):
+            return name
+    return text

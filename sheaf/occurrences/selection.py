@@ -1,0 +1,109 @@
+"""The occurrences of one export, walked through in order with bounded memory.
+
+Here: opening the tables, choosing by filter, ranges of positions, lines of text as bytes. Not here: what
+a line holds (`terms`, `csv_export`, `json_export`).
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sheaf import tables
+from sheaf.exports.series import Draft
+from sheaf.occurrences import schema
+from sheaf.occurrences.request import condition
+from sheaf.occurrences.work import ROWS, open_tables
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Some whole lines of text, ready to be written."""
+
+    data: memoryview
+    count: int
+
+
+class Selection:
+    """The view `chosen` on the occurrences that an export shows, and the row of `dataset`."""
+
+    def __init__(self, database: "duckdb.DuckDBPyConnection", dataset: dict[str, Any], wanted: str) -> None:
+        self.database = database
+        self.dataset = dataset
+        database.execute(f"CREATE VIEW chosen AS SELECT * FROM occurrences WHERE {wanted}")
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """The result of a small query."""
+        return self.database.execute(query).fetchall()
+
+    def ranges(self) -> list[tuple[int, int]]:
+        """Ranges of positions that end with a session and hold some ten thousand occurrences, in order.
+
+        What belongs to a session is found within one range.
+        """
+        found = self.rows("SELECT min(position), max(position) + 1 FROM occurrences GROUP BY event_id ORDER BY 1")
+        ranges: list[tuple[int, int]] = []
+        start = 0
+        for index, (_, end) in enumerate(found):
+            if end - start >= ROWS or index == len(found) - 1:
+                ranges.append((start, end))
+                start = end
+        return ranges
+
+    def lines(self, queries: Sequence[str]) -> Iterator[Lines]:
+        """Run queries that give one text column, each while the result of the one before is used.
+
+        Args:
+            queries: in the order of the file; each text holds whole lines.
+        """
+        with ThreadPoolExecutor(1) as ahead:
+            waiting = ahead.submit(self._fetch, queries[0]) if queries else None
+            for following in [*queries[1:], None]:
+                assert waiting is not None
+                table = waiting.result()
+                waiting = ahead.submit(self._fetch, following) if following is not None else None
+                for chunk in table.column(0).chunks:
+                    yield Lines(_bytes(chunk), len(chunk))
+
+    def _fetch(self, query: str) -> "pa.Table":
+        return self.database.cursor().sql(query).to_arrow_table()
+
+
+@contextmanager
+def select(draft: Draft, wanted: Sequence[tables.Table], also: str = "true") -> Iterator[Selection]:
+    """Open the tables a writer needs, with its filter applied.
+
+    Args:
+        wanted: beside those that the filter itself needs.
+        also: a further condition on occurrences.
+    """
+    needed = {
+        table.name: table
+        for table in (
+            *wanted,
+            schema.OCCURRENCES_TABLE,
+            schema.DATASET,
+            schema.TAXA,
+            schema.COLLECTION_OCCURRENCES,
+        )
+    }
+    dataset = tables.read(draft.store, schema.DATASET, draft.partition).to_pylist()[0]
+    with open_tables(draft.store, draft.partition, list(needed.values())) as database:
+        yield Selection(database, dataset, f"({condition(draft.filter)}) AND {also}")
+
+
+def _bytes(texts: "pa.StringArray") -> memoryview:
+    """The bytes of a whole text column, which Arrow keeps in one piece: no copy, no loop over rows."""
+    import pyarrow as pa
+
+    _, offsets, data = texts.buffers()
+    if data is None or not len(texts):
+        return memoryview(b"")
+    width = 8 if pa.types.is_large_string(texts.type) else 4
+    numbers = memoryview(offsets).cast("q" if width == 8 else "i")
+    return memoryview(data)[numbers[texts.offset] : numbers[texts.offset + len(texts)]]
