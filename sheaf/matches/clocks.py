@@ -8,9 +8,12 @@ saving) the reading that does not go back behind the file's previous time is tak
 # pyright: reportAttributeAccessIssue=false
 
 import re
-from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -41,25 +44,29 @@ class Clock:
         except (ValueError, OverflowError):
             return None
 
-    def iso_batch(self, texts: Sequence[object]) -> list[Moment | None]:
-        """As `iso`, for many; in one go when all carry a zone, or none does and no clock was changed."""
+    def iso_column(self, texts: "pa.StringArray") -> "pa.Int64Array | None":
+        """As `iso`, for many; None when they need to be looked at one by one.
+
+        That is so when some carry a zone and some do not, when one is no time, or when the zone's
+        clock was changed on that day.
+        """
         import pyarrow as pa
         import pyarrow.compute as pc
 
         try:
-            column = pa.array(texts, pa.string())
             try:
-                moments = column.cast(pa.timestamp("us", "UTC"))
+                moments = texts.cast(pa.timestamp("us", "UTC"))
             except pa.ArrowInvalid:
-                moments = pc.assume_timezone(column.cast(pa.timestamp("us")), self.zone.key)
+                moments = pc.assume_timezone(texts.cast(pa.timestamp("us")), self.zone.key)
                 self.naive_seen = True
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
-            return [self.iso(text) for text in texts]
-        parsed = [
-            None if us is None or not 0 <= us < _LATEST else (us, False) for us in moments.cast(pa.int64()).to_pylist()
-        ]
-        self._last = next((moment[0] for moment in reversed(parsed) if moment), self._last)
-        return parsed
+        except pa.ArrowInvalid:
+            return None
+        times = moments.cast(pa.int64())
+        span = pc.min_max(times).as_py()
+        if times.null_count or span["min"] is None or span["min"] < 0 or span["max"] >= _LATEST:
+            return None
+        self._last = times[-1].as_py()
+        return times
 
     def twelve_hours(self, text: object) -> Moment | None:
         """`9/9/25 8:44:01.22am`: month, day, year; always local."""

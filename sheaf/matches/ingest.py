@@ -112,7 +112,7 @@ class _Reading:
 
     def _read_log(self, source: Source, clock: Clock, match: Manifest, entry: dict[str, Any]) -> None:
         file = LogFile(source.path, self.settings.max_line_bytes)
-        reader = _READERS[source.form](clock, source.day)
+        reader = _READERS[source.form](clock, source.day, self.settings.max_line_bytes)
         dialects = self._stage(source, (reader.read(block) for block in file.blocks()), match, entry)
         entry |= {"size": file.size, "sha256": file.sha256}
         entry["dialect"] = ", ".join(sorted(dialects)) or f"{source.form} without events"
@@ -158,38 +158,36 @@ class _Reading:
             for batch in batches:
                 entry["lines"] += batch.lines
                 entry["pending"] += batch.pending
-                self._count(source, batch)
-                dialects.update(batch.columns["dialect"])
-                stream = batch.columns["dialect"][0] if len(batch) and source.form == "database" else ""
-                staged, latest[stream] = self._ordering(batch, latest.get(stream, 0), match)
+                arrays = batch.arrow()
+                self._count(source, batch, arrays)
+                found = arrays["dialect"].unique().to_pylist()
+                dialects.update(found)
+                stream = found[0] if found and source.form == "database" else ""
+                staged, latest[stream] = self._ordering(arrays, latest.get(stream, 0), match)
                 if staged.num_rows:
                     writer.write_batch(staged)
         return dialects
 
-    def _count(self, source: Source, batch: Batch) -> None:
+    def _count(self, source: Source, batch: Batch, arrays: dict[str, pa.Array]) -> None:
         for name in ("pending", "blank", "skipped"):
             self.counts[name] += getattr(batch, name)
         self.counts["lines_read"] += batch.lines
         self.counts["rejected"] += len(batch.rejected)
         self.reasons.update(rejected.reason for rejected in batch.rejected)
         self._keep(source.name, batch.rejected)
-        pairs = set(zip(batch.columns["device"], batch.columns["device_id"], strict=True))
-        self.seen.update((kind, name) for kind, name in pairs if kind and name)
+        pairs = pa.table({name: arrays[name] for name in ("device", "device_id")}).group_by(["device", "device_id"])
+        for pair in pairs.aggregate([]).to_pylist():
+            if pair["device"] and pair["device_id"]:
+                self.seen.add((pair["device"], pair["device_id"]))
 
-    def _ordering(self, batch: Batch, latest: int, match: Manifest) -> tuple[pa.RecordBatch, int]:
+    def _ordering(self, arrays: dict[str, pa.Array], latest: int, match: Manifest) -> tuple[pa.RecordBatch, int]:
         """Decide the place of each event of a block in the match.
 
         An event counts at its own time, unless it is more than two seconds behind an earlier one of
         the same source: then the clock was set back or the lines are a replay, and the order of the
         source holds.
         """
-        arrays = batch.arrow()
         ts = arrays["ts"].to_numpy(zero_copy_only=False).astype(np.int64)
-        line = arrays["line"].to_numpy(zero_copy_only=False)
-        if len(line) > 1 and (np.diff(line) < 0).any():  # records of several kinds, read kind by kind
-            places = np.argsort(line, kind="stable")
-            arrays = {name: array.take(pa.array(places)) for name, array in arrays.items()}
-            ts = ts[places]
         running = np.maximum.accumulate(np.concatenate([[latest], ts]))[1:]
         order = np.where(running - ts > _LATE_US, running, ts)
         columns = {

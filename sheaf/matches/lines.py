@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-CHUNK = 4 * 1024 * 1024
+CHUNK = 2 * 1024 * 1024
 GZIP_MAGIC = b"\x1f\x8b"
+_SHOWN = 400
 
 
 @dataclass(frozen=True)
@@ -28,18 +29,37 @@ class Line:
     too_long: bool = False
 
 
-@dataclass
+@dataclass(frozen=True)
 class Block:
-    """Consecutive whole lines; `tail` is what follows the last line end of the file.
+    """Consecutive lines of a file.
 
-    `lines[i]` has number `first + i` and starts at `offsets[i]` of the uncompressed file.
+    Attributes:
+        first: number of the first line.
+        offset: where it starts in the uncompressed file.
+        data: whole lines with their ends.
+        overlong: stands alone in its block: a line that is too long to be held.
+        tail: stands alone in its block: what follows the last line end of the file.
     """
 
     first: int
-    lines: list[bytes]
-    offsets: list[int]
-    too_long: frozenset[int] = frozenset()
+    offset: int
+    data: bytes = b""
+    overlong: Line | None = None
     tail: Line | None = None
+
+    @property
+    def count(self) -> int:
+        """How many lines there are."""
+        return self.data.count(b"\n") + (self.overlong is not None) + (self.tail is not None)
+
+    def lines(self, max_line: int) -> Iterator[Line]:
+        """The whole lines; those longer than `max_line` bytes are cut."""
+        if self.overlong:
+            yield self.overlong
+        offset = self.offset
+        for number, raw in enumerate(self.data.split(b"\n")[:-1], self.first):
+            yield Line(number, offset, raw) if len(raw) <= max_line else Line(number, offset, raw[:_SHOWN], True)
+            offset += len(raw) + 1
 
 
 @dataclass
@@ -121,46 +141,49 @@ def _utf8(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 def _split(chunks: Iterator[bytes], max_line: int) -> Iterator[Block]:
     number, offset = 1, 0
-    rest = b""
-    skipped = 0  # bytes of an overlong line that were not kept
-    first_chunk = True
-    for chunk in chunks:
-        data = rest + chunk if rest else chunk
-        if first_chunk and data:
-            if len(data) >= 3 and data.startswith(codecs.BOM_UTF8):
-                data, offset = data[3:], 3
-            first_chunk = False
+    rest, dropped = b"", 0  # the unfinished line, and how many of its bytes were let go because it is too long
+    for piece in _gather(chunks):
+        chunk = piece
+        if number == 1 and not offset and not rest and chunk.startswith(codecs.BOM_UTF8):
+            chunk, offset = chunk[3:], 3
+        if dropped:
+            end = chunk.find(b"\n")
+            if end < 0:
+                dropped += len(chunk)
+                continue
+            yield Block(number, offset, overlong=Line(number, offset, rest, True))
+            number, offset = number + 1, offset + len(rest) + dropped + end + 1
+            rest, dropped, chunk = b"", 0, chunk[end + 1 :]
+        data = rest + chunk
         end = data.rfind(b"\n") + 1
-        if not end:
-            rest, skipped = _shorten(data, skipped, max_line)
-            continue
-        lines = data[:end].split(b"\n")
-        lines.pop()
-        offsets, too_long = [], set()
-        for index, line in enumerate(lines):
-            offsets.append(offset)
-            offset += len(line) + 1 + (skipped if index == 0 else 0)
-            if len(line) + (skipped if index == 0 else 0) > max_line:
-                too_long.add(index)
-                lines[index] = line[:400]
-        skipped = 0
-        yield Block(number, lines, offsets, frozenset(too_long))
-        number += len(lines)
-        rest, skipped = _shorten(data[end:], 0, max_line)
-    if rest or skipped:
-        tail = Line(number, offset, rest, len(rest) + skipped > max_line)
-        yield Block(number, [], [], frozenset(), tail)
+        if end:
+            block = Block(number, offset, data[:end])
+            yield block
+            number, offset = number + block.count, offset + end
+        rest = data[end:]
+        if len(rest) > max_line:
+            rest, dropped = rest[:_SHOWN], len(rest) - _SHOWN
+    if rest:
+        yield Block(number, offset, tail=Line(number, offset, rest, bool(dropped)))
 
 
-def _shorten(data: bytes, skipped: int, max_line: int) -> tuple[bytes, int]:
-    """Keep of an unfinished line what shows that it is too long, and forget the rest."""
-    keep = max_line + 1
-    return (data[:keep], skipped + len(data) - keep) if len(data) > keep else (data, skipped)
+def _gather(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Chunks that are worth the work; inflating yields many small ones."""
+    waiting: list[bytes] = []
+    size = 0
+    for chunk in chunks:
+        waiting.append(chunk)
+        size += len(chunk)
+        if size >= CHUNK // 2:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    yield b"".join(waiting)
 
 
 def open_text(path: Path) -> Iterator[bytes]:
     """The lines of a file for a look at it; overlong ones are cut."""
     for block in LogFile(path, CHUNK).blocks():
-        yield from block.lines
+        for line in block.lines(CHUNK):
+            yield line.raw
         if block.tail:
             yield block.tail.raw

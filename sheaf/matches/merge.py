@@ -36,7 +36,7 @@ _TOLERANCE_US = {"impact_detected": 500_000}  # a sensor is deaf for a second af
 _TIMER_TOLERANCE_US = 100_000
 _CONSOLE_TOLERANCE_US = 1_100_000  # stamped to the second
 _SHARED_TYPES = ("timer_start_beep", "timer_start_button", "timer_stop_button", "shot_detected", "impact_detected")
-_BATCH = 64 * 1024
+_BATCH = 16 * 1024
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,25 @@ class Merged:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The events in order, with the columns of the events table."""
-        order = "" if self._staged.ordered else "ORDER BY order_ts, file_no, line, n"
-        skip = "WHERE n NOT IN (SELECT n FROM duplicates)" if self.duplicates else ""
-        result = self._connection.sql(f"SELECT * EXCLUDE (n, order_ts) FROM staged {skip} {order}")
         names = pa.array(self._staged.names.keys(), pa.string()), pa.array(self._staged.names.values(), pa.string())
         files = pa.array(self._staged.files, pa.string())
         start = 0
-        for batch in result.to_arrow_reader(_BATCH):
+        for batch in self._in_order():
             yield _finish(batch, start, files, names)
             start += batch.num_rows
+
+    def _in_order(self) -> Iterator[pa.RecordBatch]:
+        if self._staged.ordered and not self.duplicates:
+            import pyarrow.parquet as pq
+
+            self.close()  # frees its memory
+            for path in sorted(self._staged.folder.glob("staged-*.parquet")):
+                with pq.ParquetFile(path) as file:
+                    yield from file.iter_batches(_BATCH)
+            return
+        order = "" if self._staged.ordered else "ORDER BY order_ts, file_no, line, n"
+        skip = "WHERE n NOT IN (SELECT n FROM duplicates)" if self.duplicates else ""
+        yield from self._connection.sql(f"SELECT * FROM staged {skip} {order}").to_arrow_reader(_BATCH)
 
     def close(self) -> None:
         """Let go of the working database."""

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from sheaf.matches import timer_frames
+from sheaf.matches.bridge_blocks import bridge_columns
 from sheaf.matches.clocks import Clock
 from sheaf.matches.lines import Block, Line
 from sheaf.matches.staging import Batch
@@ -23,12 +24,16 @@ BAD_TIME = "bad_time"
 NO_DATE = "no_date_in_file_name"
 
 
-@dataclass
+@dataclass(slots=True)
 class _Record:
     line: int
     offset: int
-    raw: str
+    bytes: bytes
     object: dict[str, Any]
+
+    @property
+    def raw(self) -> str:
+        return self.bytes.decode().strip()
 
 
 class JsonLines:
@@ -37,12 +42,14 @@ class JsonLines:
     Args:
         clock: the file's clock.
         day: date in the file's name, for records that carry only a time of day.
+        max_line: longer lines are rejected.
     """
 
-    def __init__(self, clock: Clock, day: date | None) -> None:
+    def __init__(self, clock: Clock, day: date | None, max_line: int) -> None:
         self.clock = clock
         self.day = day
-        self._readers: dict[str, Callable[[list[_Record], Batch], None]] = {
+        self.max_line = max_line
+        self._readers: dict[str, Callable[[_Record, Batch], None]] = {
             "bridge_log": self._bridge,
             "event_export": self._export,
             "timer_backup": self._backup,
@@ -52,174 +59,147 @@ class JsonLines:
 
     def read(self, block: Block) -> Batch:
         """All lines of a block, each accounted for."""
-        batch = Batch(lines=len(block.lines) + (block.tail is not None))
-        groups: dict[str, list[_Record]] = {}
-        for kind, record in self._objects(block, batch):
-            if kind in self._readers:
-                groups.setdefault(kind, []).append(record)
-            elif kind == "schema":
-                batch.skipped += 1
+        if columns := bridge_columns(block, self.clock, self.max_line):
+            return Batch(lines=block.count, block=columns)
+        batch = Batch(lines=block.count)
+        for line in block.lines(self.max_line):
+            content = None if line.too_long else parse(line.raw)
+            if content is not None:
+                self._take(_Record(line.number, line.offset, line.raw, content), batch)
+            elif record := self._salvage(line, batch):
+                self._take(record, batch)
+        if line := block.tail:
+            # A whole object needs no line end to be whole; anything less is still being written.
+            content = None if line.too_long else parse(line.raw)
+            if content is None:
+                batch.pending += 1
             else:
-                batch.reject(record.line, record.offset, UNKNOWN, record.raw)
-        for kind, records in groups.items():
-            self._readers[kind](records, batch)
+                self._take(_Record(line.number, line.offset, line.raw, content), batch)
         return batch
 
-    def _objects(self, block: Block, batch: Batch) -> list[tuple[str | None, _Record]]:
-        found = []
-        for index, line in enumerate(block.lines):
-            try:
-                content = orjson.loads(line)
-            except orjson.JSONDecodeError:
-                content = None
-            if type(content) is dict and index not in block.too_long:
-                record = _Record(block.first + index, block.offsets[index], line.decode().strip(), content)
-                found.append((kind_of(content), record))
-            else:
-                where = Line(block.first + index, block.offsets[index], line, index in block.too_long)
-                if record := self._salvage(where, batch):
-                    found.append((kind_of(record.object), record))
-        if block.tail:
-            # A whole object needs no line end to be whole; anything less is still being written.
-            content = None if block.tail.too_long else parse(block.tail.raw)
-            if content is not None:
-                raw = block.tail.raw.decode().strip()
-                found.append((kind_of(content), _Record(block.tail.number, block.tail.offset, raw, content)))
-            else:
-                batch.pending += 1
-        return found
+    def _take(self, record: _Record, batch: Batch) -> None:
+        kind = kind_of(record.object)
+        if kind in self._readers:
+            self._readers[kind](record, batch)
+        elif kind == "schema":
+            batch.skipped += 1
+        else:
+            batch.reject(record.line, record.offset, UNKNOWN, record.bytes)
 
     def _salvage(self, line: Line, batch: Batch) -> _Record | None:
         """Say why a line is no object; an object behind the NULs of a power cut is kept."""
         if line.raw.startswith(b"\0") and not line.too_long:
             rest = line.raw.lstrip(b"\0")
             if (content := parse(rest)) is not None:
-                return _Record(line.number, line.offset, rest.decode().strip(), content)
+                return _Record(line.number, line.offset, rest, content)
         if reason := fault(line):
             batch.reject(line.number, line.offset, reason, line.raw)
         else:
             batch.blank += 1
         return None
 
-    def _bridge(self, records: list[_Record], batch: Batch) -> None:
-        objects = [record.object for record in records]
-        moments = self.clock.iso_batch([_text(item.get("timestamp_iso")) for item in objects])
-        for index, moment in enumerate(moments):
-            if moment is None and "datetime" in objects[index]:
-                moments[index] = self.clock.twelve_hours(objects[index]["datetime"])
-        if None in moments:
-            for record, moment in zip(records, moments, strict=True):
-                if moment is None:
-                    batch.reject(record.line, record.offset, BAD_TIME, record.raw)
-            kept = [index for index, moment in enumerate(moments) if moment is not None]
-            records, moments = [records[index] for index in kept], [moments[index] for index in kept]
-            objects = [record.object for record in records]
-        devices = [_text(item.get("device")) for item in objects]
-        details = [_text(item.get("details")) for item in objects]
-        meanings = [classify(device, text) for device, text in zip(devices, details, strict=True)]
-        columns = {
-            "line": [record.line for record in records],
-            "byte_offset": [record.offset for record in records],
-            "ts": [moment[0] for moment in moments if moment],
-            "ambiguous_time": [moment[1] for moment in moments if moment],
-            "dialect": ["bridge_log"] * len(records),
-            "source_type": [_text(item.get("type")) for item in objects],
-            "event_type": [meaning[0] for meaning in meanings],
-            "device": devices,
-            "device_id": [_text(item.get("device_id")) for item in objects],
-            "device_position": [_text(item.get("device_position")) for item in objects],
-            "details": details,
-            "session_id": [_text(item.get("session_id")) for item in objects],
-            "seq": [_integer(item.get("seq")) for item in objects],
-            "shot_number": [meaning[1] for meaning in meanings],
-            "shot_time_s": [meaning[2] for meaning in meanings],
-            "split_s": [None] * len(records),
-            "magnitude": [meaning[3] for meaning in meanings],
-            "raw": [record.raw for record in records],
-        }
-        for name, values in columns.items():
-            batch.columns[name].extend(values)
+    def _bridge(self, record: _Record, batch: Batch) -> None:
+        item = record.object
+        moment = self.clock.iso(item.get("timestamp_iso")) or self.clock.twelve_hours(item.get("datetime"))
+        if moment is None:
+            batch.reject(record.line, record.offset, BAD_TIME, record.raw)
+            return
+        device, details = _text(item.get("device")), _text(item.get("details"))
+        event_type, shot, time, magnitude = classify(device, details)
+        batch.add(
+            "bridge_log",
+            moment,
+            **_origin(record),
+            source_type=_text(item.get("type")),
+            event_type=event_type,
+            device=device,
+            device_id=_text(item.get("device_id")),
+            device_position=_text(item.get("device_position")),
+            details=details,
+            session_id=_text(item.get("session_id")),
+            seq=_integer(item.get("seq")),
+            shot_number=shot,
+            shot_time_s=time,
+            magnitude=magnitude,
+            raw=record.raw,
+        )
 
-    def _export(self, records: list[_Record], batch: Batch) -> None:
-        for record in records:
-            item = record.object
-            moment = self.clock.iso(item["timestamp_iso"])
-            if moment is None:
-                batch.reject(record.line, record.offset, BAD_TIME, record.raw)
-                continue
-            named = _text(item["event_type"])
-            source = item.get("raw_data")
-            batch.add(
-                "event_export",
-                moment,
-                **_origin(record),
-                **{key: _text(item.get(key)) for key in ("device", "device_id", "device_position", "details")},
-                source_type=_text(source.get("type")) if isinstance(source, dict) else named,
-                event_type=named if named in EVENT_TYPES else TIMER_BACKUP_TYPES.get(named or "", "other"),
-                session_id=_text(item.get("session_id")),
-                seq=_integer(item.get("seq")),
-                shot_number=shot_number(item.get("shot_number")),
-                shot_time_s=number(item.get("shot_time_s")),
-                split_s=number(item.get("split_s")),
-                magnitude=number(item.get("magnitude")),
-                raw=orjson.dumps(source).decode() if isinstance(source, dict) else record.raw,
-            )
+    def _export(self, record: _Record, batch: Batch) -> None:
+        item = record.object
+        moment = self.clock.iso(item["timestamp_iso"])
+        if moment is None:
+            batch.reject(record.line, record.offset, BAD_TIME, record.raw)
+            return
+        named = _text(item["event_type"])
+        source = item.get("raw_data")
+        batch.add(
+            "event_export",
+            moment,
+            **_origin(record),
+            **{key: _text(item.get(key)) for key in ("device", "device_id", "device_position", "details")},
+            source_type=_text(source.get("type")) if isinstance(source, dict) else named,
+            event_type=named if named in EVENT_TYPES else TIMER_BACKUP_TYPES.get(named or "", "other"),
+            session_id=_text(item.get("session_id")),
+            seq=_integer(item.get("seq")),
+            shot_number=shot_number(item.get("shot_number")),
+            shot_time_s=number(item.get("shot_time_s")),
+            split_s=number(item.get("split_s")),
+            magnitude=number(item.get("magnitude")),
+            raw=orjson.dumps(source).decode() if isinstance(source, dict) else record.raw,
+        )
 
-    def _backup(self, records: list[_Record], batch: Batch) -> None:
-        for record in records:
-            moment = self.clock.iso(record.object["timestamp"])
-            if moment is None:
-                batch.reject(record.line, record.offset, BAD_TIME, record.raw)
-            else:
-                batch.add("timer_backup", moment, **_origin(record), **backup_values(record.object), raw=record.raw)
+    def _backup(self, record: _Record, batch: Batch) -> None:
+        moment = self.clock.iso(record.object["timestamp"])
+        if moment is None:
+            batch.reject(record.line, record.offset, BAD_TIME, record.raw)
+        else:
+            batch.add("timer_backup", moment, **_origin(record), **backup_values(record.object), raw=record.raw)
 
-    def _debug(self, records: list[_Record], batch: Batch) -> None:
-        for record in records:
-            item = record.object
-            moment = self.clock.iso(item["timestamp_iso"])
-            if moment is None:
-                batch.reject(record.line, record.offset, BAD_TIME, record.raw)
-                continue
-            batch.add(
-                "debug_log",
-                moment,
-                **_origin(record),
-                source_type=_text(item.get("type")),
-                event_type="device_signal",
-                device=_text(item.get("device")),
-                device_id=_text(item.get("device_id")),
-                seq=_integer(item.get("seq")),
-                magnitude=number(item["data"].get("impact_magnitude")),
-                raw=record.raw,
-            )
+    def _debug(self, record: _Record, batch: Batch) -> None:
+        item = record.object
+        moment = self.clock.iso(item["timestamp_iso"])
+        if moment is None:
+            batch.reject(record.line, record.offset, BAD_TIME, record.raw)
+            return
+        batch.add(
+            "debug_log",
+            moment,
+            **_origin(record),
+            source_type=_text(item.get("type")),
+            event_type="device_signal",
+            device=_text(item.get("device")),
+            device_id=_text(item.get("device_id")),
+            seq=_integer(item.get("seq")),
+            magnitude=number(item["data"].get("impact_magnitude")),
+            raw=record.raw,
+        )
 
-    def _modular(self, records: list[_Record], batch: Batch) -> None:
+    def _modular(self, record: _Record, batch: Batch) -> None:
         """Start signals and hits; the same shape also carries web server logs, which hold no events."""
-        for record in records:
-            item, data = record.object, record.object.get("data")
-            if item.get("type") != "event" or item["msg"] not in ("T0", "HIT"):
-                batch.skipped += 1
-                continue
-            moment = self.clock.time_of_day(self.day, item.get("hms")) if self.day else None
-            if moment is None:
-                batch.reject(record.line, record.offset, BAD_TIME if self.day else NO_DATE, record.raw)
-                continue
-            values = data if isinstance(data, dict) else {}
-            hit = item["msg"] == "HIT"
-            batch.add(
-                "modular_log",
-                moment,
-                **_origin(record),
-                source_type=item["msg"],
-                event_type="impact_detected" if hit else "timer_start_beep",
-                device="Sensor" if hit else "Timer",
-                device_id=_text(values.get("sensor_id")) if hit else None,
-                device_position=_text(item.get("plate")),
-                details=None,
-                seq=_integer(item.get("seq")),
-                magnitude=number(values.get("peak_amplitude")),
-                raw=record.raw,
-            )
+        item, data = record.object, record.object.get("data")
+        if item.get("type") != "event" or item["msg"] not in ("T0", "HIT"):
+            batch.skipped += 1
+            return
+        moment = self.clock.time_of_day(self.day, item.get("hms")) if self.day else None
+        if moment is None:
+            batch.reject(record.line, record.offset, BAD_TIME if self.day else NO_DATE, record.raw)
+            return
+        values = data if isinstance(data, dict) else {}
+        hit = item["msg"] == "HIT"
+        batch.add(
+            "modular_log",
+            moment,
+            **_origin(record),
+            source_type=item["msg"],
+            event_type="impact_detected" if hit else "timer_start_beep",
+            device="Sensor" if hit else "Timer",
+            device_id=_text(values.get("sensor_id")) if hit else None,
+            device_position=_text(item.get("plate")),
+            details=None,
+            seq=_integer(item.get("seq")),
+            magnitude=number(values.get("peak_amplitude")),
+            raw=record.raw,
+        )
 
 
 def kind_of(item: dict[str, Any]) -> str | None:

@@ -40,6 +40,6 @@ class MatchesSettings(BaseModel):
 
     timezone: str | None = None
     max_line_bytes: int = Field(default=64 * 1024, ge=1024)
-    memory_mb: int = Field(default=160, ge=64)
+    memory_mb: int = Field(default=96, ge=64)
     database_timeout_s: float = Field(default=10.0, gt=0)
     correlation: Correlation = Correlation()

@@ -110,4 +110,4 @@ def sniff(path: Path) -> Form:
 def _unfinished_object(path: Path) -> bool:
     """Whether all there is so far is the beginning of a first JSON line."""
     block = next(LogFile(path, CHUNK).blocks())
-    return not block.lines and block.tail is not None and block.tail.raw.startswith(b"{")
+    return block.tail is not None and block.tail.raw.startswith(b"{")

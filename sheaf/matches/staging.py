@@ -53,11 +53,13 @@ class Rejected:
 
 @dataclass
 class Batch:
-    """What became of some lines: events in columns, rejected lines, and counts of the others.
+    """What became of some lines: events, rejected lines, and counts of the others.
 
-    `lines` = events + rejected + pending + blank + skipped always holds.
+    `lines` = events + rejected + pending + blank + skipped always holds. Events come one by one
+    through `add`, or all at once as `block`.
     """
 
+    block: dict[str, pa.Array] | None = None
     columns: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in _TYPES})
     rejected: list[Rejected] = field(default_factory=list)
     lines: int = 0
@@ -79,11 +81,10 @@ class Batch:
         """Keep one line that cannot be used."""
         self.rejected.append(Rejected(line, offset, reason, raw))
 
-    def __len__(self) -> int:
-        return len(self.columns["ts"])
-
     def arrow(self) -> dict[str, pa.Array]:
-        """The columns as arrays."""
+        """The events' columns as arrays."""
+        if self.block is not None:
+            return {name: self.block.get(name, pa.nulls(len(self.block["ts"]), kind)) for name, kind in _TYPES.items()}
         return {name: pa.array(values, _TYPES[name]) for name, values in self.columns.items()}
 
 

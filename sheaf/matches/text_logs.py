@@ -37,13 +37,14 @@ def looks_like_console(line: bytes) -> bool:
 class MainCsv:
     """Reads the blocks of a main log in CSV. Rows are read one by one, so that an open quote spoils only its own."""
 
-    def __init__(self, clock: Clock, _day: date | None) -> None:
+    def __init__(self, clock: Clock, _day: date | None, max_line: int) -> None:
         self.clock = clock
+        self.max_line = max_line
 
     def read(self, block: Block) -> Batch:
         """All lines of a block, each accounted for."""
-        batch = Batch(lines=len(block.lines) + (block.tail is not None), pending=int(block.tail is not None))
-        for line, text in _texts(block, batch):
+        batch = Batch(lines=block.count, pending=int(block.tail is not None))
+        for line, text in _texts(block, batch, self.max_line):
             row = _row(text)
             if row == list(CSV_COLUMNS):
                 batch.skipped += 1
@@ -83,15 +84,16 @@ class Console:
     and the timer's own numbers, where these agree with the line's stamp.
     """
 
-    def __init__(self, clock: Clock, _day: date | None) -> None:
+    def __init__(self, clock: Clock, _day: date | None, max_line: int) -> None:
         self.clock = clock
+        self.max_line = max_line
         self._beep: int | None = None
         self._since_beep = 0.0
 
     def read(self, block: Block) -> Batch:
         """All lines of a block, each accounted for; lines that report no event are skipped."""
-        batch = Batch(lines=len(block.lines) + (block.tail is not None), pending=int(block.tail is not None))
-        for line, text in _texts(block, batch):
+        batch = Batch(lines=block.count, pending=int(block.tail is not None))
+        for line, text in _texts(block, batch, self.max_line):
             found = _CONSOLE.match(text)
             if found is None:
                 batch.reject(line.number, line.offset, "not_a_console_line", line.raw)
@@ -146,10 +148,10 @@ class Console:
         return self._near(stamp, (self._beep + round(seconds * _SECOND), stamp[1]))
 
 
-def _texts(block: Block, batch: Batch) -> Iterator[tuple[Line, str]]:
+def _texts(block: Block, batch: Batch, max_line: int) -> Iterator[tuple[Line, str]]:
     """The lines that are text; the others are rejected or counted as blank."""
-    for index, raw in enumerate(block.lines):
-        line = Line(block.first + index, block.offsets[index], raw, index in block.too_long)
+    for line in block.lines(max_line):
+        raw = line.raw
         if line.too_long:
             batch.reject(line.number, line.offset, "line_too_long", raw)
         elif not raw.strip():

@@ -1,0 +1,162 @@
+"""How fast and in how much memory a large match goes from logs to all four formats.
+
+Usage: python benchmarks/matches.py [--megabytes 100] [--shots 100000]
+
+Each step runs in a process of its own, so that its peak memory is its own. DuckDB reading the same
+file with `read_json` into Parquet is the yardstick.
+"""
+
+import argparse
+import json
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+MATCH = "benchmark"
+TIMER = "60:09:C3:1F:DC:1A"
+SENSORS = ("F8:FE:92:31:12:E3", "EA:18:3D:6D:BA:E5", "C2:1B:DB:F0:55:50", "D1:00:BE:EF:00:04")
+
+
+def main() -> None:
+    """Run the steps and print one line for each."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--megabytes", type=int, default=100)
+    parser.add_argument("--shots", type=int, default=100_000)
+    parser.add_argument("--step", choices=[*STEPS, *FORMATS])
+    parser.add_argument("--folder", type=Path)
+    arguments = parser.parse_args()
+    if arguments.step:
+        run = STEPS.get(arguments.step) or (lambda folder: export(folder, arguments.step))
+        start = time.perf_counter()
+        run(arguments.folder)
+        seconds = time.perf_counter() - start
+        print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+        return
+    print(f"correlation of {arguments.shots} shots with 4 sensors: {correlation(arguments.shots):.2f} s")
+    with tempfile.TemporaryDirectory() as work:
+        folder = Path(work)
+        lines = generate(folder / MATCH / "logs" / "bridge_main_20250914.ndjson", arguments.megabytes * 1_000_000)
+        print(f"{arguments.megabytes} MB, {lines} lines")
+        total, peak, yardstick = 0.0, 0.0, 1.0
+        for step in (*STEPS, *FORMATS):
+            command = [sys.executable, __file__, "--step", step, "--folder", str(folder)]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            seconds, megabytes = json.loads(done.stdout.splitlines()[-1])
+            print(f"{step:18} {seconds:7.2f} s  {megabytes:6.0f} MB peak", flush=True)
+            if step == "duckdb":
+                yardstick = seconds
+            else:
+                total, peak = total + seconds, max(peak, megabytes)
+        print(f"{'all but duckdb':18} {total:7.2f} s  {peak:6.0f} MB peak, {total / yardstick:.1f} × duckdb")
+
+
+def generate(path: Path, size: int) -> int:
+    """Write a log of about `size` bytes; returns its number of lines."""
+    path.parent.mkdir(parents=True)
+    rng = random.Random(1)
+    now, written, lines, seq = datetime(2025, 9, 14, tzinfo=UTC), 0, 0, 0
+    with path.open("w", encoding="ascii") as file:
+
+        def add(when: datetime, type_: str, device: str, device_id: str, position: str, details: str) -> None:
+            nonlocal written, lines, seq
+            written += file.write(
+                f'{{"timestamp_iso":"{when:%Y-%m-%dT%H:%M:%S.%f}Z","type":"{type_}","device":"{device}",'
+                f'"device_id":"{device_id}","device_position":"{position}","details":"{details}","seq":{seq}}}\n'
+            )
+            lines, seq = lines + 1, seq + 1
+
+        while written < size:
+            start, shots, hits = now, rng.randint(4, 10), []
+            add(now, "String", "Timer", TIMER, "Bay 1", "Timer Start Button pressed, Random countdown: 2.25s")
+            now += timedelta(seconds=2.25)
+            add(now, "String", "Timer", TIMER, "Bay 1", "Timer Start Beep")
+            events = []
+            for _ in range(shots):
+                now += timedelta(seconds=rng.uniform(0.6, 2.5))
+                events.append((now, None))
+                if rng.random() > 0.1:
+                    sensor = rng.randrange(4)
+                    hits.append((now + timedelta(milliseconds=rng.gauss(250 + 90 * sensor, 12)), sensor))
+            for when, sensor in sorted([*events, *hits], key=lambda event: event[0]):
+                if sensor is None:
+                    add(when, "String", "Timer", TIMER, "Bay 1", "Shot detected")
+                else:
+                    add(when, "String", "Sensor", SENSORS[sensor], f"Plate {sensor + 1}", "Sensor Impact detected")
+            now += timedelta(seconds=2)
+            add(now, "String", "Timer", TIMER, "Bay 1", "Timer stop button pressed")
+            total = (now - start).total_seconds()
+            summary = f"String Time: {total:.2f}s; Shots Detected: {shots}; Impacts Detected: {len(hits)}"
+            add(now, "StringSummary", "Bridge", "MCU1", "Bay 1", summary)
+            now += timedelta(seconds=10)
+    return lines
+
+
+def duckdb(folder: Path) -> None:
+    """The yardstick: the same file into Parquet, with DuckDB's own reader and writer."""
+    import duckdb
+
+    source = folder / MATCH / "logs" / "bridge_main_20250914.ndjson"
+    duckdb.sql(f"COPY (SELECT * FROM read_json('{source}')) TO '{folder / 'yardstick.parquet'}' (FORMAT parquet)")
+
+
+def ingest(folder: Path) -> None:
+    """Logs to events."""
+    from sheaf.matches.ingest import ingest as run
+    from sheaf.matches.settings import MatchesSettings
+    from sheaf.store import Store
+
+    run(folder / MATCH, Store.open(str(folder / "store")), MATCH, MatchesSettings())
+
+
+def analyse(folder: Path) -> None:
+    """Events to runs, shots and impacts."""
+    from sheaf.matches.analysis import build_runs
+    from sheaf.store import Store
+
+    build_runs(Store.open(str(folder / "store")), MATCH)
+
+
+def export(folder: Path, name: str) -> None:
+    """Publish one format."""
+    from sheaf.exports.publish import Request, publish
+    from sheaf.matches.series import MATCHES
+    from sheaf.store import Store
+
+    (series,) = (series for series in MATCHES.series if series.name == name)
+    publish(Store.open(str(folder / "store")), series, MATCHES.rejects, Request(MATCH))
+
+
+def correlation(shots: int) -> float:
+    """Seconds to correlate runs of ten shots with four sensors, with misses and false hits."""
+    import numpy as np
+
+    from sheaf.matches.correlate import Impacts, Shots, correlate
+    from sheaf.matches.settings import Correlation
+
+    rng = np.random.default_rng(1)
+    run = np.arange(shots) // 10
+    ts = np.cumsum(rng.integers(200_000, 2_500_000, shots)) + run * 30_000_000
+    sensor = rng.integers(0, 4, shots)
+    hit = rng.random(shots) > 0.1
+    false = rng.random(shots) < 0.1
+    delays = 250_000 + 90_000 * sensor + rng.normal(0, 15_000, shots).astype(np.int64)
+    impacts = Impacts(
+        np.concatenate([run[hit], run[false]]),
+        np.concatenate([(ts + delays)[hit], ts[false] + rng.integers(0, 800_000, int(false.sum()))]),
+        np.concatenate([sensor[hit], sensor[false]]),
+    )
+    start = time.perf_counter()
+    correlate(Shots(run, ts), impacts, 4, Correlation())
+    return time.perf_counter() - start
+
+
+STEPS = {"duckdb": duckdb, "ingest": ingest, "analyse": analyse}
+FORMATS = ("runs_csv", "events_ndjson", "analytics_parquet", "match_archive")
+
+if __name__ == "__main__":
+    main()
