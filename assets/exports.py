@@ -7,11 +7,18 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from assets.steps import OWNER, Check, Outcome, StepEvent, run_each, table_value
+from assets.steps import OWNER, Check, Outcome, StepEvent, backfill_policy, run_each, table_value
 from resources.store import StoreResource
+from sheaf import tables
 from sheaf.exports.publish import Published, Request, publish
 from sheaf.exports.series import CAMPAIGN, Domain, Series
 from sheaf.options import parse_pairs
+from sheaf.settings import Settings
+
+NOTHING_TO_PUBLISH = Outcome(
+    {"export": "", "nothing": "The partition has no records of this kind."},
+    checks=[Check("verified", passed=True, detail="Nothing to publish.")],
+)
 
 
 class ExportConfig(dg.Config):
@@ -36,9 +43,8 @@ def export_assets(
     domain: Domain,
     partitions: dg.PartitionsDefinition,
     written_by: Mapping[str, dg.AssetKey],
-    *,
-    timezone: str,
-    nightly: str,
+    settings: Settings,
+    in_one_run: int | None = None,
 ) -> list[dg.AssetsDefinition]:
     """The export assets of a domain.
 
@@ -46,11 +52,14 @@ def export_assets(
         domain: its series become one asset each.
         partitions: the domain's partitions; a campaign series has none.
         written_by: which asset writes a table, by table name.
-        timezone: zone of the nightly schedule.
-        nightly: its cron expression; an export that misses it is shown as stale.
+        settings: when exports are made at night; one that misses it is shown as stale.
+        in_one_run: how many partitions of a backfill share a run, the same as for the domain's tables.
     """
-    freshness = dg.FreshnessPolicy.cron(deadline_cron=nightly, lower_bound_delta=timedelta(hours=2), timezone=timezone)
-    return [_export_asset(domain, series, partitions, written_by, freshness) for series in domain.series]
+    freshness = dg.FreshnessPolicy.cron(
+        deadline_cron=settings.nightly, lower_bound_delta=timedelta(hours=2), timezone=settings.timezone
+    )
+    backfills = backfill_policy(in_one_run)
+    return [_export_asset(domain, series, partitions, written_by, freshness, backfills) for series in domain.series]
 
 
 def _export_asset(
@@ -59,6 +68,7 @@ def _export_asset(
     partitions: dg.PartitionsDefinition,
     written_by: Mapping[str, dg.AssetKey],
     freshness: dg.FreshnessPolicy,
+    backfills: dg.BackfillPolicy,
 ) -> dg.AssetsDefinition:
     own_partitions = None if series.campaign else partitions
     key = dg.AssetKey([domain.name, series.name])
@@ -73,7 +83,7 @@ def _export_asset(
         tags={"sheaf/step": "export"},
         description=series.description,
         code_version=str(series.version),
-        backfill_policy=None if series.campaign else dg.BackfillPolicy.single_run(),
+        backfill_policy=None if series.campaign else backfills,
         freshness_policy=freshness,
         pool="exports",
         check_specs=[
@@ -98,6 +108,11 @@ def _export_asset(
                 run_id=context.run.run_id,
                 always=config.always,
             )
+            canonical = not (config.filter or config.options)
+            if canonical and domain.offered and not series.campaign:
+                tables.refuse_if_blocked(opened, domain.rejects, partition)
+                if series.name not in domain.offered(opened, partition):
+                    return NOTHING_TO_PUBLISH
             return _outcome(publish(opened, series, domain.rejects, request))
 
         yield from run_each(context, [CAMPAIGN] if series.campaign else context.partition_keys, work)

@@ -7,23 +7,23 @@ import dagster as dg
 from assets.exports import export_assets
 from assets.partitions import FERMENTATION_BATCHES
 from assets.steps import (
-    OWNER,
     Check,
     StepEvent,
-    column_schema,
     ingest_or_refuse,
+    not_checked,
     rejects_check,
     run_each,
     table_outcome,
     unless_refused,
 )
+from assets.tables import READABLE, table_asset
 from resources.inbox import InboxResource
 from resources.store import StoreResource
+from sheaf.exports.series import Domain
 from sheaf.fermentation import schema
 from sheaf.fermentation.features import build_features
 from sheaf.fermentation.gaps import calibration_problems, sensor_gaps
 from sheaf.fermentation.ingest import ingest
-from sheaf.fermentation.series import FERMENTATION
 from sheaf.fermentation.settings import FermentationSettings
 from sheaf.fermentation.training import build_training
 from sheaf.settings import Settings
@@ -33,25 +33,13 @@ FEATURES = dg.AssetKey(["fermentation", "features"])
 TRAINING_SAMPLES = dg.AssetKey(["fermentation", "training_samples"])
 
 
-def _check(name: str, asset: dg.AssetKey, description: str) -> dg.AssetCheckSpec:
-    return dg.AssetCheckSpec(name, asset=asset, description=description, partitions_def=FERMENTATION_BATCHES)
-
-
-@dg.asset(
-    key=RECORDS,
-    partitions_def=FERMENTATION_BATCHES,
-    group_name="fermentation",
-    kinds={"parquet"},
-    owners=[OWNER],
-    tags={"sheaf/step": "table"},
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    metadata={"dagster/column_schema": column_schema(schema.SAMPLES)},
+@table_asset(
+    RECORDS,
+    FERMENTATION_BATCHES,
+    schema.SAMPLES,
+    checks=READABLE | {"calibration": "Every probe's latest calibration passed and agrees with its readings."},
+    kinds=("parquet", "duckdb"),
     pool="ingest",
-    check_specs=[
-        _check("readable", RECORDS, "batch.json and the sensor file could be read as a whole."),
-        _check("rejects", RECORDS, "At most one row in twenty was rejected."),
-        _check("calibration", RECORDS, "Every probe's latest calibration passed and agrees with its readings."),
-    ],
 )
 def records(
     context: dg.AssetExecutionContext,
@@ -69,25 +57,22 @@ def records(
             batch,
             lambda: ingest(inbox.folder("fermentation", batch), opened, batch, fermentation),
         )
-        rows = sum(table.rows for table in report.tables)
-        problems = calibration_problems(opened, batch) if readable.passed else ["Not checked."]
+        if not readable.passed:
+            return table_outcome(report, [readable, not_checked("rejects"), not_checked("calibration")])
+        problems = calibration_problems(opened, batch)
         calibration = Check("calibration", not problems, " ".join(problems))
-        return table_outcome(report, [readable, rejects_check(report, rows), calibration])
+        return table_outcome(report, [readable, rejects_check(report, schema.REJECTS), calibration])
 
     yield from run_each(context, context.partition_keys, work)
 
 
-@dg.asset(
-    key=FEATURES,
-    partitions_def=FERMENTATION_BATCHES,
+@table_asset(
+    FEATURES,
+    FERMENTATION_BATCHES,
+    schema.FEATURES,
     deps=[RECORDS],
-    group_name="fermentation",
-    kinds={"parquet", "duckdb"},
-    owners=[OWNER],
-    tags={"sheaf/step": "table"},
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    metadata={"dagster/column_schema": column_schema(schema.FEATURES)},
-    check_specs=[_check("sensor_gaps", FEATURES, "No sensor was silent for long while the batch ran.")],
+    checks={"sensor_gaps": "No sensor was silent for long while the batch ran."},
+    kinds=("parquet", "duckdb"),
 )
 def features(
     context: dg.AssetExecutionContext,
@@ -99,24 +84,24 @@ def features(
 
     def work(batch: str):
         report = unless_refused(opened, schema.REJECTS, batch, lambda: build_features(opened, batch, fermentation))
-        gaps = sensor_gaps(opened, batch, fermentation) if report.tables else []
-        shown = "; ".join(f"{gap['sensor']} for {gap['seconds']:.0f} s from {gap['start']}" for gap in gaps[:5])
+        if not report.tables:
+            return table_outcome(report, [not_checked("sensor_gaps")])
+        gaps = sensor_gaps(opened, batch, fermentation)
+        shown = "; ".join(
+            f"{gap['sensor']} for {gap['seconds']:.0f} s from {gap['start']:%Y-%m-%d %H:%M:%S} UTC" for gap in gaps[:5]
+        )
         more = f" and {len(gaps) - 5} more" if len(gaps) > 5 else ""
         return table_outcome(report, [Check("sensor_gaps", not gaps, shown + more)])
 
     yield from run_each(context, context.partition_keys, work)
 
 
-@dg.asset(
-    key=TRAINING_SAMPLES,
-    partitions_def=FERMENTATION_BATCHES,
+@table_asset(
+    TRAINING_SAMPLES,
+    FERMENTATION_BATCHES,
+    schema.TRAINING_SAMPLES,
     deps=[RECORDS, FEATURES],
-    group_name="fermentation",
-    kinds={"parquet", "duckdb"},
-    owners=[OWNER],
-    tags={"sheaf/step": "table"},
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    metadata={"dagster/column_schema": column_schema(schema.TRAINING_SAMPLES)},
+    kinds=("parquet", "duckdb"),
 )
 def training_samples(
     context: dg.AssetExecutionContext,
@@ -134,14 +119,10 @@ def training_samples(
     yield from run_each(context, context.partition_keys, work)
 
 
-def fermentation_assets(settings: Settings) -> list[dg.AssetsDefinition]:
+def fermentation_assets(domain: Domain, settings: Settings) -> list[dg.AssetsDefinition]:
     """All assets of the domain, in the order data flows."""
-    written_by = dict.fromkeys(
-        (table.name for table in (*schema.RECORDS, schema.SENSORS_TABLE, schema.REJECTS)), RECORDS
-    )
+    written_by = {table.name: RECORDS for table in (*schema.RECORDS, schema.SENSORS_TABLE, schema.REJECTS)}
     written_by |= {schema.FEATURES.name: FEATURES}
-    written_by |= dict.fromkeys((schema.ELIGIBILITY.name, schema.TRAINING_SAMPLES.name), TRAINING_SAMPLES)
-    exports = export_assets(
-        FERMENTATION, FERMENTATION_BATCHES, written_by, timezone=settings.timezone, nightly=settings.nightly
-    )
+    written_by |= {table.name: TRAINING_SAMPLES for table in (schema.ELIGIBILITY, schema.TRAINING_SAMPLES)}
+    exports = export_assets(domain, FERMENTATION_BATCHES, written_by, settings)
     return [records, features, training_samples, *exports]

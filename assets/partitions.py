@@ -7,3 +7,6 @@ Keys are added by the inbox sensors and by the command line, after `sheaf.names`
 import dagster as dg
 
 FERMENTATION_BATCHES = dg.DynamicPartitionsDefinition(name="fermentation_batch")
+MATCHES = dg.DynamicPartitionsDefinition(name="matches_match")
+OCCURRENCE_PROJECTS = dg.DynamicPartitionsDefinition(name="occurrences_project")
+ANNOTATION_PROJECTS = dg.DynamicPartitionsDefinition(name="annotations_project")

@@ -66,9 +66,8 @@ def run_each(
             tags = {"dagster/data_version": outcome.data_version} if outcome.data_version else {}
             yield dg.AssetMaterialization(context.asset_key, partition=key, metadata=outcome.metadata, tags=tags)
         yield from _evaluations(context, done, partitioned=partitioned)
-        named = len(keys) > 1
         raise dg.Failure(
-            description="\n".join(f"{key}: {reason}" if named else reason for key, reason in failed.items()),
+            description="\n".join(reason if key in reason else f"{key}: {reason}" for key, reason in failed.items()),
             metadata={"failed": list(failed), "succeeded": list(done)},
             allow_retries=False,
         )
@@ -117,6 +116,11 @@ def _shown(value: object) -> bool | int | float | str:
     return "" if value is None else str(value)
 
 
+def backfill_policy(in_one_run: int | None) -> dg.BackfillPolicy:
+    """How many partitions of a backfill share a run; None for all."""
+    return dg.BackfillPolicy.multi_run(in_one_run) if in_one_run else dg.BackfillPolicy.single_run()
+
+
 def column_schema(table: tables.Table) -> dg.TableSchema:
     """A table's columns with units and descriptions, as the asset's page shows them."""
     columns = []
@@ -146,6 +150,11 @@ def ingest_or_refuse(
     return report, Check("readable", passed=True)
 
 
+def not_checked(name: str) -> Check:
+    """The verdict on a partition whose newest input could not be read."""
+    return Check(name, passed=False, detail="Not checked: the newest input could not be read.")
+
+
 def unless_refused(store: Store, rejects: tables.Table, partition: str, work: Callable[[], Report]) -> Report:
     """Do a step only for a partition whose newest input could be read."""
     try:
@@ -155,8 +164,9 @@ def unless_refused(store: Store, rejects: tables.Table, partition: str, work: Ca
     return work()
 
 
-def rejects_check(report: Report, rows: int, limit: float = 0.05) -> Check:
+def rejects_check(report: Report, rejects: tables.Table, limit: float = 0.05) -> Check:
     """At most one row in twenty may be rejected before somebody should look."""
+    rows = sum(table.rows for table in report.tables if table.table != rejects.name)
     rejected = sum(report.rejects.values())
     share = rejected / (rows + rejected) if rejected else 0.0
     return Check("rejects", share <= limit, f"{rejected} of {rows + rejected} rows rejected ({share:.1%})")

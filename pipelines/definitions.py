@@ -6,26 +6,39 @@ happens when this module is imported.
 
 import dagster as dg
 
+from assets.annotations import annotations_assets
 from assets.fermentation import fermentation_assets
-from assets.partitions import FERMENTATION_BATCHES
+from assets.matches import matches_assets
+from assets.occurrences import occurrences_assets
+from assets.partitions import ANNOTATION_PROJECTS, FERMENTATION_BATCHES, MATCHES, OCCURRENCE_PROJECTS
 from pipelines.jobs import domain_jobs
 from pipelines.schedules import nightly_exports
 from resources.inbox import InboxResource
 from resources.store import StoreResource
 from sensors.inbox import inbox_sensor
-from sheaf.domains import DOMAINS
+from sheaf.domains import configured_domains
 from sheaf.settings import Settings
 
-PARTITIONS = {"fermentation": FERMENTATION_BATCHES}
-ASSETS = {"fermentation": fermentation_assets}
+PARTITIONS = {
+    "fermentation": FERMENTATION_BATCHES,
+    "matches": MATCHES,
+    "occurrences": OCCURRENCE_PROJECTS,
+    "annotations": ANNOTATION_PROJECTS,
+}
+ASSETS = {
+    "fermentation": fermentation_assets,
+    "matches": matches_assets,
+    "occurrences": occurrences_assets,
+    "annotations": annotations_assets,
+}
 
 
 def build_definitions(settings: Settings) -> dg.Definitions:
     """Everything, from one validated configuration."""
     assets, jobs, sensors, schedules = [], [], [], []
-    for domain in DOMAINS.values():
+    for domain in configured_domains(settings):
         partitions = PARTITIONS[domain.name]
-        assets += ASSETS[domain.name](settings)
+        assets += ASSETS[domain.name](domain, settings)
         jobs += domain_jobs(domain)
         sensors.append(inbox_sensor(domain.name, partitions, settings.quiet_seconds))
         schedules.append(nightly_exports(domain, partitions, settings))
@@ -38,6 +51,9 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             "inbox": InboxResource(root=str(settings.inbox)),
             "store": StoreResource(url=settings.store_url),
             "fermentation": settings.fermentation,
+            "matches": settings.matches,
+            "occurrences": settings.occurrences,
+            "annotations": settings.annotations,
         },
         executor=dg.in_process_executor,
     )

@@ -85,14 +85,20 @@ class Runner:
             raise_on_error=False,
             tags={"sheaf/partition": partition, "sheaf/requested_by": getpass.getuser()},
         )
-        return [self._result(run, SeriesId(domain.name, partition, entry.name)) for entry in series]
+        found = (self._result(run, SeriesId(domain.name, partition, entry.name)) for entry in series)
+        return [result for result in found if result]
 
-    def _result(self, run: "dg.ExecuteInProcessResult", series: SeriesId) -> Result:
-        """One series of a finished run: from its materialisation, or from why there is none."""
+    def _result(self, run: "dg.ExecuteInProcessResult", series: SeriesId) -> Result | None:
+        """One series of a finished run: from its materialisation, or from why there is none.
+
+        None when the partition has nothing for it.
+        """
         step = f"{series.domain}__{series.series}"
         for event in run.get_asset_materialization_events():
             if event.step_key == step:
                 metadata = event.step_materialization_data.materialization.metadata
+                if not metadata["export"].value:
+                    return None
                 found, version = parse_export(str(metadata["export"].value))
                 return completed(self.store, ExportId(found, version or 0), unchanged=bool(metadata["unchanged"].value))
         result = Result(

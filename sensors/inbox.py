@@ -13,7 +13,7 @@ import dagster as dg
 
 from resources.inbox import InboxResource
 from sheaf import inbox as files
-from sheaf.errors import SheafError
+from sheaf.errors import InputError, SheafError
 
 TICK_SECONDS = 20.0
 MOST_RUNS = 25
@@ -35,51 +35,50 @@ def inbox_sensor(domain: str, partitions: dg.DynamicPartitionsDefinition, quiet_
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Runs every {domain} partition that is new or changed in the inbox.",
     )
-    def sensor(context: dg.SensorEvaluationContext, inbox: InboxResource) -> dg.SensorResult | dg.SkipReason:
+    def sensor(context: dg.SensorEvaluationContext, inbox: InboxResource) -> dg.SensorResult:
         started = time.monotonic()
         seen, position = _read_cursor(context.cursor)
-        try:
-            found = files.partitions(inbox.path, domain)
-        except SheafError as error:
-            return dg.SkipReason(str(error))
+        found = files.partitions(inbox.path, domain)  # an inbox that cannot be read fails the tick: it is not quiet
         for name in files.misnamed(inbox.path, domain):
             context.log.warning(f"{name!r} in the inbox cannot be a partition: rename it to letters, digits, . _ -")
 
         changed: list[files.Arrival] = []
         looked = 0
+        unreadable: list[str] = []
         for partition in _from(found, position):
-            if time.monotonic() - started > TICK_SECONDS or len(changed) == MOST_RUNS:
+            if looked and (time.monotonic() - started > TICK_SECONDS or len(changed) == MOST_RUNS):
                 break
             looked += 1
             position = partition
             try:
                 arrival = files.arrival(inbox.path, domain, partition)
             except (SheafError, OSError) as error:
-                context.log.warning(f"{partition}: {error}")
+                unreadable.append(f"{partition}: {error}")
+                context.log.warning(unreadable[-1])
                 continue
             if seen.get(partition) != arrival.fingerprint and arrival.quiet_s >= quiet_s:
                 changed.append(arrival)
 
-        seen = {key: value for key, value in seen.items() if key in set(found)}
+        if found and len(unreadable) == looked:
+            raise InputError(f"Nothing in the inbox could be read. {unreadable[0]}")
+
+        present = set(found)
+        seen = {key: value for key, value in seen.items() if key in present}
         seen |= {arrival.partition: arrival.fingerprint for arrival in changed}
         known = set(partitions.get_partition_keys(dynamic_partitions_store=context.instance))
         new = [arrival.partition for arrival in changed if arrival.partition not in known]
         return dg.SensorResult(
-            run_requests=[_run_request(domain, arrival) for arrival in changed],
+            # Without a run key: Dagster would pass over files that return to what they were before.
+            run_requests=[
+                dg.RunRequest(partition_key=arrival.partition, tags={"sheaf/partition": arrival.partition})
+                for arrival in changed
+            ],
             dynamic_partitions_requests=[partitions.build_add_request(new)] if new else [],
             cursor=json.dumps({"seen": seen, "position": "" if looked == len(found) else position}),
             skip_reason=None if changed else dg.SkipReason(f"Nothing new in {len(found)} partitions."),
         )
 
     return sensor
-
-
-def _run_request(domain: str, arrival: files.Arrival) -> dg.RunRequest:
-    return dg.RunRequest(
-        run_key=f"{domain}/{arrival.partition}/{arrival.fingerprint}",
-        partition_key=arrival.partition,
-        tags={"sheaf/partition": arrival.partition},
-    )
 
 
 def _read_cursor(cursor: str | None) -> tuple[dict[str, str], str]:

@@ -1,10 +1,20 @@
 """The five domains, in the order in which people meet them."""
 
+from sheaf.annotations.series import ANNOTATIONS
 from sheaf.errors import UsageError
 from sheaf.exports.series import Domain, Series
 from sheaf.fermentation.series import FERMENTATION
+from sheaf.matches.series import MATCHES
+from sheaf.occurrences.series import OCCURRENCES, occurrences_domain
+from sheaf.settings import Settings
 
-DOMAINS: dict[str, Domain] = {domain.name: domain for domain in (FERMENTATION,)}
+DOMAINS: dict[str, Domain] = {domain.name: domain for domain in (FERMENTATION, MATCHES, OCCURRENCES, ANNOTATIONS)}
+
+
+def configured_domains(settings: Settings) -> list[Domain]:
+    """The domains as an installation has configured them."""
+    own = {"occurrences": occurrences_domain(settings.occurrences)}
+    return [own.get(name, domain) for name, domain in DOMAINS.items()]
 
 
 def domain_named(name: str) -> Domain:

@@ -44,22 +44,20 @@ def domain_folder(root: Path, domain: str) -> Path:
 
 def partitions(root: Path, domain: str) -> list[str]:
     """The partitions of a domain, sorted; names that cannot be partition keys are left out."""
-    folder = domain_folder(root, domain)
-    if not folder.is_dir():
-        return []
-    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and PARTITION_KEY.fullmatch(entry.name))
+    return [name for name in _folders(domain_folder(root, domain)) if PARTITION_KEY.fullmatch(name)]
 
 
 def misnamed(root: Path, domain: str) -> list[str]:
     """Folders that would be partitions if their names were valid."""
-    folder = domain_folder(root, domain)
-    if not folder.is_dir():
-        return []
-    return sorted(
-        entry.name
-        for entry in folder.iterdir()
-        if entry.is_dir() and not entry.name.startswith(".") and not PARTITION_KEY.fullmatch(entry.name)
-    )
+    names = _folders(domain_folder(root, domain))
+    return [name for name in names if not name.startswith(".") and not PARTITION_KEY.fullmatch(name)]
+
+
+def _folders(parent: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in parent.iterdir() if entry.is_dir()) if parent.is_dir() else []
+    except OSError as error:
+        raise InputError(f"The inbox {parent} cannot be read: {error.strerror}. Allow Sheaf to read it.") from error
 
 
 def partition_folder(root: Path, domain: str, partition: str) -> Path:

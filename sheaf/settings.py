@@ -12,8 +12,11 @@ from zoneinfo import available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from sheaf.annotations.settings import AnnotationsSettings
 from sheaf.errors import UsageError
 from sheaf.fermentation.settings import FermentationSettings
+from sheaf.matches.settings import MatchesSettings
+from sheaf.occurrences.settings import OccurrencesSettings
 
 
 class Settings(BaseModel):
@@ -37,6 +40,9 @@ class Settings(BaseModel):
     nightly: str = "0 2 * * *"
     quiet_seconds: float = Field(default=30.0, ge=0)
     fermentation: FermentationSettings = Field(default_factory=FermentationSettings)
+    matches: MatchesSettings = Field(default_factory=MatchesSettings)
+    occurrences: OccurrencesSettings = Field(default_factory=OccurrencesSettings)
+    annotations: AnnotationsSettings = Field(default_factory=AnnotationsSettings)
 
     @field_validator("timezone")
     @classmethod

@@ -83,4 +83,6 @@ SEGMENTATION = Series(
     filter=AnnotationsFilter,
     kinds=("zip", "coco"),
 )
-ANNOTATIONS = Domain(schema.DOMAIN, schema.KIND, schema.REJECTS, (CLASSIFICATION, DETECTION, SEGMENTATION))
+ANNOTATIONS = Domain(
+    schema.DOMAIN, schema.KIND, schema.REJECTS, (CLASSIFICATION, DETECTION, SEGMENTATION), offered=offered
+)

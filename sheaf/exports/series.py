@@ -105,9 +105,12 @@ class Domain:
         kind: what a partition is called: `batch`, `match`, `media_batch` or `project`.
         rejects: the domain's rejects table.
         series: its formats, in the order people read them.
+        offered: the names of the series that a partition has anything for; the others are made only
+            on request. None where every partition has something for each.
     """
 
     name: str
     kind: str
     rejects: Table
     series: tuple[Series, ...]
+    offered: Callable[[Store, str], tuple[str, ...]] | None = None
