@@ -252,6 +252,13 @@ def test_json_is_a_superset_that_reads_back_to_the_same_tables(store, tmp_path):
     assert not any("unknown" in warning for warning in report.warnings)
 
 
+def test_samples_come_in_the_order_of_time(store, tmp_path):
+    run(store, put_batch(tmp_path / "batch-1", record(samples=[sample(8), sample(-1), sample(4)])))
+    export(store, "samples_csv", tmp_path / "csv")
+    rows = csv.DictReader(text_of(tmp_path / "csv", "*.csv").splitlines())
+    assert [row["timepoint_hours"] for row in rows] == ["-1.0", "4.0", "8.0"]
+
+
 def test_superseded_samples_leave_the_csv_and_stay_in_json_and_report(store, tmp_path):
     run(store, put_batch(tmp_path / "batch-1", record(samples=[sample(4), sample(4.1), sample(8)])))
     written = export(store, "samples_csv", tmp_path / "csv")

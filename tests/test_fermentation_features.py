@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from fermentation_inbox import SETTINGS, STEADY, T0, at, put_batch, record, run, sensor_csv, steady_points
 
 from sheaf import tables
 from sheaf.errors import NotFoundError
 from sheaf.fermentation import schema
-from sheaf.fermentation.features import build_features
+from sheaf.fermentation.features import build_features, sensor_points, window_columns
 from sheaf.fermentation.gaps import dropout_share, sensor_gaps
 from sheaf.fermentation.gas import gas_rates
 from sheaf.fermentation.growth import growth_rate
@@ -178,3 +179,19 @@ def test_no_sensors_give_no_windows_but_the_full_schema(store, tmp_path):
 def test_features_of_a_batch_never_ingested_are_a_clear_error(store):
     with pytest.raises(NotFoundError, match="sheaf run fermentation nobody"):
         build_features(store, "nobody", FermentationSettings())
+
+
+def test_the_order_of_summation_is_fixed(store):
+    """Many row groups, where several threads would add in another order each time."""
+    random = np.random.default_rng(9)
+    count = 400_000
+    times = pa.array(np.arange(count) * 100_000 + int(T0.timestamp()) * 1_000_000).cast(tables.UTC_TIME)
+    names = pa.array(["pH"]).take(pa.array(np.zeros(count, np.int64)))
+    batch = pa.record_batch([times, names, pa.array(random.normal(5, 1, count))], names=["time", "sensor", "value"])
+    tables.write(store, schema.SENSORS_TABLE, "batch-1", [batch])
+    points = sensor_points(store, "batch-1")
+    first, *others = [window_columns(points, T0, SETTINGS)[0] for _ in range(4)]
+    for other in others:
+        assert all(
+            np.array_equal(first[name], other[name], equal_nan=True) for name in ("pH_mean", "pH_std", "pH_slope")
+        )

@@ -107,12 +107,14 @@ def test_line_protocol_in_milliseconds(store, folder):
 
 def test_unknown_sensors_are_one_reject_each_with_count_and_first_line(store, folder):
     points = [*POINTS, (at(0), "lamp", 1.0), (at(1), "fan", 1.0), (at(2), "lamp", 1.0)]
-    report = ingest_csv(store, folder, sensor_csv(points))
-    fan, lamp = rejects_of(store)
-    assert (lamp["primary_key"], lamp["line"]) == ("'lamp'", len(POINTS) + 2)
+    header, *lines = sensor_csv(points).splitlines()
+    report = ingest_csv(store, folder, "\n".join([header, "one field", "", *lines]))
+    fan, lamp, broken = rejects_of(store)
+    assert (lamp["primary_key"], lamp["line"]) == ("'lamp'", len(POINTS) + 4)
+    assert broken["line"] == 2
     assert "2 points" in lamp["reason"]
     assert "'fan' is no known sensor (1 points)" in fan["reason"]
-    assert report.counts["sensor_points_rejected"] == 3
+    assert report.counts["sensor_points_rejected"] == 4
 
 
 def test_bad_points_are_counted_by_reason_and_good_ones_go_on(store, folder):

@@ -58,8 +58,8 @@ def test_names_of_the_specification_are_columns():
 
 @pytest.mark.parametrize(
     ("seconds", "status", "delta"),
-    [(0, "exact", 0), (29, "exact", 29), (31, "within_tol", 31), (60, "within_tol", 60), (61, "nearest", 61),
-     (300, "nearest", 300), (301, "none", None)],
+    [(0, "exact", 0), (29, "exact", 29), (30, "within_tol", 30), (31, "within_tol", 31), (60, "within_tol", 60),
+     (61, "nearest", 61), (300, "nearest", 300), (301, "none", None)],
 )  # fmt: skip
 def test_match_status_tells_how_old_the_window_is(store, tmp_path, seconds, status, delta):
     """The last window with data ends at 1 h; the sample comes some seconds later, data resume after 10 min."""

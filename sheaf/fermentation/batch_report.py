@@ -14,7 +14,6 @@ from sheaf import tables
 from sheaf.errors import VerificationError
 from sheaf.exports.series import Draft, Written
 from sheaf.fermentation import schema
-from sheaf.fermentation.derived import sample_order
 from sheaf.fermentation.identity import export_name, provisional
 from sheaf.fermentation.plots import gas_plot, growth_plot, growth_rate_plot
 
@@ -31,7 +30,7 @@ def write_batch_report(draft: Draft) -> Written:
         return tables.read(draft.store, table, draft.partition).to_pylist()
 
     batch = read(schema.BATCHES)[0]
-    samples = sorted(read(schema.SAMPLES), key=sample_order)
+    samples = read(schema.SAMPLES)
     lines = [
         *_header(batch),
         *_calibrations(read(schema.CALIBRATIONS)),

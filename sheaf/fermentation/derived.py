@@ -43,10 +43,10 @@ def complete_samples(
     _mark_superseded(samples, batch, timedelta(minutes=duplicate_minutes), warnings)
     for row in samples:
         row["flags"] = " ".join(row["flags"]) or None
-    return sorted(samples, key=sample_order)
+    return sorted(samples, key=_sample_order)
 
 
-def sample_order(row: Mapping[str, Any]) -> tuple[Any, ...]:
+def _sample_order(row: Mapping[str, Any]) -> tuple[Any, ...]:
     """Sort key: time point with empty last, then time, then id."""
     return row["timepoint_hours"] is None, row["timepoint_hours"] or 0.0, row["sampled_at"], row["id"]
 

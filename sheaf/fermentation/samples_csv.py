@@ -14,7 +14,6 @@ from sheaf import tables
 from sheaf.errors import VerificationError
 from sheaf.exports.series import Draft, Written
 from sheaf.fermentation import schema
-from sheaf.fermentation.derived import sample_order
 from sheaf.fermentation.identity import export_name, provisional
 
 COLUMNS = (
@@ -51,8 +50,8 @@ def write_samples_csv(draft: Draft) -> Written:
 
 
 def sample_rows(batch: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """The cells of one batch's samples, in the order of time."""
-    return [[as_cell({**batch, **row}[name]) for name in COLUMNS] for row in sorted(samples, key=sample_order)]
+    """The cells of one batch's samples, in their order: by time point, as the table has them."""
+    return [[as_cell({**batch, **row}[name]) for name in COLUMNS] for row in samples]
 
 
 def write_sample_rows(path: Path, rows: Iterable[Sequence[str]]) -> None:
