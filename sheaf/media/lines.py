@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sheaf.media.candidates import nominal_speed
 from sheaf.media.verify import Vote
 
 STRONG = 3.0
@@ -92,12 +93,13 @@ def _heaviest(votes: list[Vote], assumed: float) -> Line:
         if sums[top] > best_weight + 1e-9:
             best, best_weight = start + top, float(sums[top])
     near = np.abs(delay - offsets[best] - slopes[best] * time) < TOLERANCE
-    offset, slope = _refine(time[near], delay[near], weights[near])
+    least_bend = _LEAST_BEND if assumed == nominal_speed(assumed) else 0.0  # a line known to drift is only refined
+    offset, slope = _refine(time[near], delay[near], weights[near], least_bend)
     chosen = sorted((vote for vote, taken in zip(votes, near, strict=True) if taken), key=lambda vote: vote.time)
     return Line(offset, slope, assumed, float(weights[near].sum()), tuple(chosen))
 
 
-def _refine(time: np.ndarray, delay: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+def _refine(time: np.ndarray, delay: np.ndarray, weights: np.ndarray, least_bend: float) -> tuple[float, float]:
     """Weighted least squares for the slope, re-weighted against stragglers; weighted median for the offset."""
     slope = 0.0
     if len(time) >= 4:
@@ -107,7 +109,7 @@ def _refine(time: np.ndarray, delay: np.ndarray, weights: np.ndarray) -> tuple[f
             error = np.abs(delay - middle - slope * time)
             scale = max(1.4826 * float(np.median(error)), 1e-6)
             trust = (weights + 1e-3) / (1 + (error / (2 * scale)) ** 2)
-        if abs(slope) * np.ptp(time) < _LEAST_BEND:
+        if abs(slope) * np.ptp(time) < least_bend:
             slope = 0.0
     return weighted_median(delay - slope * time, weights + 1e-3), slope
 

@@ -1,0 +1,153 @@
+"""The life of a batch and its finished items, as small objects in the store.
+
+`batches/media/<batch>/record.json` tells where the batch is while it runs; `items/<item>.json` is
+written once for each finished pair, so that a run after a crash goes on where the last one stopped;
+`cancel.json` asks a running analysis to stop.
+"""
+
+from contextlib import suppress
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+from sheaf import clock
+from sheaf.errors import NotFoundError, StoreError
+from sheaf.media.batch_options import BatchOptions
+from sheaf.media.result import PairResult, Status
+from sheaf.store import Store
+
+ROOT = "batches/media"
+
+
+class BatchStatus(StrEnum):
+    """Where a batch is in its life."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class BatchRecord(BaseModel):
+    """Where a batch is.
+
+    Attributes:
+        progress: share of items that are finished, percent to one decimal.
+        items_completed: items with an offset; `items_no_match` were analysed without finding one.
+        estimated_completion: from the time its items took so far; null unless it is processing.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    batch_id: str
+    csv_file: str
+    csv_sha256: str
+    options: BatchOptions
+    status: BatchStatus = BatchStatus.PENDING
+    progress: float = 0.0
+    items_total: int
+    items_completed: int = 0
+    items_no_match: int = 0
+    items_processing: int = 0
+    items_failed: int = 0
+    items_cancelled: int = 0
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    estimated_completion: datetime | None = None
+
+
+class ItemError(BaseModel):
+    """Why an item failed."""
+
+    code: str
+    message: str
+
+
+class FinishedItem(BaseModel):
+    """One analysed pair as the store keeps it.
+
+    Attributes:
+        fingerprint: of the files and options it was made from; another one means analyse again.
+    """
+
+    item_id: str
+    fingerprint: str
+    status: Status
+    error: ItemError | None = None
+    analysed_at: datetime
+    analysis_seconds: float
+    result: PairResult | None = None
+
+
+def write_record(store: Store, record: BatchRecord) -> None:
+    """Replace the record in one step."""
+    store.put(f"{ROOT}/{record.batch_id}/record.json", record.model_dump_json(indent=2).encode() + b"\n")
+
+
+def read_record(store: Store, batch: str) -> BatchRecord:
+    """The record of a batch.
+
+    Raises:
+        NotFoundError: the batch was never ingested.
+    """
+    path = f"{ROOT}/{batch}/record.json"
+    try:
+        data = store.get(path)
+    except NotFoundError as error:
+        raise NotFoundError(f"There is no media batch {batch!r}: run `sheaf run media`.") from error
+    try:
+        return BatchRecord.model_validate_json(data)
+    except ValueError as error:
+        raise StoreError(f"{store.url}/{path} is damaged: it is not a valid batch record.") from error
+
+
+def known_batch(store: Store, csv_sha256: str) -> str | None:
+    """The batch that was made from the same bytes."""
+    for batch in store.folders(ROOT):
+        if batch.endswith(csv_sha256[:8]):
+            with suppress(NotFoundError):
+                if read_record(store, batch).csv_sha256 == csv_sha256:
+                    return batch
+    return None
+
+
+def write_item(store: Store, batch: str, item: FinishedItem) -> None:
+    """Keep a finished item."""
+    store.put(f"{ROOT}/{batch}/items/{item.item_id}.json", item.model_dump_json().encode())
+
+
+def read_items(store: Store, batch: str) -> dict[str, FinishedItem]:
+    """The finished items of a batch; a damaged one counts as not finished."""
+    items: dict[str, FinishedItem] = {}
+    for stored in sorted(store.list(f"{ROOT}/{batch}/items"), key=lambda item: item.path):
+        with suppress(ValueError, NotFoundError):
+            item = FinishedItem.model_validate_json(store.get(stored.path))
+            items[item.item_id] = item
+    return items
+
+
+def request_cancel(store: Store, batch: str) -> None:
+    """Ask the analysis of a batch to stop: no item starts any more, running ones end within seconds.
+
+    Raises:
+        NotFoundError: there is no such batch.
+    """
+    record = read_record(store, batch)
+    store.put(_cancel_path(record.batch_id), clock.now().isoformat().encode())
+
+
+def cancel_requested(store: Store, batch: str) -> bool:
+    """Whether somebody asked the batch to stop since its analysis started."""
+    return store.size(_cancel_path(batch)) is not None
+
+
+def clear_cancel(store: Store, batch: str) -> None:
+    """A new start forgets the last cancellation."""
+    store.delete([_cancel_path(batch)])
+
+
+def _cancel_path(batch: str) -> str:
+    return f"{ROOT}/{batch}/cancel.json"

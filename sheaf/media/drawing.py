@@ -1,0 +1,87 @@
+"""Drawings of one pair for the report page, as SVG without any script.
+
+Loudness of master and dub before and after the correction, and the offset along the dub: flat for
+a constant offset, sloping for a drift, in steps for an edited dub.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_WIDTH, _HEIGHT = 640, 90
+_LEFT = 70
+
+
+def overlay_svg(overlay: Mapping[str, Any]) -> str:
+    """Two strips: the dub at the same clock time as the master, and where the offset puts it."""
+    count = len(overlay["master"])
+    strips = []
+    for row, name in enumerate(("before", "after")):
+        top = row * (_HEIGHT + 10)
+        base = top + _HEIGHT
+        master = _points(overlay["master"], base)
+        dub = _points(overlay[name], base)
+        strips.append(
+            f'<text x="0" y="{top + _HEIGHT / 2:.0f}">{name}</text>'
+            f'<polygon class="master" points="{_LEFT},{base} {master} {_LEFT + _WIDTH},{base}"/>'
+            f'<polyline class="dub" points="{dub}"/>'
+        )
+    start, end = overlay["start"], overlay["start"] + count * overlay["step"]
+    bottom = 2 * _HEIGHT + 24
+    strips.append(
+        f'<text x="{_LEFT}" y="{bottom}">master {start:.2f} s</text>'
+        f'<text x="{_LEFT + _WIDTH}" y="{bottom}" text-anchor="end">{end:.2f} s</text>'
+    )
+    return _svg("Loudness of master (filled) and dub (line), before and after", bottom + 6, strips)
+
+
+def offsets_svg(
+    timeline: Sequence[Mapping[str, Any]], segments: Sequence[Mapping[str, Any]], nominal: float, seconds: float
+) -> str:
+    """Offset against time in the dub: a dot for each window, a line for each segment."""
+    ends = [(piece, piece["dub_start"], piece["dub_end"]) for piece in segments]
+    lines = [(start, end, _offset(piece, start, nominal), _offset(piece, end, nominal)) for piece, start, end in ends]
+    values = [value for line in lines for value in line[2:]]
+    if not values:
+        values = [vote["offset_seconds"] for vote in timeline] or [0.0]
+    spread = max(max(values) - min(values), 0.004)
+    low, high = min(values) - 0.2 * spread, max(values) + 0.2 * spread
+
+    def place(time: float, value: float) -> tuple[float, float]:
+        share = min(max((value - low) / (high - low), 0.0), 1.0)
+        return _LEFT + _WIDTH * time / max(seconds, 1e-9), 8 + (1 - share) * _HEIGHT
+
+    marks = [f'<rect class="frame" x="{_LEFT}" y="8" width="{_WIDTH}" height="{_HEIGHT}"/>']
+    for vote in timeline:
+        if low <= vote["offset_seconds"] <= high:
+            x, y = place(vote["dub_time"], vote["offset_seconds"])
+            marks.append(f'<circle class="{"yes" if vote["agrees"] else "no"}" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>')
+    for start, end, first, last in lines:
+        (x1, y1), (x2, y2) = place(start, first), place(end, last)
+        marks.append(f'<line class="fit" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>')
+    marks += [
+        f'<text x="0" y="16">{high:.4f} s</text><text x="0" y="{8 + _HEIGHT}">{low:.4f} s</text>',
+        f'<text x="{_LEFT}" y="{_HEIGHT + 24}">dub 0 s</text>',
+        f'<text x="{_LEFT + _WIDTH}" y="{_HEIGHT + 24}" text-anchor="end">{seconds:.1f} s</text>',
+    ]
+    return _svg("Offset along the dub", _HEIGHT + 30, marks)
+
+
+def _offset(piece: Mapping[str, Any], time: float, nominal: float) -> float:
+    """t_master - nominal · t_dub at a time in the dub."""
+    return piece["offset_seconds"] + (piece["rate"] - nominal) * time
+
+
+def _points(curve: Sequence[float], base: int) -> str:
+    """A curve from 0 to 1 as points above a base line."""
+    step = _WIDTH / max(len(curve) - 1, 1)
+    return " ".join(
+        f"{_LEFT + index * step:.1f},{base - value * (_HEIGHT - 8):.1f}" for index, value in enumerate(curve)
+    )
+
+
+def _svg(title: str, height: int, parts: Sequence[str]) -> str:
+    width = _LEFT + _WIDTH + 4
+    return (
+        f'<svg role="img" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        f'xmlns="http://www.w3.org/2000/svg"><title>{title}</title>{"".join(parts)}</svg>'
+    )
