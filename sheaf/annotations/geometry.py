@@ -133,10 +133,13 @@ def read_rings(value: Any, frame: Frame) -> list[list[tuple[float, float]]]:
 def _flat(ring: Any) -> list[float]:
     if not isinstance(ring, list):
         raise UnusableError("the polygon is not a list of points")
-    flat = [number for point in ring for number in point] if ring and isinstance(ring[0], list) else ring
-    if len(flat) % 2 or any(type(number) not in (float, int) for number in flat):
+    if ring and isinstance(ring[0], list):
+        if any(not isinstance(point, list) or len(point) != 2 for point in ring):
+            raise UnusableError("the polygon has something that is no pair of numbers")
+        ring = [number for point in ring for number in point]
+    if len(ring) % 2 or any(type(number) not in (float, int) for number in ring):
         raise UnusableError("the polygon has something that is no pair of numbers")
-    return flat
+    return ring
 
 
 def _check_range(numbers: Sequence[float], frame: Frame) -> None:

@@ -4,6 +4,7 @@ An annotation made twice with the same label and shape, in two jobs of one image
 belongs to both. Not here: what makes a shape usable (`geometry`).
 """
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -18,6 +19,7 @@ from sheaf.annotations.schema import DETECTIONS, SEGMENTATIONS
 from sheaf.tables import Table
 
 _CHUNK = 32 * 1024
+_DIGITS = re.compile(r"\d+")  # so that `m10` comes after `m9`
 
 
 def read_detections(catalogue: Catalogue) -> pa.Table:
@@ -112,10 +114,8 @@ class _Columns:
             shared[row["image_id"]] = shared.get(row["image_id"], 0) + 1
         self._shared = {image for image, count in shared.items() if count > 1}
         self._made: dict[tuple[Any, ...], list[str]] = {}
-        names = [*table.schema.names, "rank"]
         fields = [table.schema.field(name) for name in table.schema.names if name != "job_ids"]
-        self._schema = pa.schema([*fields, pa.field("rank", pa.int64())])
-        self._names = [name for name in names if name != "job_ids"]
+        self._schema = pa.schema([*fields, pa.field("rank", pa.int64()), pa.field("natural", pa.string())])
 
     def add(self, item: ObjectRow, place: Place, shape: Shape, own: dict[str, Any]) -> None:
         jobs = [] if place.job_id is None else [place.job_id]
@@ -143,6 +143,7 @@ class _Columns:
                 "attributes": _attributes(item),
                 "created_at": item.created_at,
                 "rank": self._catalogue.order[place.image_id],
+                "natural": _DIGITS.sub(lambda digits: digits[0].zfill(20), item.id),
                 **own,
             }
         )
@@ -158,8 +159,8 @@ class _Columns:
         data = pa.Table.from_batches(self._chunks, schema=self._schema)
         jobs = pa.array(self._jobs, type=self._table.schema.field("job_ids").type)
         data = data.append_column("job_ids", jobs)
-        order = [("rank", "ascending"), ("created_at", "ascending"), (self._table.schema.names[0], "ascending")]
-        return data.sort_by(order).select(self._table.schema.names)
+        order = ("rank", "created_at", "natural", self._table.schema.names[0])
+        return data.sort_by([(name, "ascending") for name in order]).select(self._table.schema.names)
 
 
 def _attributes(item: ObjectRow) -> str | None:

@@ -1,0 +1,111 @@
+"""Projects of an annotation server, read from its PostgreSQL database in one snapshot.
+
+Everything is read in a single read-only REPEATABLE READ transaction, so that annotators may go on
+while it lasts. Not here: what the rows mean (`rows`), which are the same as in files.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from sheaf.annotations.ingest import write_project
+from sheaf.annotations.rows import Row, Source
+from sheaf.annotations.settings import AnnotationsSettings
+from sheaf.errors import InputError
+from sheaf.names import PARTITION_KEY
+from sheaf.report import Report
+from sheaf.store import Store
+from sheaf.tables import Rejects
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection
+
+_FETCH = 5000
+_OF_PROJECT = "WHERE x.project_id = %(project)s"
+_IMAGES = (
+    "SELECT i.id FROM images i JOIN jobs j ON j.id = i.job_id JOIN tasks t ON t.id = j.task_id "
+    "WHERE t.project_id = %(project)s"
+)
+_OF_IMAGES = f"WHERE x.image_id IN ({_IMAGES})"
+_QUERIES = {
+    "tasks": f"SELECT x.* FROM tasks x {_OF_PROJECT} ORDER BY x.id",
+    "jobs": "SELECT x.* FROM jobs x JOIN tasks t ON t.id = x.task_id WHERE t.project_id = %(project)s ORDER BY x.id",
+    "shared_images": (
+        "SELECT x.id, x.file_path, x.width, x.height FROM shared_images x "
+        "WHERE x.id IN (SELECT shared_image_id FROM project_images WHERE project_id = %(project)s) "
+        f"OR x.id IN (SELECT shared_image_id FROM images WHERE id IN ({_IMAGES})) ORDER BY x.id"
+    ),
+    "images": f"SELECT x.* FROM images x WHERE x.id IN ({_IMAGES}) ORDER BY x.id",
+    "tag_categories": f"SELECT x.* FROM tag_categories x {_OF_PROJECT} ORDER BY x.id",
+    "tags": f"SELECT x.* FROM tags x {_OF_PROJECT} ORDER BY x.id",
+    "shared_image_tags": f"SELECT x.* FROM shared_image_tags x {_OF_PROJECT} ORDER BY x.shared_image_id, x.tag_id",
+    "labels": f"SELECT x.* FROM labels x {_OF_PROJECT} ORDER BY x.id",
+    "image_tags": f"SELECT x.* FROM image_tags x {_OF_IMAGES} ORDER BY x.image_id, x.label_id",
+    "detections": f"SELECT x.* FROM detections x {_OF_IMAGES} ORDER BY x.id",
+    "segmentations": f"SELECT x.* FROM segmentations x {_OF_IMAGES} ORDER BY x.id",
+    "keypoints": f"SELECT x.image_id FROM keypoints x {_OF_IMAGES} ORDER BY x.id",
+}
+
+
+def projects(dsn: str) -> list[str]:
+    """Slugs of the projects that can be partitions, sorted; archived ones are left out.
+
+    Raises:
+        InputError: the database cannot be reached or is not an annotation server's.
+    """
+    with _snapshot(dsn) as database, database.cursor() as cursor:
+        cursor.execute("SELECT slug FROM projects WHERE NOT is_archived ORDER BY slug")
+        return [slug for (slug,) in cursor.fetchall() if PARTITION_KEY.fullmatch(slug)]
+
+
+def ingest_postgres(dsn: str, store: Store, project: str, settings: AnnotationsSettings) -> Report:
+    """Read one project of the server and write its tables, images and snapshot, as `ingest` does for files.
+
+    Args:
+        dsn: libpq connection string or URL.
+        store: where tables and image bytes go.
+        project: the project's slug.
+        settings: `images_root` is where the server keeps image files.
+
+    Raises:
+        InputError: the database cannot be read, has no such project, or nothing of it can be used.
+    """
+    with _snapshot(dsn) as database:
+        with database.cursor() as cursor:
+            cursor.execute("SELECT id FROM projects WHERE slug = %s", (project,))
+            found = cursor.fetchone()
+        if found is None:
+            raise InputError(f"The annotation server has no project {project!r}: use the slug of a project.")
+        source = Source(lambda table: _rows(database, table, found[0]), settings.images_root)
+        return write_project(source, store, project, settings, Rejects(), [])
+
+
+def _rows(database: "connection", table: str, project: Any) -> Iterator[Row]:
+    if table not in _QUERIES:
+        return
+    with database.cursor(name=f"sheaf_{table}") as cursor:  # named: rows stay on the server until fetched
+        cursor.itersize = _FETCH
+        cursor.execute(_QUERIES[table], {"project": project})
+        names: list[str] = []
+        for values in cursor:
+            names = names or [column.name for column in cursor.description or ()]
+            yield Row(dict(zip(names, values, strict=True)), f"table {table}")
+
+
+@contextmanager
+def _snapshot(dsn: str) -> Iterator["connection"]:
+    """One read-only transaction that sees one state; errors say what to do and never show the password."""
+    import psycopg2
+
+    try:
+        database = psycopg2.connect(dsn, connect_timeout=10)
+    except psycopg2.Error as error:
+        raise InputError("The annotation database cannot be reached: check its address, user and password.") from error
+    try:
+        database.set_session(isolation_level="REPEATABLE READ", readonly=True)
+        yield database
+    except psycopg2.Error as error:
+        detail = (error.pgerror or str(error)).strip().splitlines()[0]
+        raise InputError(f"The annotation database cannot be read ({detail}): is it an annotation server's?") from error
+    finally:
+        database.close()
