@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from pipelines import cli_exports, cli_filters, show
+from pipelines import cli_exports, cli_filters, cli_matches, show
 from pipelines.results import Result
 from sheaf import __version__, inbox
 from sheaf.domains import DOMAINS, domain_named, series_named
@@ -304,4 +304,5 @@ def dev(
 
 
 cli_exports.register(app)
+cli_matches.register(app)
 app.add_typer(cli_filters.app, name="filters")

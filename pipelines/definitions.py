@@ -12,6 +12,7 @@ from assets.matches import matches_assets
 from assets.occurrences import occurrences_assets
 from assets.partitions import ANNOTATION_PROJECTS, FERMENTATION_BATCHES, MATCHES, OCCURRENCE_PROJECTS
 from pipelines.jobs import domain_jobs
+from pipelines.offload import offload_job, offload_schedule
 from pipelines.schedules import nightly_exports
 from resources.inbox import InboxResource
 from resources.store import StoreResource
@@ -44,9 +45,9 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         schedules.append(nightly_exports(domain, partitions, settings))
     return dg.Definitions(
         assets=assets,
-        jobs=jobs,
+        jobs=[*jobs, offload_job],
         sensors=sensors,
-        schedules=schedules,
+        schedules=[*schedules, offload_schedule(settings)],
         resources={
             "inbox": InboxResource(root=str(settings.inbox)),
             "store": StoreResource(url=settings.store_url),

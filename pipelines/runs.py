@@ -4,6 +4,7 @@ import getpass
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pipelines import offload
 from pipelines.definitions import build_definitions
 from pipelines.instance import open_instance
 from pipelines.jobs import campaign_job_name
@@ -12,6 +13,7 @@ from sheaf.errors import SheafError
 from sheaf.exports.publish import Request, prepare
 from sheaf.exports.records import Status, records
 from sheaf.exports.series import CAMPAIGN, Domain, Series
+from sheaf.matches.settings import OffloadSettings
 from sheaf.names import ExportId, SeriesId, check_partition, parse_export
 from sheaf.settings import Settings
 from sheaf.store import Store
@@ -56,6 +58,22 @@ class Runner:
             "always": request.always,
         } | ({"name": request.name} if request.name else {})
         return self._run(domain, job, [series], request.partition, config)[0]
+
+    def offload(self, settings: OffloadSettings) -> dict[str, Any]:
+        """Offload old match logs; returns what the run says of it.
+
+        Raises:
+            SheafError: it failed; nothing was deleted that is not in a verified archive.
+        """
+        quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+        job = self._definitions.resolve_job_def(offload.JOB_NAME)
+        run = job.execute_in_process(
+            instance=self._instance, run_config=quiet | offload.run_config(settings), raise_on_error=False
+        )
+        if not run.success:
+            raise SheafError(_why(run, "offload_logs"))
+        (event,) = [event for event in run.all_events if event.is_successful_output]
+        return {key: value.value for key, value in event.step_output_data.metadata.items()}
 
     def _register(self, domain: Domain, partition: str) -> None:
         name = f"{domain.name}_{domain.kind}"

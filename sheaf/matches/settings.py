@@ -1,5 +1,8 @@
 """What an operator may set for all matches; `match.yaml` says what is special about one."""
 
+from pathlib import Path
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -25,6 +28,26 @@ class Correlation(BaseModel):
     min_pairs: int = Field(default=5, ge=2)
 
 
+class OffloadSettings(BaseModel):
+    """What the scheduled offload does; the schedule is off until somebody turns it on.
+
+    Attributes:
+        source_dir: the folder of old logs; without one nothing is offloaded.
+        days_old: files older than this many days are taken.
+        delete_source: remove files once they are whole in a verified archive.
+        cutoff_by: what counts as a file's age.
+        schedule: cron expression.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source_dir: Path | None = None
+    days_old: float = Field(default=30.0, ge=0)
+    delete_source: bool = False
+    cutoff_by: Literal["mtime", "event_time"] = "mtime"
+    schedule: str = "30 3 * * *"
+
+
 class MatchesSettings(BaseModel):
     """Settings of the matches domain.
 
@@ -34,6 +57,7 @@ class MatchesSettings(BaseModel):
         memory_mb: what de-duplication and sorting may hold before they use the disk.
         database_timeout_s: how long to wait for a locked database.
         correlation: used where `match.yaml` has no `correlation`.
+        offload: the scheduled offload of old logs.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,3 +67,4 @@ class MatchesSettings(BaseModel):
     memory_mb: int = Field(default=96, ge=64)
     database_timeout_s: float = Field(default=10.0, gt=0)
     correlation: Correlation = Correlation()
+    offload: OffloadSettings = OffloadSettings()
