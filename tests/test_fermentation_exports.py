@@ -33,8 +33,8 @@ from sheaf.fermentation.series import FERMENTATION
 from sheaf.fermentation.settings import FermentationSettings
 from sheaf.store import Store
 
-SLOW = FermentationSettings(rates_hz=dict.fromkeys(STEADY, 0.1))
-SENSORS = sensor_csv(steady_points(range(-60, 20 * 3600 + 1, 10), {"pH": 5.0, "OD": 10.0}))
+SLOW = FermentationSettings(rates_hz=dict.fromkeys(STEADY, 1 / 30))
+SENSORS = sensor_csv(steady_points(range(-60, 20 * 3600 + 1, 30), {"pH": 5.0, "OD": 10.0}))
 GROWTH = ((0, 0.42, 0.14), (4, 2.1, 0.69), (8, 5.3, 1.75), (12, 12.5, 4.13), (16, 25.8, 8.51), (20, 42.3, 13.96))
 GROWTH += ((24, 55.2, 18.22), (28, 58.1, 19.17))
 
@@ -414,7 +414,7 @@ def test_verification_notices_what_is_broken(store, tmp_path, name, pattern, old
         series(name).verify(tmp_path / "out", written)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(min_size=1, max_size=40))
 def test_any_free_text_keeps_the_table_whole(store, tmp_path_factory, text):
     work = tmp_path_factory.mktemp("batch")

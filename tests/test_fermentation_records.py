@@ -243,7 +243,7 @@ sample_like = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     samples=st.lists(sample_like | json_values, max_size=4), extra=st.dictionaries(st.text(), json_values, max_size=2)
 )
@@ -254,7 +254,7 @@ def test_whatever_a_sample_holds_it_is_either_read_or_rejected(store, tmp_path, 
     assert report.counts["blocked"] == 0
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=60) | json_values.map(lambda value: json.dumps(value).encode()))
 def test_whatever_the_file_holds_it_is_refused_with_a_reason(store, tmp_path, content):
     folder = put_batch(tmp_path / "batch-1", "")
