@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from pipelines import cli_exports, cli_filters, cli_matches, show
+from pipelines import cli_exports, cli_filters, cli_matches, cli_media, show
 from pipelines.results import Result
 from sheaf import __version__, inbox
 from sheaf.domains import DOMAINS, domain_named, series_named
@@ -23,6 +23,7 @@ from sheaf.exports import publish
 from sheaf.exports.records import Status
 from sheaf.exports.series import CAMPAIGN
 from sheaf.exports.spec import ExportSpec, load_spec
+from sheaf.matches.export_config import load_data_export
 from sheaf.names import check_partition
 from sheaf.options import parse_pairs
 from sheaf.settings import Settings
@@ -173,22 +174,34 @@ def export(
 ) -> None:
     """Make one export now, with a filter and options of its own.
 
-    A filtered export is a version of its series like any other, but never `latest`.
+    A filtered export is a version of its series like any other, but never `latest`. With
+    `matches MATCH --spec FILE`, the file is a bridge's configuration: its `data_export` block
+    says which formats to make and how.
 
     Examples:
 
         sheaf export fermentation batch-04 samples_csv --filter min_hours=4
 
         sheaf export --spec request.yaml --json
+
+        sheaf export matches Steel-Challenge-2025-09 --spec config.json
     """
     from pipelines.runs import Runner
 
-    settings = Settings.load()
-    asked = _spec(domain, partition, series, filter_, saved, option, name, spec, always)
-    runner = Runner(settings)
-    found = domain_named(asked.domain)
-    request = asked.request(runner.store, getpass.getuser())
-    _finish([runner.export(found, series_named(found, asked.series), request)], as_json)
+    if domain == "matches" and partition and not series and spec:
+        wanted = [
+            ExportSpec(domain=domain, partition=partition, series=name_, options=options)
+            for name_, options in load_data_export(spec).series().items()
+        ]
+    else:
+        wanted = [_spec(domain, partition, series, filter_, saved, option, name, spec, always)]
+    runner = Runner(Settings.load())
+    results = []
+    for asked in wanted:
+        found = domain_named(asked.domain)
+        request = asked.request(runner.store, getpass.getuser())
+        results.append(runner.export(found, series_named(found, asked.series), request))
+    _finish(results, as_json)
 
 
 @app.command()
@@ -305,4 +318,5 @@ def dev(
 
 cli_exports.register(app)
 cli_matches.register(app)
+cli_media.register(app)
 app.add_typer(cli_filters.app, name="filters")

@@ -16,6 +16,7 @@ from sheaf.annotations.settings import AnnotationsSettings
 from sheaf.errors import UsageError
 from sheaf.fermentation.settings import FermentationSettings
 from sheaf.matches.settings import MatchesSettings
+from sheaf.media.settings import MediaSettings
 from sheaf.occurrences.settings import OccurrencesSettings
 
 
@@ -41,6 +42,7 @@ class Settings(BaseModel):
     quiet_seconds: float = Field(default=30.0, ge=0)
     fermentation: FermentationSettings = Field(default_factory=FermentationSettings)
     matches: MatchesSettings = Field(default_factory=MatchesSettings)
+    media: MediaSettings = Field(default_factory=MediaSettings)
     occurrences: OccurrencesSettings = Field(default_factory=OccurrencesSettings)
     annotations: AnnotationsSettings = Field(default_factory=AnnotationsSettings)
 
