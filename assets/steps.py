@@ -82,20 +82,21 @@ def run_each(
 
 
 def table_outcome(report: Report, checks: Sequence[Check] = ()) -> Outcome:
-    """A report as run metadata; the data version is that of the tables it wrote."""
-    metadata: dict[str, Any] = {f"rows {table.table}": table.rows for table in report.tables}
-    if report.tables:
-        metadata["dagster/row_count"] = report.tables[0].rows
-    metadata |= {name: _shown(value) for name, value in report.counts.items()}
+    """A report as run metadata, in the order in which people read it; the data version is that of its tables."""
+    metadata: dict[str, Any] = {}
+    if report.warnings:
+        metadata["warnings"] = dg.MetadataValue.md("\n".join(f"- {warning}" for warning in report.warnings))
     if report.rejects:
         rows = [{"reason": reason, "rows": count} for reason, count in report.rejects.items()]
         metadata["rejected"] = table_value(rows)
-    if report.warnings:
-        metadata["warnings"] = dg.MetadataValue.md("\n".join(f"- {warning}" for warning in report.warnings))
-    if report.preview:
-        metadata["preview"] = table_value(report.preview)
     for title, png in report.plots.items():
         metadata[title] = dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})")
+    metadata |= {name.replace("_", " "): _shown(value) for name, value in report.counts.items()}
+    if report.preview:
+        metadata["preview"] = table_value(report.preview)
+    metadata |= {f"rows in {table.table}": table.rows for table in report.tables}
+    if report.tables:
+        metadata["dagster/row_count"] = report.tables[0].rows
     version = "-".join(table.sha256[:16] for table in report.tables) or None
     return Outcome(metadata, version, checks)
 
