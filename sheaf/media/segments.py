@@ -83,7 +83,10 @@ def _group(ordered: list[tuple[Vote, Line]]) -> list[_Run]:
 
 def _boundary(master: Recording, dub: Recording, before: _Run, after: _Run) -> tuple[float, float]:
     """Where one piece ends and the next starts, in the dub, s."""
-    start, end = before.votes[-1].time, after.votes[0].time
+    last, first = before.votes[-1], after.votes[0]
+    # A window across the jump belongs to the offset that most of it has, so its centre may be on the wrong side.
+    start = max(last.time - last.width / 2, 0.0)
+    end = min(first.time + first.width / 2, dub.seconds)
     if end - start > _LONGEST_SEARCH:
         return (start + end) / 2, (start + end) / 2
     fits = [_likeness(master, dub, run.line, start, end) for run in (before, after)]
@@ -92,9 +95,9 @@ def _boundary(master: Recording, dub: Recording, before: _Run, after: _Run) -> t
     # Best pair (i, j >= i): frames before i fit the first line, frames from j on the second, none between.
     best_until = np.maximum.accumulate(gain_before)
     total = best_until + gain_after[-1] - gain_after
-    last = int(np.argmax(total))
-    first = int(np.argmax(gain_before[: last + 1]))
-    return tuple(start + _FRAME / 2 + step * _STEP for step in (first, last))  # type: ignore[return-value]
+    second_starts = int(np.argmax(total))
+    first_ends = int(np.argmax(gain_before[: second_starts + 1]))
+    return tuple(start + _FRAME / 2 + step * _STEP for step in (first_ends, second_starts))  # type: ignore[return-value]
 
 
 def _likeness(master: Recording, dub: Recording, line: Line, start: float, end: float) -> np.ndarray:
@@ -110,7 +113,8 @@ def _likeness(master: Recording, dub: Recording, line: Line, start: float, end: 
         _frames(a * b) for a, b in ((pair[0], pair[1]), (pair[0], pair[0]), (pair[1], pair[1]))
     )
     quiet = 1e-3 * max(float(np.mean(energy_h)), 1e-12)
-    return np.abs(product) / np.sqrt((energy_h + quiet) * (energy_e + quiet))
+    polarity = np.sign(product.sum()) or 1.0  # a dub may be upside down, but not now and then
+    return polarity * product / np.sqrt((energy_h + quiet) * (energy_e + quiet))
 
 
 def _frames(values: np.ndarray) -> np.ndarray:
