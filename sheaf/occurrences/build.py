@@ -100,8 +100,7 @@ SELECT p.position, d.occurrence_id, d.id, d.source_image_id AS capture_id,
     joined(i.public_base_url, i.path) AS capture_url, i.timestamp AS capture_time, d.detection_score,
     d.detection_algorithm_id AS algorithm_id, s.score
 FROM (
-    SELECT * REPLACE (CASE WHEN json_valid(bbox) THEN replace(CAST(json(bbox) AS VARCHAR), ',', ', ') ELSE bbox END
-        AS bbox),
+    SELECT * REPLACE (replace(bbox, ',', ', ') AS bbox),
         CASE WHEN json_valid(bbox) THEN CASE WHEN json_type(bbox) = 'ARRAY' AND json_array_length(bbox) = 4
             THEN from_json(bbox, '["DOUBLE"]') END END AS box
     FROM main_detection WHERE bbox IS NOT NULL

@@ -129,24 +129,25 @@ def _read_nothing(database: "duckdb.DuckDBPyConnection", source: Source) -> None
 
 def _check_values(database: "duckdb.DuckDBPyConnection", source: Source, arrived: pa.Schema) -> None:
     """Make `checked`: typed columns, `reason` (null when the row is good) and `state`."""
-    selected, faults = [], []
+    read, kept, faults = [], [], []
     for column in source.table.schema:
         name = column.name
         value, found = f"CAST(NULL AS {SQL_TYPES[column.type]})", []
         if name in arrived.names:
             value, found = typed(column, arrived.field(name).type, f'a."{name}"')
-        if name in source.defaults:
-            value = f"coalesce({value}, {source.defaults[name]})"
-        selected.append(f'{value} AS "{name}"')
+        read.append(f'{value} AS "{name}"')
+        default = source.defaults.get(name)
+        kept.append(f'coalesce(c."{name}", {default}) AS "{name}"' if default else f'c."{name}"')
         faults += found
         if not column.nullable and name not in source.defaults:
-            faults.append((f'"{name}" IS NULL', f"{name} is empty"))
+            faults.append((f'c."{name}" IS NULL', f"{name} is empty"))
     cases = " ".join(f"WHEN {fault} THEN '{reason}'" for fault, reason in faults).replace('a."', 'c.given."')
     database.execute(
         f"""
         CREATE OR REPLACE TABLE checked AS
-        SELECT * EXCLUDE (given), CASE {cases} END AS reason, 'own' AS state
-        FROM (SELECT {", ".join(selected)}, a.{inbox.LINE}, a AS given FROM arrived a) c
+        SELECT {", ".join(kept)}, {inbox.LINE},
+            CASE {cases} END AS reason, 'own' AS state
+        FROM (SELECT {", ".join(read)}, a.{inbox.LINE}, a AS given FROM arrived a) c
         """
     )
 

@@ -46,7 +46,7 @@ def _time(value: str) -> str:
 
 
 def _link(kind: str, value: str) -> str:
-    return _text(f"(SELECT api_url FROM dataset) || '/{kind}/' || {value} || '/'")
+    return f"""'"$api/{kind}/' || {value} || '/"'"""
 
 
 def _list(value: str, order: str = "") -> str:
@@ -214,10 +214,11 @@ def write_json(draft: Draft) -> Written:
     """Write `{slug}_export-v{n}.json`."""
     rows = 0
     with select(draft, _TABLES) as chosen:
+        api = orjson.dumps(chosen.dataset["api_url"]).decode()[1:-1].replace("'", "''")
         for name, query in _SHARED.items():
-            chosen.database.execute(f"CREATE TABLE {name} AS {query}")
+            chosen.database.execute(f"CREATE TABLE {name} AS {query.replace('$api', api)}")
         query = Template(_QUERY)
-        queries = [query.substitute(start=start, end=end) for start, end in _small_ranges(chosen)]
+        queries = [query.substitute(api=api, start=start, end=end) for start, end in _small_ranges(chosen)]
         path = draft.folder / f"{chosen.dataset['slug']}_export-v{draft.version}.json"
         with path.open("wb") as file:
             file.write(b"[")

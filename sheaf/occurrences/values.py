@@ -29,9 +29,9 @@ def typed(column: pa.Field, arrived: pa.DataType, raw: str) -> tuple[str, list[t
 
     Returns:
         SQL for the typed value (null where it cannot be read), and faults: pairs of a condition on the
-        typed column and the raw value, and the reason to give.
+        typed column in `c` and the raw value, and the reason to give.
     """
-    name, given = f'"{column.name}"', _given(arrived, raw)
+    name, given = f'c."{column.name}"', _given(arrived, raw)
     unreadable = f"{name} IS NULL AND {given} IS NOT NULL"
     if pa.types.is_integer(column.type):
         return _whole_number(arrived, raw), [(unreadable, f"{column.name} is not a whole number")]
@@ -50,6 +50,7 @@ def typed(column: pa.Field, arrived: pa.DataType, raw: str) -> tuple[str, list[t
     text = f"replace(CAST({raw} AS VARCHAR), chr(0), '')"  # no database or XML file can hold a NUL
     if column.name in ("bbox", "parents_json"):
         text = f"nullif(trim({text}), 'null')"
+        text = f"CASE WHEN json_valid({text}) THEN CAST(json({text}) AS VARCHAR) ELSE {text} END"  # without spaces
     return f"nullif({text}, '')", []
 
 
@@ -66,7 +67,7 @@ def _whole_number(arrived: pa.DataType, raw: str) -> str:
 
 
 def _number(column: pa.Field, given: str) -> tuple[str, list[tuple[str, str]]]:
-    name, value = f'"{column.name}"', f"TRY_CAST({given} AS DOUBLE)"
+    name, value = f'c."{column.name}"', f"TRY_CAST({given} AS DOUBLE)"
     if (column.metadata or {}).get(b"unit") != SHARE.encode():
         return f"CASE WHEN {given} IS NOT NULL THEN coalesce({value}, 'nan'::DOUBLE) END", []
     return value, [

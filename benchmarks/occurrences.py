@@ -1,0 +1,198 @@
+"""How fast a large project becomes a Darwin Core Archive, CSV and JSON, and how much memory that takes.
+
+    .venv/bin/python benchmarks/occurrences.py [--occurrences 100000 1000000] [--json] [--postgres]
+
+Every step runs in a process of its own, so that its peak memory is its own. Beside the archive, on the
+same machine in the same run: a bare DuckDB `COPY` of the same columns, and zlib's default level. With
+`--postgres` the project is also read from a real server, beside `COPY … TO STDOUT`.
+"""
+
+import argparse
+import multiprocessing
+import resource
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sheaf.exports.series import Draft
+from sheaf.occurrences.build import build_occurrences
+from sheaf.occurrences.csv_export import write_csv
+from sheaf.occurrences.dwca import write_dwca
+from sheaf.occurrences.dwca_check import verify_dwca
+from sheaf.occurrences.ingest import ingest
+from sheaf.occurrences.json_export import write_json
+from sheaf.occurrences.request import ArchiveOptions, OccurrenceFilter, Profile
+from sheaf.occurrences.selection import select
+from sheaf.occurrences.settings import OccurrencesSettings
+from sheaf.store import Store
+
+PROJECT = "p1"
+_SESSIONS = 400
+_NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+# Three detections for each occurrence, two classifications for each detection, every tenth identified.
+_TABLES = {
+    "main_project": "SELECT 1 AS id, 'Large season' AS name, 'CC-BY-4.0' AS license",
+    "users_user": "SELECT 1 AS id, 'Ada Field' AS name",
+    "ml_algorithm": "SELECT range + 1 AS id, 'Moths ' || range AS name, 'moths-' || range AS key FROM range(3)",
+    "main_deployment": (
+        "SELECT range + 1 AS id, 'Station ' || range AS name, 1 AS project_id, 47 + range / 100 AS latitude,"
+        " 8 + range / 100 AS longitude FROM range(4)"
+    ),
+    "main_event": f"""SELECT range + 1 AS id, range % 4 + 1 AS deployment_id, 1 AS project_id,
+        '2024-05-01 22:00:00'::TIMESTAMP + to_days((range // 4)::INTEGER) AS start, start + INTERVAL 6 HOUR AS "end",
+        360 AS captures_count, start AS created_at, start AS updated_at FROM range({_SESSIONS})""",
+    "main_sourceimage": """SELECT range + 1 AS id, 'season/' || range || '.jpg' AS path,
+        'https://images.example.org/' AS public_base_url,
+        '2024-05-01 22:00:00'::TIMESTAMP + to_minutes(range::BIGINT) AS timestamp, 4096 AS width, 2160 AS height,
+        range % 4 + 1 AS deployment_id, 1 AS project_id FROM range(100000)""",
+    "main_taxon": """SELECT range + 1 AS id, 'Genus' || chr((97 + range % 26)::INTEGER) || ' species' || range AS name,
+        'SPECIES' AS rank, '[{"id": 100001, "name": "Lepidoptera", "rank": "ORDER"}]' AS parents_json
+        FROM range(2000)""",
+    "main_occurrence": f"""SELECT range + 1 AS id, range % 2000 + 1 AS determination_id,
+        (range % 1000) / 1000 AS determination_score, range % {_SESSIONS} + 1 AS event_id,
+        range % 4 + 1 AS deployment_id, 1 AS project_id, '2024-06-01'::TIMESTAMP AS created_at,
+        created_at AS updated_at FROM range($n)""",
+    "main_detection": """SELECT range + 1 AS id, range % 100000 + 1 AS source_image_id, range // 3 + 1 AS occurrence_id,
+        1 AS detection_algorithm_id, '[' || range % 3000 || ', 100, ' || range % 3000 + 150 || ', 300]' AS bbox,
+        'https://images.example.org/crops/' || range || '.jpg' AS path,
+        '2024-06-01 22:00:00'::TIMESTAMP + to_seconds(range % 20000) AS timestamp,
+        0.9 AS detection_score FROM range(3 * $n)""",
+    "main_classification": """SELECT range + 1 AS id, range // 2 + 1 AS detection_id, range // 6 % 2000 + 1 AS taxon_id,
+        range % 2 + 2 AS algorithm_id, (range % 997) / 997 AS score, range % 2 = 1 AS terminal,
+        '2024-06-01 22:00:00'::TIMESTAMP AS timestamp FROM range(6 * $n)""",
+    "main_identification": """SELECT range + 1 AS id, range * 10 + 1 AS occurrence_id, 1 AS user_id,
+        range * 10 % 2000 + 1 AS taxon_id, false AS withdrawn, '' AS comment,
+        '2024-07-01'::TIMESTAMP AS created_at FROM range($n // 10)""",
+}
+
+
+def main() -> None:
+    """Run everything and print one line for each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--occurrences", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--json", action="store_true", help="also JSON, about ten kilobytes for each occurrence")
+    parser.add_argument("--postgres", action="store_true", help="also reading from a PostgreSQL server")
+    asked = parser.parse_args()
+    for count in asked.occurrences:
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
+            print(f"{count} occurrences, {3 * count} detections, {6 * count} classifications")
+            _measured("write the inbox", _inbox, root, count)
+            if asked.postgres:
+                _postgres(root, count)
+            _measured("ingest", _ingest, root, count)
+            _measured("build the tables", _build, root, count)
+            _measured("dwca, profile spec", _dwca, root, count)
+            _measured("verify it", _verify, root, count)
+            _measured("dwca, profile gbif", _dwca_gbif, root, count)
+            _measured("bare COPY of the same", _bare_copy, root, count)
+            _measured("zip of that at zlib's default", _default_zip, root, count)
+            _measured("csv", _csv, root, count)
+            if asked.json:
+                _measured("json", _json, root, count)
+
+
+def _inbox(root: Path, count: int) -> None:
+    import duckdb
+
+    folder = root / "inbox" / PROJECT
+    folder.mkdir(parents=True)
+    with duckdb.connect() as database:
+        for table, query in _TABLES.items():
+            query = query.replace("$n", str(count))
+            database.execute(f"COPY ({query}) TO '{folder / table}.parquet' (FORMAT parquet)")
+
+
+def _store(root: Path) -> Store:
+    return Store.open(str(root / "store"))
+
+
+def _ingest(root: Path, count: int) -> None:
+    report = ingest(root / "inbox" / PROJECT, _store(root), PROJECT, OccurrencesSettings())
+    assert report.counts["main_occurrence"] == count
+
+
+def _build(root: Path, count: int) -> None:
+    assert build_occurrences(_store(root), PROJECT, OccurrencesSettings()).counts["occurrences"] == count
+
+
+def _draft(root: Path, name: str, profile: Profile = Profile.SPEC) -> Draft:
+    folder = root / name
+    folder.mkdir()
+    return Draft(_store(root), PROJECT, folder, OccurrenceFilter(), ArchiveOptions(profile=profile), _NOW, 1)
+
+
+def _dwca(root: Path, count: int) -> None:
+    assert write_dwca(_draft(root, "spec")).record_count == count
+
+
+def _verify(root: Path, count: int) -> None:
+    from sheaf.exports.series import Written
+
+    verify_dwca(root / "spec", Written(count, counts={"occurrences": count, "events": _SESSIONS}))
+
+
+def _dwca_gbif(root: Path, count: int) -> None:
+    assert write_dwca(_draft(root, "gbif", Profile.GBIF)).record_count == count
+
+
+def _csv(root: Path, count: int) -> None:
+    assert write_csv(_draft(root, "csv")).record_count == count
+
+
+def _json(root: Path, count: int) -> None:
+    assert write_json(_draft(root, "json")).record_count == count
+
+
+def _bare_copy(root: Path, count: int) -> None:
+    """The stored columns that the archive shows, without order, quotes or cleaning."""
+    with select(_draft(root, "bare"), []) as chosen:
+        chosen.database.execute(
+            f"""COPY (SELECT event_id, id, determination_name, rank, kingdom, phylum, class, "order", family, genus,
+            specific_epithet, common_name, gbif_taxon_key, verified, updated_at FROM occurrences)
+            TO '{root / "bare" / "occurrence.txt"}' (DELIMITER '\t', HEADER)"""
+        )
+
+
+def _default_zip(root: Path, count: int) -> None:
+    with zipfile.ZipFile(root / "spec.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        (found,) = (root / "spec").glob("*.zip")
+        with (
+            zipfile.ZipFile(found) as source,
+            source.open("occurrence.txt") as lines,
+            archive.open("occurrence.txt", "w", force_zip64=True) as entry,
+        ):
+            while block := lines.read(1 << 20):
+                entry.write(block)
+
+
+def _postgres(root: Path, count: int) -> None:
+    raise NotImplementedError
+
+
+def _measured(name: str, work: Callable[[Path, int], Any], root: Path, count: int) -> None:
+    """Run one step in a new process and print its time, rate and peak memory."""
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    process = context.Process(target=_run, args=(work, root, count, answers))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise SystemExit(f"{name} failed")
+    seconds, megabytes = answers.get()
+    print(f"  {name:32} {seconds:7.2f} s {count / seconds:12,.0f} occurrences/s {megabytes:7.0f} MB", flush=True)
+
+
+def _run(work: Callable[[Path, int], Any], root: Path, count: int, answers: Any) -> None:
+    started = time.perf_counter()
+    work(root, count)
+    answers.put((time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+
+
+if __name__ == "__main__":
+    main()

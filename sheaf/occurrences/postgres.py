@@ -1,0 +1,218 @@
+"""Reading a project from the PostgreSQL database of Antenna into an inbox folder.
+
+Here: one read-only snapshot of all tables, wall times, changed rows only where that is enough. Not here:
+checking the rows (`ingest`). The role needs SELECT on the columns of `source_tables` and nothing else;
+logits, scores and e-mail addresses are never asked for.
+"""
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from sheaf.errors import InputError, NotFoundError
+from sheaf.occurrences.ingest import project_id_of
+from sheaf.occurrences.mirror import merge, newest_change, replacing
+from sheaf.occurrences.settings import OccurrencesSettings
+from sheaf.occurrences.source_tables import DETECTION, IDENTIFICATION, OCCURRENCE, PROJECT, SOURCES, Source
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection  # noqa: N812 (a class, whatever its case)
+
+_BLOCK = 32 << 20  # bytes; longer than any row
+_OVERLAP = "1 day"  # a transaction may commit rows with an older time than those already read
+
+
+def projects(dsn: str) -> list[str]:
+    """The partitions that the database offers."""
+    with _snapshot(dsn, "UTC") as connection:
+        return [f"p{row[0]}" for row in _query(connection, "SELECT id FROM main_project ORDER BY id")]
+
+
+def state(dsn: str, project: str) -> str:
+    """A text that changes when the project does: rows and newest changes of the tables people work on."""
+    id_ = project_id_of(project)
+    parts = []
+    with _snapshot(dsn, "UTC") as connection:
+        for source in (PROJECT, OCCURRENCE, DETECTION, IDENTIFICATION):
+            where = source.of_project.format(project=id_)
+            ((rows, newest),) = _query(
+                connection, f"SELECT count(*), max(updated_at)::text FROM {source.name} t WHERE {where}"
+            )
+            parts.append(f"{rows}@{newest}")
+    return " ".join(parts)
+
+
+def refresh(
+    dsn: str, project: str, folder: Path, settings: OccurrencesSettings, *, full: bool = False
+) -> dict[str, int]:
+    """Make an inbox folder equal to what the database holds of a project at one moment.
+
+    Where the folder holds an earlier state, only rows changed since are read, and those that were
+    deleted are dropped by comparing ids.
+
+    Args:
+        folder: replaced as a whole when everything was read, untouched otherwise.
+        full: read everything, also rows that did not change.
+
+    Returns:
+        How many rows of each table were read.
+
+    Raises:
+        InputError: the database cannot be reached, or lacks a table or column that is needed.
+        NotFoundError: it has no such project.
+    """
+    id_ = project_id_of(project)
+    read = {}
+    with _snapshot(dsn, settings.source_time_zone) as connection, replacing(folder) as new:
+        if not _query(connection, "SELECT 1 FROM main_project WHERE id = %s", [id_]):
+            raise NotFoundError(f"The database has no project {id_}.")
+        for source in SOURCES:
+            columns = _columns(connection, source)
+            if columns:
+                rows = None if full else _refresh_table(connection, source, columns, id_, folder, new)
+                read[source.name] = _copy(connection, source, columns, id_, new) if rows is None else rows
+    return read
+
+
+@contextmanager
+def _snapshot(dsn: str, time_zone: str) -> "Iterator[Connection]":
+    """A connection that sees one moment, cannot write, and shows times in a zone."""
+    import psycopg2
+
+    try:
+        connection = psycopg2.connect(dsn, connect_timeout=10, application_name="sheaf")
+    except psycopg2.OperationalError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"The occurrence database cannot be reached: {reason}") from error
+    try:
+        connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
+        _execute(connection, "SET LOCAL TIME ZONE %s", [time_zone])
+        yield connection
+    except psycopg2.Error as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"The occurrence database cannot be read: {reason}") from error
+    finally:
+        connection.close()
+
+
+def _execute(connection: "Connection", query: str, values: Sequence[Any] = ()) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(query, values)
+
+
+def _query(connection: "Connection", query: str, values: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(query, values)
+        return cursor.fetchall()
+
+
+def _columns(connection: "Connection", source: Source) -> dict[str, str]:
+    """SQL of each column that the role may read; empty for a table that is not there and not needed."""
+    found = dict(
+        _query(
+            connection,
+            "SELECT column_name, data_type FROM information_schema.columns "
+            "WHERE table_name = %s AND table_schema = ANY (current_schemas(false))",
+            [source.name],
+        )
+    )
+    for column in source.table.schema:
+        if not column.nullable and column.name not in found and column.name not in source.defaults:
+            if not source.needed:
+                return {}
+            raise InputError(f"The occurrence database has no readable column {source.name}.{column.name}.")
+    columns = {}
+    for name in source.table.schema.names:
+        if name in found:
+            cast = {"timestamp with time zone": "::timestamp", "jsonb": "::text"}.get(found[name], "")
+            columns[name] = f't."{name}"{cast}'
+    return columns
+
+
+def _refresh_table(
+    connection: "Connection", source: Source, columns: dict[str, str], project: int, before: Path, new: Path
+) -> int | None:
+    """Read only what changed; None when the whole table has to be read."""
+    import pyarrow.parquet as pq
+
+    name = f"{source.name}.parquet"
+    if not (before / name).is_file() or not {"id", "updated_at"} <= columns.keys():
+        return None
+    if pq.read_schema(before / name).names != list(columns):
+        return None
+    newest = newest_change(before / name)
+    if newest is None:
+        return None
+    parts = new / "parts"
+    parts.mkdir()
+    since = f"t.updated_at >= '{newest}'::timestamp - INTERVAL '{_OVERLAP}' OR t.updated_at IS NULL"
+    rows = _copy(connection, source, columns, project, parts, since)
+    ids = parts / "ids"
+    ids.mkdir()
+    _copy(connection, source, {"id": 't."id"'}, project, ids)
+    whole = merge(before / name, parts / name, ids / name, new / name)
+    for path in (ids / name, parts / name):
+        path.unlink()
+    ids.rmdir()
+    parts.rmdir()
+    return rows if whole else None
+
+
+def _copy(
+    connection: "Connection", source: Source, columns: dict[str, str], project: int, folder: Path, also: str = "true"
+) -> int:
+    """Stream `COPY … TO STDOUT` through a pipe into Parquet; returns the number of rows."""
+    where = f"({source.of_project.format(project=project)}) AND ({also})"
+    query = f"COPY (SELECT {', '.join(columns.values())} FROM {source.name} t WHERE {where}) TO STDOUT (FORMAT csv)"
+    read_end, write_end = os.pipe()
+    failures: list[BaseException] = []
+
+    def send() -> None:
+        with os.fdopen(write_end, "wb") as sink, connection.cursor() as cursor:
+            try:
+                cursor.copy_expert(query, sink, 1 << 20)
+            except BaseException as error:
+                failures.append(error)
+
+    sender = threading.Thread(target=send, name=f"copy {source.name}")
+    sender.start()
+    try:
+        with os.fdopen(read_end, "rb") as stream:
+            rows = _write_parquet(stream, source, list(columns), folder / f"{source.name}.parquet")
+    finally:
+        sender.join()
+    if failures:
+        raise failures[0]
+    return rows
+
+
+def _write_parquet(stream: Any, source: Source, names: list[str], target: Path) -> int:
+    """Keys as numbers, all else as text: what cannot be read as its type is for `ingest` to reject."""
+    import pyarrow.csv as pc
+    import pyarrow.parquet as pq
+
+    types = {name: source.table.schema.field(name).type for name in names}
+    schema = pa.schema(
+        [(name, pa.int64() if pa.types.is_integer(type_) else pa.string()) for name, type_ in types.items()]
+    )
+    rows = 0
+    with pq.ParquetWriter(target, schema, compression="zstd") as writer:
+        first = stream.peek(1)
+        if first:  # an empty table is an empty stream
+            batches = pc.open_csv(
+                stream,
+                pc.ReadOptions(column_names=names, block_size=_BLOCK),
+                pc.ParseOptions(newlines_in_values=True),
+                pc.ConvertOptions(
+                    column_types=schema, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
+                ),
+            )
+            for batch in batches:
+                writer.write_batch(batch)
+                rows += batch.num_rows
+    return rows

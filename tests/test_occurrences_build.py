@@ -1,0 +1,298 @@
+"""Best detection, prediction and identification, names, order and ancestry follow the rules of the format."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from occurrences_inbox import (
+    SETTINGS,
+    Row,
+    Tables,
+    built,
+    classification,
+    detection,
+    export,
+    identification,
+    project,
+)
+
+from sheaf import tables
+from sheaf.errors import NotFoundError
+from sheaf.occurrences import sample_season, schema
+from sheaf.occurrences.build import build_occurrences, slug_of
+from sheaf.occurrences.ingest import ingest
+from sheaf.occurrences.licence import recognise
+from sheaf.store import Store
+
+
+def rows(store: Store, table: tables.Table = schema.OCCURRENCES_TABLE) -> list[Row]:
+    return tables.read(store, table, "p1").to_pylist()
+
+
+def occurrence(store: Store, given: Tables, folder: Path) -> Row:
+    """The only occurrence of a project."""
+    built(store, given, folder)
+    (row,) = rows(store)
+    return row
+
+
+def test_terminal_predictions_come_before_higher_scores(tmp_path: Path, local_store: Store) -> None:
+    given = project()
+    given["main_classification"] += [classification(1002, 100, 2, 0.99, terminal=False)]
+    row = occurrence(local_store, given, tmp_path / "p1")
+    assert (row["prediction_id"], row["prediction_name"], row["prediction_score"]) == (1001, "Noctua pronuba", 0.9)
+
+
+def test_a_prediction_without_a_score_never_wins(tmp_path: Path, local_store: Store) -> None:
+    given = project()
+    given["main_classification"] += [classification(1002, 100, 2, None)]
+    assert occurrence(local_store, given, tmp_path / "p1")["prediction_id"] == 1001
+
+
+def test_of_equal_predictions_the_newest_id_wins(tmp_path: Path, local_store: Store) -> None:
+    given = project()
+    given["main_classification"] += [classification(1002, 100, 3, 0.9)]
+    assert occurrence(local_store, given, tmp_path / "p1")["prediction_name"] == "Noctua"
+
+
+def test_the_best_detection_has_the_highest_classification_score(tmp_path: Path, local_store: Store) -> None:
+    row = occurrence(local_store, project(), tmp_path / "p1")
+    assert row["detection_id"] == 101
+    assert row["detection_capture_url"] == "https://img.example.org/trap/night/2.jpg"
+    assert (row["detection_width"], row["detection_height"], row["detection_bbox"]) == (50, 80, "[100, 200, 150, 280]")
+
+
+def test_of_equal_detections_the_lowest_id_wins_and_one_without_score_never_does(
+    tmp_path: Path, local_store: Store
+) -> None:
+    given = project()
+    given["main_classification"][0]["score"] = 0.9
+    given["main_detection"].append(detection(99, 10, 1))
+    assert occurrence(local_store, given, tmp_path / "p1")["detection_id"] == 100
+
+
+def test_a_detection_that_found_nothing_does_not_count(tmp_path: Path, local_store: Store) -> None:
+    given = project()
+    given["main_detection"].append(detection(102, 10, 1, bbox=None, timestamp="2024-06-15T22:00:00"))
+    given["main_classification"].append(classification(1002, 102, 2, 1.0))
+    row = occurrence(local_store, given, tmp_path / "p1")
+    assert (row["detections_count"], str(row["first_appearance"])) == (2, "2024-06-15 23:00:00")
+    assert row["prediction_id"] == 1001
+
+
+def test_occurrences_without_detection_or_determination_are_left_out(tmp_path: Path, local_store: Store) -> None:
+    given = project()
+    given["main_occurrence"] += [{**given["main_occurrence"][0], "id": 11}]
+    given["main_occurrence"] += [{**given["main_occurrence"][0], "id": 12, "determination_id": None}]
+    given["main_detection"] += [detection(102, 12, 1)]
+    report = built(local_store, given, tmp_path / "p1")
+    assert [row["id"] for row in rows(local_store)] == [10]
+    assert any(warning.startswith("2 occurrences have no detection") for warning in report.warnings)
+
+
+def test_the_newest_identification_that_is_not_withdrawn_counts(tmp_path: Path, local_store: Store) -> None:
+    given = project()
+    given["main_identification"] = [
+        identification(1, 1, 4, "2024-07-03T10:00:00"),
+        identification(2, 3, 3, "2024-07-04T10:00:00"),
+        identification(3, 2, 2, "2024-07-05T10:00:00", withdrawn=True),
+        identification(4, 1, 2, None),
+    ]
+    row = occurrence(local_store, given, tmp_path / "p1")
+    assert (row["verified"], row["identification_id"], row["verified_by"]) == (True, 2, "Bo, Lind")
+    assert row["participant_count"] == 2
+
+
+def test_only_withdrawn_identifications_verify_nothing(tmp_path: Path, local_store: Store) -> None:
+    given = project()
+    given["main_identification"] = [identification(1, 1, 4, "2024-07-03T10:00:00", withdrawn=True)]
+    row = occurrence(local_store, given, tmp_path / "p1")
+    assert (row["verified"], row["verified_by"], row["participant_count"]) == (False, None, 0)
+
+
+def test_of_identifications_of_one_moment_the_highest_id_counts(tmp_path: Path, local_store: Store) -> None:
+    given = project()
+    given["main_identification"] = [identification(k, k, 4, "2024-07-03T10:00:00") for k in (3, 1, 2)]
+    row = occurrence(local_store, given, tmp_path / "p1")
+    assert (row["identification_id"], row["verified_by"]) == (3, "Bo, Lind")
+
+
+def test_agreement_names_the_algorithm_and_the_person(tmp_path: Path, local_store: Store) -> None:
+    given = project()
+    given["main_identification"] = [
+        identification(1, 2, 4, "2024-07-03T10:00:00"),
+        identification(2, 1, 4, "2024-07-04T10:00:00", agreed_with_identification_id=1, agreed_with_prediction_id=1000),
+    ]
+    row = occurrence(local_store, given, tmp_path / "p1")
+    assert (row["agreed_with_user"], row["agreed_with_algorithm"]) == ("user:2", "Moths")
+    assert (row["identified_by"], str(row["identified_at"])) == ("Ada Field", "2024-07-04 10:00:00")
+
+
+def test_without_people_the_algorithm_identified_it(tmp_path: Path, local_store: Store) -> None:
+    row = occurrence(local_store, project(), tmp_path / "p1")
+    assert (row["identified_by"], str(row["identified_at"])) == ("Moths v3", "2024-06-20 08:00:00")
+
+
+def test_order_is_by_session_start_then_session_then_id(tmp_path: Path, local_store: Store) -> None:
+    given = project()
+    event, first = given["main_event"][0], given["main_occurrence"][0]
+    given["main_event"] += [{**event, "id": 2, "start": "2024-06-01T22:00:00"}, {**event, "id": 3}]
+    places = [(11, 3), (12, 2), (13, 1), (14, None), (9, 3)]
+    given["main_occurrence"] += [{**first, "id": id_, "event_id": session} for id_, session in places]
+    given["main_detection"] += [detection(200 + id_, id_, 1) for id_, _ in places]
+    report = built(local_store, given, tmp_path / "p1")
+    assert [row["id"] for row in rows(local_store)] == [12, 10, 13, 9, 11, 14]
+    assert [row["position"] for row in rows(local_store)] == list(range(6))
+    assert report.counts["occurrences without a session"] == 1
+    assert [row["position"] for row in rows(local_store, schema.DETECTIONS)] == [0, 1, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "name"),
+    [
+        ("2024-06-15T22:00:00", "2024-06-16T03:00:00", "Saturday, Jun 15-16 2024"),
+        ("2024-06-05T01:00:00", "2024-06-05T03:00:00", "Wednesday, Jun 5 2024"),
+        ("2024-06-30T22:00:00", "2024-07-01T03:00:00", "Sunday, Jun 30-1 2024"),
+        ("2024-06-15T22:00:00", None, "Saturday, Jun 15 2024"),
+    ],
+)
+def test_sessions_are_named_by_their_days(
+    tmp_path: Path, local_store: Store, start: str, end: str | None, name: str
+) -> None:
+    given = project()
+    given["main_event"][0] |= {"start": start, "end": end}
+    assert occurrence(local_store, given, tmp_path / "p1")["event_name"] == name
+
+
+@pytest.mark.parametrize(
+    ("base", "path", "url"),
+    [
+        ("https://a.org/x/", "/1.jpg", "https://a.org/x/1.jpg"),
+        ("https://a.org/x", "1.jpg", "https://a.org/1.jpg"),
+        ("https://a.org", "n/1.jpg", "https://a.org/n/1.jpg"),
+        (None, "1.jpg", None),
+        ("", "1.jpg", None),
+        ("https://a.org/", "https://b.org/1.jpg", "https://b.org/1.jpg"),
+    ],
+)
+def test_image_addresses_are_joined_as_browsers_do(
+    tmp_path: Path, local_store: Store, base: str | None, path: str, url: str | None
+) -> None:
+    given = project()
+    given["main_sourceimage"][1] |= {"public_base_url": base, "path": path}
+    assert occurrence(local_store, given, tmp_path / "p1")["detection_capture_url"] == url
+
+
+def test_crops_that_are_media_keys_get_the_configured_address(tmp_path: Path, local_store: Store) -> None:
+    given = project()
+    for row in given["main_detection"]:
+        row["path"] = "detections/1.jpg"
+    settings = SETTINGS.model_copy(update={"media_url": "https://media.example.org/"})
+    built(local_store, given, tmp_path / "p1", settings)
+    assert rows(local_store)[0]["detection_url"] == "https://media.example.org/detections/1.jpg"
+
+
+def test_ranks_come_from_the_ancestors_or_the_taxon_itself(tmp_path: Path, local_store: Store) -> None:
+    built(local_store, project(), tmp_path / "p1")
+    found = {row["name"]: row for row in rows(local_store, schema.TAXA)}
+    assert found["Animalia"]["kingdom"] == "Animalia"
+    species = found["Noctua pronuba"]
+    assert [species[rank] for rank in schema.RANKS] == ["Animalia", None, None, "Lepidoptera", None, "Noctua"]
+    assert (species["specific_epithet"], species["authorship"]) == ("pronuba", "Linnaeus, 1758")
+    assert species["ancestors"] == [1, 2, 3]
+    assert found["Not a Moth"]["specific_epithet"] is None
+    assert [row["name"] for row in found.values() if not row["is_taxon"]] == ["Not a Moth"]
+
+
+def test_zero_zero_is_no_position(tmp_path: Path, local_store: Store) -> None:
+    given = project()
+    given["main_deployment"][0] |= {"latitude": 0, "longitude": 0.0}
+    report = built(local_store, given, tmp_path / "p1")
+    assert report.counts["stations without coordinates"] == 1
+    assert rows(local_store, schema.EVENTS)[0]["latitude"] is None
+
+
+def test_default_filters_apply_to_descendants(tmp_path: Path, local_store: Store) -> None:
+    given = project()
+    given["main_project_default_filters_include_taxa"] = [{"project_id": 1, "taxon_id": 2}]
+    given["main_project_default_filters_exclude_taxa"] = [{"project_id": 1, "taxon_id": 3}]
+    built(local_store, given, tmp_path / "p1")
+    shown = {row["name"] for row in rows(local_store, schema.TAXA) if row["shown_by_default"]}
+    assert shown == {"Lepidoptera"}
+    assert rows(local_store, schema.DATASET)[0]["target_taxon"] == "Lepidoptera"
+
+
+def test_the_slug_stays_once_something_was_published(tmp_path: Path, local_store: Store) -> None:
+    def slug(name: str) -> str:
+        given = project()
+        given["main_project"][0]["name"] = name
+        built(local_store, given, tmp_path / "p1")
+        return rows(local_store, schema.DATASET)[0]["slug"]
+
+    assert slug("Moth Nights") == "moth-nights"
+    assert slug("Moths by Night") == "moths-by-night"
+    export(local_store, "occurrences_simple_csv")
+    assert slug("Renamed") == "moths-by-night"
+
+
+@pytest.mark.parametrize(
+    ("name", "slug"), [("Été – à Genève!", "ete-a-geneve"), ("東京", "p7"), ("a" * 200, "a" * 60), ("  -A- ", "a")]
+)
+def test_slugs_are_plain(name: str, slug: str) -> None:
+    assert slug_of(name, "p7") == slug
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("CC0", "CC0-1.0"),
+        ("cc0-1.0", "CC0-1.0"),
+        ("http://creativecommons.org/publicdomain/zero/1.0/legalcode", "CC0-1.0"),
+        ("CC BY 4.0", "CC-BY-4.0"),
+        ("CC-BY", "CC-BY-4.0"),
+        ("https://creativecommons.org/licenses/by/4.0/", "CC-BY-4.0"),
+        ("CC BY-NC 4.0", "CC-BY-NC-4.0"),
+        ("https://creativecommons.org/licenses/by-nc/4.0/deed.en", "CC-BY-NC-4.0"),
+        ("CC BY-SA 4.0", "CC BY-SA 4.0"),
+        ("CC BY 3.0", "CC BY 3.0"),
+        ("https://creativecommons.org/licenses/by-nd/4.0/", "https://creativecommons.org/licenses/by-nd/4.0/"),
+        ("All rights reserved", "All rights reserved"),
+    ],
+)
+def test_licences_are_recognised_however_they_are_written(text: str, name: str) -> None:
+    assert recognise(text) == name
+
+
+def test_a_project_that_was_never_ingested_is_not_found(local_store: Store) -> None:
+    with pytest.raises(NotFoundError, match="ingest the project first"):
+        build_occurrences(local_store, "p9", SETTINGS)
+
+
+def test_the_sample_season_shows_what_there_is_to_see(tmp_path: Path, local_store: Store) -> None:
+    assert sample_season.write(tmp_path) == ["p1", "p2"]
+    reports: dict[str, Any] = {}
+    for key in ("p1", "p2"):
+        assert sum(ingest(tmp_path / "occurrences" / key, local_store, key, SETTINGS).rejects.values()) == 2
+        reports[key] = build_occurrences(local_store, key, SETTINGS)
+    counts = reports["p1"].counts
+    assert counts["detections"] > 4000
+    assert counts["stations"] == 3
+    assert counts["stations without coordinates"] == 1
+    assert 0 < counts["verified"] < counts["occurrences"]
+    assert {"rank species", "rank genus", "rank family", "rank order", "rank unknown"} <= counts.keys()
+    assert reports["p2"].counts["verified"] == 0
+    plots = reports["p1"].plots
+    assert set(plots) == {"Season", "Top taxa", "Stations"}
+    assert all(png.startswith(b"\x89PNG") and len(png) < 50_000 for png in plots.values())
+    assert reports["p1"].preview[0]["station"] == "Meadow"
+
+
+def test_the_same_input_gives_the_same_tables_and_plots(tmp_path: Path) -> None:
+    found = []
+    for name in ("a", "b"):
+        sample_season.write(tmp_path / name)
+        store = Store.open(str(tmp_path / f"{name}-store"))
+        ingest(tmp_path / name / "occurrences" / "p1", store, "p1", SETTINGS)
+        report = build_occurrences(store, "p1", SETTINGS)
+        found.append(([version.sha256 for version in report.tables], report.plots, report.preview))
+    assert found[0] == found[1]
