@@ -191,6 +191,7 @@ def _measured(name: str, work: Callable[[str], str], folder: str) -> None:
 
 
 def _child(work: Callable[[str], str], folder: str, queue: Any) -> None:
+    import pandas  # noqa: F401 - Arrow imports it where it is installed
     import pyarrow.parquet  # noqa: F401 - part of every run
 
     before = _peak()

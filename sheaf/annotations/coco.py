@@ -19,7 +19,16 @@ from sheaf.annotations.archive import Archive
 from sheaf.annotations.export_report import Counts, write_report, written
 from sheaf.annotations.image_export import write_images
 from sheaf.annotations.requests import CocoOptions, DetectionOptions, SegmentationOptions
-from sheaf.annotations.selection import NO_SPLIT, Selection, count_splits, in_scope, positions, select, tables_for
+from sheaf.annotations.selection import (
+    NO_SPLIT,
+    Selection,
+    count_splits,
+    in_scope,
+    in_set,
+    positions,
+    select,
+    tables_for,
+)
 from sheaf.annotations.snapshots import ProjectTables
 from sheaf.annotations.turned import TURNED_MASK, turn
 from sheaf.errors import UsageError
@@ -132,7 +141,7 @@ class _Writer:
         """One COCO file: the images of a split, or all."""
         images = self._selection.images
         if split is not None:
-            images = images.filter(pa.array(np.array(images["split"].to_pylist(), dtype=object) == split))
+            images = images.filter(in_set(images["split"], pa.array([split], pa.string())))
         info = {"description": f"{self._draft.partition}: {self._kind}", "version": "1.0"}
         stream.write(b'{"info":' + orjson.dumps(info) + b',\n"licenses":[],\n"categories":[\n')
         _write_lines(stream, iter([[orjson.dumps(row) for row in self._classes.rows()]]))
@@ -145,7 +154,7 @@ class _Writer:
 
     def _image_lines(self, images: pa.Table, *, single: bool) -> Iterator[list[bytes]]:
         number = self._images_written
-        for batch in images.select(["name", "width", "height", "split"]).to_batches(max_chunksize=16384):
+        for batch in images.select(["name", "width", "height", "split"]).to_batches(max_chunksize=2048):
             lines = []
             for row in batch.to_pylist():
                 number += 1

@@ -22,6 +22,7 @@ from sheaf.errors import InputError, UsageError, VerificationError
 from sheaf.store import Store
 
 NO_SPLIT = "none"
+ORDER = (*SPLITS, NO_SPLIT)
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def select(
 
     splits = image_splits(tables, images, scope)
     kept, chosen = _resolve_conflicts(images, kept, splits, options, dropped)
-    assigned = chosen != NO_SPLIT
+    assigned = chosen != ORDER.index(NO_SPLIT)
     unassigned = int((~assigned).sum())
     if unassigned and not options.include_unassigned:
         dropped["no split"] += unassigned
@@ -275,47 +276,48 @@ def _count(tables: ProjectTables, table: Any, images: pa.Table, scope: pa.Array 
     return counts
 
 
-def image_splits(tables: ProjectTables, images: pa.Table, scope: pa.Array | None) -> list[set[str]]:
-    """The splits of the tasks each image is in, within the scope."""
+def image_splits(tables: ProjectTables, images: pa.Table, scope: pa.Array | None) -> "np.ndarray[Any, Any]":
+    """The splits of the tasks each image is in, within the scope: per image one bit for each of `SPLITS`."""
     split_of = {task["task_id"]: task["split"] for task in tables.read(schema.TASKS).to_pylist()}
-    by_job = {job["job_id"]: split_of[job["task_id"]] for job in tables.read(schema.JOBS).to_pylist()}
+    jobs = tables.read(schema.JOBS)
+    bits = [
+        0 if (split := split_of[task]) is None else 1 << SPLITS.index(split) for task in jobs["task_id"].to_pylist()
+    ]
     placements = tables.read(schema.PLACEMENTS, ["image_id", "job_id"])
     if scope is not None:
         placements = placements.filter(in_set(placements["job_id"], scope))
-    found: list[set[str]] = [set() for _ in range(len(images))]
+    found = np.zeros(len(images), np.int8)
     at = positions(placements["image_id"], images["image_id"].combine_chunks())
-    for position, job in zip(at.tolist(), placements["job_id"].to_pylist(), strict=True):
-        if by_job[job] is not None:
-            found[position].add(by_job[job])
+    job_at = positions(placements["job_id"], jobs["job_id"].combine_chunks())
+    np.bitwise_or.at(found, at, np.array(bits, np.int8)[job_at])
     return found
 
 
 def _resolve_conflicts(
-    images: pa.Table, kept: Any, splits: list[set[str]], options: ExportOptions, dropped: Counter[str]
+    images: pa.Table, kept: Any, splits: "np.ndarray[Any, Any]", options: ExportOptions, dropped: Counter[str]
 ) -> tuple[Any, Any]:
-    """The split of every image that stays; an image in several is decided as the options say."""
-    conflicts = [position for position in kept.tolist() if len(splits[position]) > 1]
-    if conflicts and options.on_split_conflict == "error":
-        shown = ", ".join(images["file_path"][position].as_py() for position in conflicts[:5])
+    """The split of every image that stays, as its place in `ORDER`; one in several goes as the options say."""
+    several = kept[np.isin(splits[kept], (0, 1, 2, 4), invert=True)]
+    if len(several) and options.on_split_conflict == "error":
+        shown = ", ".join(images["file_path"].take(several[:5]).to_pylist())
         raise InputError(
-            f"{len(conflicts)} images are in tasks of different splits, such as {shown}: correct the tasks, or ask "
+            f"{len(several)} images are in tasks of different splits, such as {shown}: correct the tasks, or ask "
             "for on_split_conflict=exclude or test>val>train."
         )
-    if conflicts and options.on_split_conflict == "exclude":
-        dropped["in tasks of different splits"] += len(conflicts)
-        kept = kept[~np.isin(kept, conflicts)]
-    last = {split: rank for rank, split in enumerate(SPLITS)}
-    chosen = [max(splits[position], key=last.__getitem__, default=NO_SPLIT) for position in kept.tolist()]
-    return kept, np.array(chosen, dtype=object)
+    if len(several) and options.on_split_conflict == "exclude":
+        dropped["in tasks of different splits"] += len(several)
+        kept = kept[~np.isin(kept, several)]
+    highest = np.array([ORDER.index(NO_SPLIT), 0, 1, 1, 2, 2, 2, 2])  # of the bits: test before val before train
+    return kept, highest[splits[kept]]
 
 
 def _check_leaks(images: pa.Table, kept: Any, chosen: Any, options: ExportOptions, warnings: list[str]) -> None:
     """The same bytes must not be in two splits."""
-    split_of: dict[str, tuple[str, int]] = {}
+    split_of: dict[str, tuple[int, int]] = {}
     leaks = []
     digests = images["sha256"].take(kept).to_pylist()
     for position, (digest, split) in enumerate(zip(digests, chosen.tolist(), strict=True)):
-        if digest is None or split == NO_SPLIT:
+        if digest is None or ORDER[split] == NO_SPLIT:
             continue
         first, where = split_of.setdefault(digest, (split, position))
         if first != split:
@@ -331,8 +333,7 @@ def _check_leaks(images: pa.Table, kept: Any, chosen: Any, options: ExportOption
 
 def _ordered(images: pa.Table, kept: Any, chosen: Any, options: ExportOptions, warnings: list[str]) -> pa.Table:
     """The images by split and path, with their names in the export."""
-    rank = {split: position for position, split in enumerate((*SPLITS, NO_SPLIT))}
-    order = np.argsort([rank[split] for split in chosen], kind="stable")  # the table is by path already
+    order = np.argsort(chosen, kind="stable")  # the table is by path already
     found = images.take(kept[order])
     names = distinct(found["file_path"].to_pylist())
     turned = found["orientation"].to_numpy()
@@ -350,5 +351,5 @@ def _ordered(images: pa.Table, kept: Any, chosen: Any, options: ExportOptions, w
     renamed = sum(name != path for name, path in zip(names, found["file_path"].to_pylist(), strict=True))
     if renamed:
         warnings.append(f"{renamed} images were renamed because another differs only in upper and lower case.")
-    split = pa.array(chosen[order].tolist(), pa.string())
+    split = pa.array(ORDER, pa.string()).take(pa.array(chosen[order]))
     return found.append_column("split", split).append_column("name", pa.array(names, pa.string()))

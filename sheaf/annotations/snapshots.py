@@ -44,11 +44,13 @@ class ProjectTables:
             return parquet.read(columns=list(columns) if columns else None)
 
     def batches(self, table: Table, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """One table as a stream of at most 16384 rows at a time."""
+        """One table as a stream of at most 4096 rows at a time."""
         import pyarrow.parquet as pq
 
         with self.store.filesystem().open_input_file(self.paths[table.name]) as file, pq.ParquetFile(file) as parquet:
-            yield from parquet.iter_batches(batch_size=16384, columns=list(columns) if columns else None)
+            wanted = list(columns) if columns else None
+            for group in range(parquet.num_row_groups):  # all at once, Arrow would read ahead without bound
+                yield from parquet.iter_batches(batch_size=4096, row_groups=[group], columns=wanted, use_threads=False)
 
 
 def current(store: Store, project: str) -> ProjectTables:

@@ -12,13 +12,14 @@ from sheaf.annotations.selection import NO_SPLIT, image_splits
 from sheaf.store import Store
 
 CONFLICT = "several"
+_NAMES = (NO_SPLIT, "train", "val", CONFLICT, "test", CONFLICT, CONFLICT, CONFLICT)  # by the bits of the splits
 
 
 def split_statistics(store: Store, project: str) -> list[dict[str, Any]]:
     """One row per split (also `none` and `several`): images, boxes, masks, and images whose bytes another split has."""
     current = snapshots.current(store, project)
     images = current.read(schema.IMAGES, ["image_id", "sha256"])
-    splits = [_one(found) for found in image_splits(current, images, None)]
+    splits = [_NAMES[bits] for bits in image_splits(current, images, None).tolist()]
     by_image = dict(zip(images["image_id"].to_pylist(), splits, strict=True))
     homes: dict[str, set[str]] = {}
     for digest, split in zip(images["sha256"].to_pylist(), splits, strict=True):
@@ -39,12 +40,6 @@ def split_statistics(store: Store, project: str) -> list[dict[str, Any]]:
         for split in (*SPLITS, NO_SPLIT, CONFLICT)
         if counts["images"][split] or split in SPLITS
     ]
-
-
-def _one(found: set[str]) -> str:
-    if len(found) > 1:
-        return CONFLICT
-    return next(iter(found), NO_SPLIT)
 
 
 def suggest_splits(store: Store, project: str, shares: Mapping[str, float]) -> dict[str, str]:

@@ -1,0 +1,243 @@
+"""Take a real COCO subset through import and export, and let independent readers judge the result.
+
+Usage: python .ci/annotations_checks.py SHARED_DIR
+
+SHARED_DIR holds `data/annotations/` (COCO files and images) and `tools/check_coco.py`. Prints a line for each
+check and exits with 1 when one failed. Loading with Hugging Face `datasets` runs in an environment of its own
+(`uv run --with datasets`), so that the library stays out of the product's.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as masks
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+LOAD_FOLDERS = """
+import json, sys
+from datasets import load_dataset
+found = load_dataset("imagefolder", data_dir=sys.argv[1])
+names = {name: part.features["label"].names for name, part in found.items()}
+print(json.dumps({
+    name: sorted([names[name][row["label"]], row["image"].size[0], row["image"].size[1]] for row in part)
+    for name, part in found.items()
+}))
+"""
+Request = tuple[str, dict[str, Any]]
+failures: list[str] = []
+
+
+def produce_exports(home: Path, inbox: Path, project: str, requests: dict[str, Request]) -> dict[str, Path]:
+    """Run one project of an inbox and return the ZIP of every export asked for as (series, options)."""
+    from sheaf.annotations.ingest import ingest
+    from sheaf.annotations.series import ANNOTATIONS
+    from sheaf.annotations.settings import AnnotationsSettings
+    from sheaf.exports import publish
+    from sheaf.store import Store
+
+    store = Store.open(str(home))
+    report = ingest(inbox / "annotations" / project, store, project, AnnotationsSettings())
+    print(f"     {project}: {dict(report.counts)} rejected {dict(report.rejects)}")
+    series = {item.name: item for item in ANNOTATIONS.series}
+    found = {}
+    for key, (name, options) in requests.items():
+        asked = publish.Request(project, options=options)
+        export = publish.publish(store, series[name], ANNOTATIONS.rejects, asked).export
+        (found[key],) = (home / export.path).glob("*.zip")
+    return found
+
+
+def check(name: str, work: Callable[[], str | None]) -> None:
+    """One line: whether it held, and what was found."""
+    try:
+        detail, passed = work(), True
+    except (AssertionError, subprocess.CalledProcessError) as error:
+        detail, passed = getattr(error, "stderr", None) or str(error), False
+        failures.append(name)
+    print(f"{'PASS' if passed else 'FAIL'} {name}{f': {detail}' if detail else ''}", flush=True)
+
+
+def main(shared: Path) -> None:
+    """Run everything."""
+    data = shared / "data" / "annotations"
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        round_trip(work, data, shared / "tools" / "check_coco.py")
+        other_files(work, data, shared / "tools" / "check_coco.py")
+        image_folder(work)
+    print(f"{len(failures)} failed" if failures else "all passed")
+    sys.exit(bool(failures))
+
+
+def round_trip(work: Path, data: Path, checker: Path) -> None:
+    """The subset with images: nothing lost, nothing moved, and perfect against itself."""
+    inbox = work / "inbox"
+    project = inbox / "annotations" / "coco-by"
+    (project / "coco").mkdir(parents=True)
+    for split in ("train", "val"):
+        shutil.copy(data / "coco_by" / f"instances_{split}.json", project / "coco")
+        shutil.copytree(data / "coco_by" / split, project / "images" / split)
+    requests = {
+        "stable": ("segmentation", {"category_ids": "stable", "include_images": True}),
+        "dense": ("segmentation", {}),
+        "single": ("segmentation", {"splits": "single", "include_images": True}),
+        "boxes": ("detection", {"include_images": True}),
+    }
+    exports = produce_exports(work / "a", inbox, "coco-by", requests)
+    again = produce_exports(work / "b", inbox, "coco-by", requests)
+    for key, path in exports.items():
+        sparse = ["--sparse-categories"] if key == "stable" else []
+        check(f"check_coco {key}", lambda path=path, sparse=sparse: run_checker(checker, path, sparse))
+        check(f"same bytes {key}", lambda path=path, key=key: same_bytes(path, again[key]))
+    for split in ("train", "val"):
+        source = load((data / "coco_by" / f"instances_{split}.json").read_bytes())
+        exported = load(zipfile.ZipFile(exports["stable"]).read(f"annotations/instances_{split}.json"))
+        check(f"counts and areas {split}", lambda a=source, b=exported: compare(a, b))
+        check(f"self AP {split}", lambda a=source, b=exported: self_evaluation(a, b))
+
+
+def other_files(work: Path, data: Path, checker: Path) -> None:
+    """COCO files of other makers, without images: what is wrong in them is corrected or rejected, and counted."""
+    for path in sorted((data / "json").glob("*.json")):
+        document = json.loads(path.read_text("utf-8"))
+        if not isinstance(document, dict):
+            continue  # results, not annotations
+        key = path.stem.replace("_", "-")
+        target = work / "inbox" / "annotations" / key / "coco"
+        target.mkdir(parents=True)
+        shutil.copy(path, target / "instances_train.json")
+        exports = produce_exports(
+            work / "c", work / "inbox", key, {"masks": ("segmentation", {}), "boxes": ("detection", {})}
+        )
+        for kind, export in exports.items():
+            check(f"check_coco {key} {kind}", lambda export=export: run_checker(checker, export, []))
+
+
+def image_folder(work: Path) -> None:
+    """The sample's classification loads in Hugging Face `datasets` with its classes and splits."""
+    from sheaf.annotations import sample_project
+
+    (key,) = sample_project.write(work / "inbox")
+    request = {"folders": ("classification", {"format": "image_folder", "category": "ground"})}
+    path = produce_exports(work / "d", work / "inbox", key, request)["folders"]
+    target = work / "folders"
+    zipfile.ZipFile(path).extractall(target)
+    report = json.loads((target / "report.json").read_text("utf-8"))
+    command = ["uv", "run", "-q", "--no-project", "--python", sys.executable, "--with", "datasets", "--with", "pillow"]
+
+    def load_with_datasets() -> str:
+        done = subprocess.run(  # noqa: S603 - our own command
+            [*command, "python", "-c", LOAD_FOLDERS, str(target)], check=True, capture_output=True, text=True, cwd=work
+        )
+        found = json.loads(done.stdout.splitlines()[-1])
+        splits = {"train": "train", "validation": "val", "val": "val", "test": "test"}
+        counts = {splits[name]: len(rows) for name, rows in found.items()}
+        assert counts == {split: n for split, n in report["split_counts"].items() if n}, counts
+        classes: dict[str, int] = {}
+        for rows in found.values():
+            for label, _, _ in rows:
+                classes[label] = classes.get(label, 0) + 1
+        assert classes == report["class_counts"], classes
+        return f"{counts} {classes}"
+
+    check("ImageFolder in datasets", load_with_datasets)
+
+
+def run_checker(checker: Path, path: Path, more: list[str]) -> str:
+    """The independent validator on one ZIP."""
+    command = [sys.executable, checker, path, *more]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0, "; ".join(line for line in lines if line.startswith("FAIL"))
+    return lines[-1]
+
+
+def same_bytes(a: Path, b: Path) -> None:
+    """Two runs from the same input."""
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (a, b)]
+    assert digests[0] == digests[1], "the ZIPs differ"
+
+
+def load(data: bytes) -> Any:
+    """A document in pycocotools."""
+    with tempfile.NamedTemporaryFile(suffix=".json") as file, contextlib.redirect_stdout(io.StringIO()):
+        file.write(data)
+        file.flush()
+        return COCO(file.name)
+
+
+def by_image(coco: Any) -> dict[str, list[dict[str, Any]]]:
+    """Annotations by file name, in an order that numbering does not change."""
+    found: dict[str, list[dict[str, Any]]] = {image["file_name"]: [] for image in coco.imgs.values()}
+    for annotation in coco.anns.values():
+        found[coco.imgs[annotation["image_id"]]["file_name"]].append(annotation)
+    for annotations in found.values():
+        annotations.sort(key=lambda item: (item["category_id"], item["iscrowd"], item["area"], item["bbox"]))
+    return found
+
+
+def compare(source: Any, exported: Any) -> str:
+    """Every annotation: category, crowd, area and box as they were, mask with IoU of at least 0.99."""
+    before, after = by_image(source), by_image(exported)
+    assert before.keys() == after.keys(), "images differ"
+    assert source.cats.keys() == exported.cats.keys(), "categories differ"
+    worst, count = 1.0, 0
+    for name, annotations in before.items():
+        assert len(annotations) == len(after[name]), f"{name}: numbers differ"
+        for a, b in zip(annotations, after[name], strict=True):
+            count += 1
+            assert (a["category_id"], a["iscrowd"], a["area"]) == (b["category_id"], b["iscrowd"], b["area"]), (a, b)
+            assert np.allclose(a["bbox"], b["bbox"], atol=0.01), (a["bbox"], b["bbox"])
+            overlap = float(masks.iou([source.annToRLE(a)], [exported.annToRLE(b)], [0])[0][0])
+            worst = min(worst, overlap)
+            assert overlap >= 0.99, f"{name}: IoU {overlap}"
+    return f"{count} annotations, worst mask IoU {worst:.4f}"
+
+
+def self_evaluation(source: Any, exported: Any) -> str:
+    """The export as detections against the source: average precision must be 1."""
+    numbers = {image["file_name"]: image["id"] for image in source.imgs.values()}
+    found = [
+        {
+            "image_id": numbers[exported.imgs[item["image_id"]]["file_name"]],
+            "category_id": item["category_id"],
+            "bbox": item["bbox"],
+            "segmentation": exported.annToRLE(item),
+            "score": 1.0,
+        }
+        for item in exported.anns.values()
+        if not item["iscrowd"]
+    ]
+    scores = []
+    for kind in ("bbox", "segm"):
+        with contextlib.redirect_stdout(io.StringIO()):
+            boxes = [{key: value for key, value in item.items() if key != "segmentation"} for item in found]
+            evaluation = COCOeval(source, source.loadRes(boxes if kind == "bbox" else found), kind)
+            evaluation.params.maxDets = [1, 100, 1000]
+            evaluation.evaluate()
+            evaluation.accumulate()
+        precision = evaluation.eval["precision"][:, :, :, 0, -1]
+        scores.append(float(precision[precision > -1].mean()))
+    assert min(scores) > 0.999, f"AP {scores}"
+    return f"AP {scores[0]:.3f} (boxes), {scores[1]:.3f} (masks)"
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    main(Path(sys.argv[1]))
