@@ -8,14 +8,12 @@ with 1 and the differing lines when an export is not what the specification show
 
 import csv
 import json
-import os
 import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from command import Home
 
 BATCH_ID = "6b1f1c2e-8a34-4f57-9d55-1f0e6a7c0001"
 # The page was written by hand. What no record can produce:
@@ -94,27 +92,13 @@ def example_batch(values: Path) -> dict:
     }
 
 
-def produce_files(inbox: Path, work: Path) -> dict[str, str]:
-    """Publish the batch of an inbox; texts of the exports by file name."""
-    from sheaf.exports.series import Draft
-    from sheaf.fermentation.features import build_features
-    from sheaf.fermentation.ingest import ingest
-    from sheaf.fermentation.series import FERMENTATION
-    from sheaf.fermentation.settings import FermentationSettings
-    from sheaf.fermentation.training import build_training
-    from sheaf.store import Store
-
-    store, settings = Store.open(str(work / "store")), FermentationSettings()
-    ingest(inbox / "fermentation" / BATCH_ID, store, BATCH_ID, settings)
-    build_features(store, BATCH_ID, settings)
-    build_training(store, BATCH_ID, settings)
+def published_texts(home: Home) -> dict[str, str]:
+    """Run the inbox; the texts of the table and the page by file name."""
     texts = {}
-    for series in FERMENTATION.series[:2]:
-        folder = work / series.name
-        folder.mkdir()
-        written = series.write(Draft(store, BATCH_ID, folder, series.filter(), series.options(), EXPORTED_AT, 1))
-        series.verify(folder, written)
-        texts |= {path.name: path.read_text("utf-8") for path in folder.glob("*.*") if path.suffix in (".csv", ".md")}
+    for result in home.sheaf("run", "fermentation"):
+        if result["series"] in ("samples_csv", "batch_report"):
+            files = home.files(result)
+            texts |= {name: path.read_text("utf-8") for name, path in files.items() if path.suffix in (".csv", ".md")}
     return texts
 
 
@@ -139,15 +123,14 @@ def compare(name: str, found: list[str], wanted: list[str]) -> int:
 
 def main(shared: Path) -> int:
     """Compare both exports; the number of differing lines decides."""
-    os.environ["SOURCE_DATE_EPOCH"] = str(int(EXPORTED_AT.timestamp()))
     data = shared / "data" / "fermentation"
     values = data / "example_batch_1_phase_A_values.csv"
     with tempfile.TemporaryDirectory() as temporary:
-        work = Path(temporary)
-        folder = work / "inbox" / "fermentation" / BATCH_ID
+        home = Home(Path(temporary), {"SOURCE_DATE_EPOCH": str(int(EXPORTED_AT.timestamp()))})
+        folder = home.inbox / "fermentation" / BATCH_ID
         folder.mkdir(parents=True)
         (folder / "batch.json").write_text(json.dumps(example_batch(values)), encoding="utf-8")
-        texts = produce_files(work / "inbox", work)
+        texts = published_texts(home)
     page = texts["batch_1_phase_A_report.md"].splitlines()
     page = [line.removesuffix("  ") if line.startswith(HARD_BREAKS) else line for line in page]
     wrong = compare(

@@ -2,8 +2,9 @@
 
 Usage: python .ci/matches_checks.py SHARED_DIR
 
-`SHARED_DIR/data/matches/checks/Cxx*` each hold `logs/` and `expected.json`. Only `produce` knows how
-outputs are made; the comparisons read the published files.
+`SHARED_DIR/data/matches/checks/Cxx*` each hold `logs/` and `expected.json`; every check is a match, and one
+`sheaf run` publishes them all. Only `place` and `outputs` know how that is done; the comparisons read the
+published files.
 """
 
 import csv
@@ -11,16 +12,14 @@ import json
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sheaf.exports.publish import Request, publish
-from sheaf.matches.analysis import build_runs
-from sheaf.matches.ingest import ingest
-from sheaf.matches.series import MATCHES
-from sheaf.matches.settings import MatchesSettings
-from sheaf.store import Store
+import pyarrow.parquet as pq
+import yaml
+from command import Home
 
 
 @dataclass
@@ -33,26 +32,35 @@ class Outputs:
     rejects: dict[str, int]
 
 
-def produce(logs: Path, match: str, timezone: str | None, event_filter: str | None, work: Path) -> Outputs:
-    """Publish the run table and the events of one folder of logs."""
-    folder = work / "inbox" / "matches" / match
-    shutil.copytree(logs, folder / "logs")
-    store = Store.open(str(work / "store"))
-    report = ingest(folder, store, match, MatchesSettings(timezone=timezone))
-    build_runs(store, match)
-    files = {}
-    for series in MATCHES.series[:2]:
-        wanted = {"events": event_filter} if event_filter and series.name == "events_ndjson" else {}
-        published = publish(store, series, MATCHES.rejects, Request(match, filter=wanted))
-        (file,) = published.manifest.files
-        files[series.name] = store.get(f"{published.export.path}/{file.path}").decode()
-        counts = dict(published.manifest.counts)
+def place(home: Home, case: Path, expected: dict[str, Any]) -> None:
+    """Put the logs of a check into the inbox, with its configuration as `match.yaml`."""
+    folder = home.inbox / "matches" / case.name
+    shutil.copytree(case / "logs", folder / "logs")
+    if config := expected.get("config"):
+        (folder / "match.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+
+
+def outputs(home: Home, match: str, results: list[dict[str, Any]], event_filter: str | None) -> Outputs:
+    """The run table, the events (filtered if the check says so) and the counts of one match."""
+    series = {result["series"]: result for result in results if result["partition"] == match}
+    if event_filter:
+        (series["events_ndjson"],) = home.sheaf(
+            *("export", "matches", match, "events_ndjson", "--filter", f"events={event_filter}")
+        )
+    (runs,) = home.files(series["runs_csv"]).values()
+    (events,) = home.files(series["events_ndjson"]).values()
+    (counts,) = _table(home, "match", match)
     return Outputs(
-        runs=list(csv.DictReader(files["runs_csv"].splitlines())),
-        events=[json.loads(line) for line in files["events_ndjson"].splitlines()],
-        counts=counts | {"blank": int(report.counts["blank"])},
-        rejects=dict(report.rejects),
+        runs=list(csv.DictReader(runs.read_text("utf-8").splitlines())),
+        events=[json.loads(line) for line in events.read_text("utf-8").splitlines()],
+        counts=counts,
+        rejects=dict(Counter(row["reason"] for row in _table(home, "rejects", match))),
     )
+
+
+def _table(home: Home, name: str, match: str) -> list[dict[str, Any]]:
+    path = home.store / "tables" / "matches" / name / f"match={match}" / "data.parquet"
+    return pq.ParquetFile(path).read().to_pylist()
 
 
 def faults(expected: dict[str, Any], found: Outputs) -> list[str]:
@@ -103,14 +111,17 @@ def _short(event: dict[str, Any]) -> str:
 def main() -> int:
     """Run all checks; 1 when one fails."""
     cases = sorted((Path(sys.argv[1]) / "data" / "matches" / "checks").glob("C*"))
+    expected = {case.name: json.loads((case / "expected.json").read_text("utf-8")) for case in cases}
     failed = 0
-    for case in cases:
-        expected = json.loads((case / "expected.json").read_text())
-        timezone = expected.get("config", {}).get("timezone")
-        with tempfile.TemporaryDirectory() as work:
-            found = faults(expected, produce(case / "logs", case.name, timezone, expected.get("filter"), Path(work)))
-        failed += bool(found)
-        print("ok    " if not found else "FAILED", case.name, *found, sep="\n       " if found else " ")
+    with tempfile.TemporaryDirectory() as temporary:
+        home = Home(Path(temporary))
+        for case in cases:
+            place(home, case, expected[case.name])
+        results = home.sheaf("run", "matches")
+        for name, wanted in expected.items():
+            found = faults(wanted, outputs(home, name, results, wanted.get("filter")))
+            failed += bool(found)
+            print("ok    " if not found else "FAILED", name, *found, sep="\n       " if found else " ")
     print(f"{len(cases) - failed} of {len(cases)} checks reproduced")
     return 1 if failed or not cases else 0
 
