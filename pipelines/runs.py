@@ -1,7 +1,7 @@
 """Running jobs from the command line, on the same Dagster instance that the UI shows."""
 
 import getpass
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipelines import offload
@@ -15,6 +15,7 @@ from sheaf.exports.records import Status, records
 from sheaf.exports.series import CAMPAIGN, Domain, Series
 from sheaf.matches.settings import OffloadSettings
 from sheaf.names import ExportId, SeriesId, check_partition, parse_export
+from sheaf.options import as_pairs
 from sheaf.settings import Settings
 from sheaf.store import Store
 
@@ -52,8 +53,8 @@ class Runner:
         if not series.campaign:
             self._register(domain, request.partition)
         config = {
-            "filter": _pairs(request.filter),
-            "options": _pairs(request.options),
+            "filter": as_pairs(request.filter),
+            "options": as_pairs(request.options),
             "requested_by": request.requested_by,
             "always": request.always,
         } | ({"name": request.name} if request.name else {})
@@ -146,14 +147,3 @@ def _why(run: "dg.ExecuteInProcessResult", step: str) -> str:
     if data.user_failure_data and data.user_failure_data.description:
         return data.user_failure_data.description
     return data.error.message.strip() if data.error else "The step failed; see its run in the Dagster UI."
-
-
-def _pairs(values: Any) -> list[str]:
-    """`{"phase": ["A", "B"], "min_hours": "4"}` as the `key=value` pairs of run config."""
-    return list(_iterate_pairs(values or {}))
-
-
-def _iterate_pairs(values: dict[str, Any]) -> Iterator[str]:
-    for key, value in values.items():
-        for item in value if isinstance(value, list) else [value]:
-            yield f"{key}={item}"

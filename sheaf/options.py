@@ -85,3 +85,12 @@ def parse_pairs(pairs: Iterable[str], what: str) -> dict[str, str | list[str]]:
         else:
             values[key] = value
     return values
+
+
+def as_pairs(values: Mapping[str, Any] | None) -> list[str]:
+    """`{"phase": ["A", "B"], "min_hours": 4}` as the arguments that `parse_pairs` reads."""
+    return [
+        f"{key}={item}"
+        for key, value in (values or {}).items()
+        for item in (value if isinstance(value, list | tuple) else [value])
+    ]
