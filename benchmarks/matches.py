@@ -24,7 +24,7 @@ SENSORS = ("F8:FE:92:31:12:E3", "EA:18:3D:6D:BA:E5", "C2:1B:DB:F0:55:50", "D1:00
 
 def main() -> None:
     """Run the steps and print one line for each."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser()
     parser.add_argument("--megabytes", type=int, default=100)
     parser.add_argument("--shots", type=int, default=100_000)
     parser.add_argument("--step", choices=[*STEPS, *FORMATS])

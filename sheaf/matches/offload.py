@@ -262,7 +262,7 @@ def _lock(store: Store, folder: str) -> Iterator[None]:
     mine = _Holder(host=socket.gethostname(), pid=os.getpid()).model_dump_json().encode()
     if not store.create(path, mine):
         holder = _holder(store, path)
-        if holder.host != socket.gethostname() or (holder.pid != os.getpid() and process_runs(holder.pid)):
+        if holder and (holder.host != socket.gethostname() or (holder.pid != os.getpid() and process_runs(holder.pid))):
             raise UsageError(
                 f"Process {holder.pid} on {holder.host} is offloading this folder; if it is gone, delete {path}."
             )
@@ -275,8 +275,8 @@ def _lock(store: Store, folder: str) -> Iterator[None]:
         store.delete([path])
 
 
-def _holder(store: Store, path: str) -> _Holder:
+def _holder(store: Store, path: str) -> _Holder | None:
     try:
         return _Holder.model_validate_json(store.get(path))
     except (NotFoundError, ValidationError):
-        return _Holder(host=socket.gethostname(), pid=0)
+        return None

@@ -50,7 +50,7 @@ EVENT_RUNS = Table(
             column("shot_no", I32, "Number of the shot in its run: of this shot, or the one this impact belongs to"),
             column("split_s", F64, "Time since the previous shot of the run", "s"),
             column("delay_ms", F64, "Time from the shot to its impact", "ms"),
-            column("matched", BOOL, "Whether shot and impact found each other; null for other events"),
+            column("matched", BOOL, "Whether shot and impact of a run found each other; null for other events"),
         ]
     ),
     "What the analysis says about each event.",

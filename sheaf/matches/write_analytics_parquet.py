@@ -79,25 +79,35 @@ def write_to(draft: Draft, folder: Path) -> Written:
 
 def verify(folder: Path, written: Written) -> None:
     """Read every page back with DuckDB, and the metadata with pyarrow: columns, codec, rows."""
-    import duckdb
-    import pyarrow.parquet as pq
-
     codecs = set()
     for name, rows in written.rows.items():
-        with pq.ParquetFile(folder / name) as file:
-            missing = set(schema.ANALYTICS_SCHEMA.names) - set(file.schema_arrow.names)
-            if len(missing) > 1 or (missing and "=" not in name):
-                raise VerificationError(f"{name} lacks the columns {', '.join(sorted(missing))}.")
-            meta = file.metadata
-            codecs |= {meta.row_group(g).column(0).compression for g in range(meta.num_row_groups)}
-        with duckdb.connect(config={"memory_limit": "256MB"}) as connection:
-            ((found, *_),) = connection.execute(
-                "SELECT count(*), count(COLUMNS(*)) FROM read_parquet(?)", [str(folder / name)]
-            ).fetchall()
+        found, used = _read_back(folder / name)
+        codecs |= used
         if found != rows:
             raise VerificationError(f"{name} holds {found} rows, but {rows} were written.")
     if len(codecs) > 1:
         raise VerificationError(f"The files use several codecs: {', '.join(sorted(codecs))}.")
+
+
+def _read_back(path: Path) -> tuple[int, set[str]]:
+    """Rows and codecs of a file whose every page can be read."""
+    import duckdb
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            missing = set(schema.ANALYTICS_SCHEMA.names) - set(file.schema_arrow.names)
+            meta = file.metadata
+            codecs = {meta.row_group(group).column(0).compression for group in range(meta.num_row_groups)}
+        with duckdb.connect(config={"memory_limit": "256MB"}) as connection:
+            query = "SELECT count(*), count(COLUMNS(*)) FROM read_parquet(?)"
+            ((rows, *_),) = connection.execute(query, [str(path)]).fetchall()
+    except (pa.ArrowException, OSError, duckdb.Error) as error:
+        raise VerificationError(f"{path.name} cannot be read back: {str(error).splitlines()[0]}") from error
+    # Only the column that names the partition's folder may be missing from the file.
+    if missing - {path.parent.name.partition("=")[0]}:
+        raise VerificationError(f"{path.name} lacks the columns {', '.join(sorted(missing))}.")
+    return rows, codecs
 
 
 def _write_file(draft: Draft, path: Path) -> int:

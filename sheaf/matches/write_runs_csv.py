@@ -46,7 +46,7 @@ def verify(folder: Path, written: Written) -> None:
         number = 0
         for number, row in enumerate(reader, 1):
             rate = row["correlation_success_rate"]
-            if row["run_id"] != f"run_{number}" or None in row.values() or (rate and not 0 <= float(rate) <= 1):
+            if row["run_id"] != f"run_{number}" or None in row.values() or not _is_share(rate):
                 raise VerificationError(f"{name} line {number + 1} is not a valid run.")
     if number != rows:
         raise VerificationError(f"{name} holds {number} runs, but {rows} were written.")
@@ -56,6 +56,13 @@ def iso(when: datetime) -> str:
     """`2025-09-14T10:00:00Z`, with milliseconds only where they are not zero."""
     fraction = f".{when.microsecond // 1000:03d}" if when.microsecond >= 1000 else ""
     return when.strftime("%Y-%m-%dT%H:%M:%S") + fraction + "Z"
+
+
+def _is_share(text: str) -> bool:
+    try:
+        return text == "" or 0 <= float(text) <= 1
+    except ValueError:
+        return False
 
 
 def _cell(value: object) -> str:

@@ -1,0 +1,115 @@
+"""The `data_export` block of a bridge's configuration, and the sample match from end to end."""
+
+from pathlib import Path
+
+import orjson
+import pytest
+from matches_logs import accounted
+
+from sheaf import tables
+from sheaf.errors import InputError
+from sheaf.exports.publish import Request, publish
+from sheaf.matches import sample_match, schema
+from sheaf.matches.analysis import build_runs
+from sheaf.matches.export_config import load_data_export
+from sheaf.matches.ingest import ingest
+from sheaf.matches.series import MATCHES
+from sheaf.matches.settings import MatchesSettings
+from sheaf.store import Store
+
+BLOCK = {
+    "enabled": True,
+    "export_dir": "exports",
+    "auto_export": {"enabled": False, "interval_hours": 24, "formats": ["csv", "ndjson"]},
+    "formats": {
+        "csv": {"enabled": True, "include_debug": False},
+        "ndjson": {"enabled": True, "schema_version": "1.0.0", "include_raw_data": True},
+        "parquet": {"enabled": True, "compression": "gzip", "partition_by": None},
+    },
+    "offload": {"auto_offload": False, "retention_days": 30, "delete_after_offload": False},
+}
+
+
+def test_the_documented_block_loads_as_it_stands(tmp_path: Path) -> None:
+    path = tmp_path / "dev_config.json"
+    path.write_bytes(orjson.dumps({"mqtt": {"enabled": True}, "data_export": BLOCK}))
+    config = load_data_export(path)
+    assert config == load_data_export(BLOCK) == load_data_export({"data_export": {}})
+    assert config.series() == {"runs_csv": {}, "events_ndjson": {}, "analytics_parquet": {}}
+    assert config.nightly() == ()
+    assert config.offload.retention_days == 30
+    assert config.settings() == MatchesSettings()
+
+
+def test_what_it_says_becomes_options() -> None:
+    config = load_data_export(
+        {
+            "auto_export": {"enabled": True, "formats": ["parquet", "ndjson"]},
+            "formats": {
+                "csv": {"enabled": False},
+                "ndjson": {"include_raw_data": False},
+                "parquet": {"compression": "zstd", "partition_by": "date"},
+            },
+            "timezone": "America/Chicago",
+            "correlation": {"gate_ms": 90},
+        }
+    )
+    assert config.series() == {
+        "events_ndjson": {"include_raw_data": False},
+        "analytics_parquet": {"compression": "zstd", "partition_by": "date"},
+    }
+    assert config.nightly() == ("events_ndjson", "analytics_parquet")
+    assert config.settings().timezone == "America/Chicago"
+    assert config.settings().correlation.gate_ms == 90
+    assert load_data_export({"enabled": False}).series() == {}
+
+
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        ({"formats": {"csv": {"delimiter": ";"}}}, "unknown key 'formats.csv.delimiter'"),
+        ({"formats": {"parquet": {"compression": "lzma"}}}, "formats.parquet.compression='lzma'"),
+        ({"formats": {"ndjson": {"schema_version": "2.0"}}}, "schema_version"),
+        ({"offload": {"retention_days": -1}}, "offload.retention_days=-1"),
+    ],
+)
+def test_anything_else_is_an_error_that_names_the_key(block: dict, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        load_data_export({"data_export": block})
+
+
+def test_a_configuration_that_is_no_json(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("{nope")
+    with pytest.raises(InputError, match="cannot be read as JSON"):
+        load_data_export(tmp_path / "x.json")
+
+
+def test_the_sample_match_goes_all_the_way(tmp_path: Path) -> None:
+    (match,) = sample_match.write(tmp_path / "inbox")
+    store = Store.open(str(tmp_path / "store"))
+    read = ingest(tmp_path / "inbox" / "matches" / match, store, match, MatchesSettings())
+    found = build_runs(store, match)
+    assert accounted(read.counts)
+    assert (read.counts["pending"], read.counts["unknown_files"]) == (1, 0)
+    assert read.rejects == {"corrupt_json": 2, "nul_bytes": 2, "not_an_object": 2}
+    assert (found.counts["runs"], found.counts["incomplete"], found.counts["shots"]) == (12, 1, 92)
+    assert found.counts["count_mismatches"] == 0
+    delays = {row["sensor"]: row["offset_ms"] for row in tables.read(store, schema.SENSORS, match).to_pylist()}
+    assert delays == pytest.approx(sample_match.DELAYS_MS, abs=10)
+    for series in MATCHES.series:
+        publish(store, series, MATCHES.rejects, Request(match))
+
+
+def test_the_sample_match_is_always_the_same(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        sample_match.write(tmp_path / name)
+    first, second = (
+        {
+            path.relative_to(tmp_path / name): path.read_bytes()
+            for path in (tmp_path / name).rglob("*")
+            if path.is_file()
+        }
+        for name in ("a", "b")
+    )
+    assert first == second
+    assert len(first) == 6
