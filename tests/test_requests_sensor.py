@@ -12,10 +12,8 @@ from sheaf.settings import Settings
 
 
 @pytest.fixture
-def tick(home, sheaf):  # noqa: F811
-    """A home with one published batch; returns a function that looks at the requests once."""
-    write_batch(home / "inbox", "b4")
-    sheaf("run", "fermentation", "b4", "--json")
+def tick(home):  # noqa: F811
+    """Returns a function that looks at the requests once."""
     (home / "inbox" / "requests").mkdir()
     settings = Settings.load()
     sensor = build_definitions(settings).get_sensor_def("export_requests")
@@ -28,7 +26,9 @@ def tick(home, sheaf):  # noqa: F811
     return look
 
 
-def test_a_request_is_run_once_and_then_accepted(home, tick):  # noqa: F811
+def test_a_request_is_run_once_and_then_accepted(home, sheaf, tick):  # noqa: F811
+    write_batch(home / "inbox", "b4")
+    sheaf("run", "fermentation", "b4", "--json")
     requests = home / "inbox" / "requests"
     (requests / "late.yaml").write_text(
         "{domain: fermentation, partition: b4, series: samples_csv, filter: {min_hours: 4}, name: late samples}",
