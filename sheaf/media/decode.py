@@ -138,9 +138,11 @@ def principal_mix(covariance: np.ndarray) -> np.ndarray:
 def _selection(tracks: tuple[Track, ...]) -> list[str]:
     """Separate mono tracks are the channels of one programme, as in many camera and film masters."""
     if len(tracks) > 1 and all(track.layout in ("mono", "1 channels") for track in tracks):
-        inputs = "".join(f"[0:a:{track.index}]{_TO_PRESENTATION_TIME}[t{track.index}];" for track in tracks[:8])
-        names = "".join(f"[t{track.index}]" for track in tracks[:8])
-        return ["-filter_complex", f"{inputs}{names}amerge=inputs={len(tracks[:8])}[all]", "-map", "[all]"]
+        count = min(len(tracks), 8)
+        layout = {2: "stereo", 6: "5.1", 8: "7.1"}.get(count, f"{count}c")
+        inputs = "".join(f"[0:a:{index}]{_TO_PRESENTATION_TIME}[t{index}];" for index in range(count))
+        names = "".join(f"[t{index}]" for index in range(count))
+        return ["-filter_complex", f"{inputs}{names}join=inputs={count}:channel_layout={layout}[all]", "-map", "[all]"]
     return ["-map", "0:a:0", "-vn", "-sn", "-dn", "-af", _TO_PRESENTATION_TIME]
 
 
