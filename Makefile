@@ -36,8 +36,7 @@ lock:  ## Resolve the dependencies anew (needs uv)
 	  || { echo "Sheaf needs Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@echo "Setting up .venv, once ..."
 	@$(PYTHON) -m venv .venv || { echo "Python's venv module is missing; on Debian: apt install python3-venv"; exit 1; }
-	@UV=$$(command -v uv) || { $(BIN)/python -m pip install -q --disable-pip-version-check uv && UV=$(BIN)/uv; }; \
-	  export VIRTUAL_ENV=$(CURDIR)/.venv && \
-	  $$UV pip install -q --compile-bytecode --no-deps --require-hashes -r requirements.lock && \
-	  $$UV pip install -q --no-deps --no-build-isolation -e .
+	@UV=$$(command -v uv) || { $(BIN)/python -m pip install -qq --disable-pip-version-check uv && UV=$(BIN)/uv; } || exit 1; \
+	  install() { "$$UV" pip install -q --python $(BIN)/python --no-deps "$$@"; }; \
+	  install --compile-bytecode --require-hashes -r requirements.lock && install --no-build-isolation -e .
 	@touch $@
