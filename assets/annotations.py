@@ -17,14 +17,12 @@ from assets.steps import (
     unless_refused,
 )
 from assets.tables import READABLE, table_asset
-from resources.inbox import InboxResource
 from resources.store import StoreResource
 from sheaf.annotations import schema
-from sheaf.annotations.ingest import ingest
 from sheaf.annotations.overview import describe
-from sheaf.annotations.settings import AnnotationsSettings
 from sheaf.exports.series import Domain
 from sheaf.settings import Settings
+from sheaf.sources import Sources
 
 RECORDS = dg.AssetKey(["annotations", "records"])
 OVERVIEW = dg.AssetKey(["annotations", "overview"])
@@ -44,9 +42,8 @@ IN_ONE_RUN = 10
 )
 def records(
     context: dg.AssetExecutionContext,
-    inbox: InboxResource,
+    sources: dg.ResourceParam[Sources],
     store: StoreResource,
-    annotations: dg.ResourceParam[AnnotationsSettings],
 ) -> Iterator[StepEvent]:
     """Images, tasks, tags, labels, boxes and masks of a project, cleaned, with every correction counted."""
     opened = store.open()
@@ -56,7 +53,7 @@ def records(
             opened,
             schema.REJECTS,
             project,
-            lambda: ingest(inbox.folder("annotations", project), opened, project, annotations),
+            lambda: sources.ingest("annotations", opened, project),
         )
         second = rejects_check(report, schema.REJECTS) if readable.passed else not_checked("rejects")
         return table_outcome(report, [readable, second])

@@ -1,6 +1,7 @@
 """Fermentation batches: records, features, training samples, and what is published from them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 
@@ -17,16 +18,15 @@ from assets.steps import (
     unless_refused,
 )
 from assets.tables import READABLE, table_asset
-from resources.inbox import InboxResource
 from resources.store import StoreResource
 from sheaf.exports.series import Domain
 from sheaf.fermentation import schema
 from sheaf.fermentation.features import build_features
 from sheaf.fermentation.gaps import calibration_problems, sensor_gaps
-from sheaf.fermentation.ingest import ingest
 from sheaf.fermentation.settings import FermentationSettings
 from sheaf.fermentation.training import build_training
 from sheaf.settings import Settings
+from sheaf.sources import Sources
 
 RECORDS = dg.AssetKey(["fermentation", "records"])
 FEATURES = dg.AssetKey(["fermentation", "features"])
@@ -43,9 +43,8 @@ TRAINING_SAMPLES = dg.AssetKey(["fermentation", "training_samples"])
 )
 def records(
     context: dg.AssetExecutionContext,
-    inbox: InboxResource,
+    sources: dg.ResourceParam[Sources],
     store: StoreResource,
-    fermentation: dg.ResourceParam[FermentationSettings],
 ) -> Iterator[StepEvent]:
     """Batch records and sensor series as typed tables, with what could not be used in `rejects`."""
     opened = store.open()
@@ -55,7 +54,7 @@ def records(
             opened,
             schema.REJECTS,
             batch,
-            lambda: ingest(inbox.folder("fermentation", batch), opened, batch, fermentation),
+            lambda: sources.ingest("fermentation", opened, batch),
         )
         if not readable.passed:
             return table_outcome(report, [readable, not_checked("rejects"), not_checked("calibration")])
@@ -87,13 +86,18 @@ def features(
         if not report.tables:
             return table_outcome(report, [not_checked("sensor_gaps")])
         gaps = sensor_gaps(opened, batch, fermentation)
-        shown = "; ".join(
-            f"{gap['sensor']} for {gap['seconds']:.0f} s from {gap['start']:%Y-%m-%d %H:%M:%S} UTC" for gap in gaps[:5]
-        )
-        more = f" and {len(gaps) - 5} more" if len(gaps) > 5 else ""
-        return table_outcome(report, [Check("sensor_gaps", not gaps, shown + more)])
+        return table_outcome(report, [Check("sensor_gaps", not gaps, _longest(gaps))])
 
     yield from run_each(context, context.partition_keys, work)
+
+
+def _longest(gaps: Sequence[Mapping[str, Any]]) -> str:
+    """The three an operator should look at first."""
+    shown = ", ".join(
+        f"{gap['sensor']} for {gap['seconds']:.0f} s from {gap['start']:%Y-%m-%d %H:%M:%S} UTC"
+        for gap in sorted(gaps, key=lambda gap: -gap["seconds"])[:3]
+    )
+    return f"{len(gaps)} gaps, the longest: {shown}." if gaps else ""
 
 
 @table_asset(

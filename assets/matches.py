@@ -17,14 +17,12 @@ from assets.steps import (
     unless_refused,
 )
 from assets.tables import READABLE, table_asset
-from resources.inbox import InboxResource
 from resources.store import StoreResource
 from sheaf.exports.series import Domain
 from sheaf.matches import schema
 from sheaf.matches.analysis import build_runs
-from sheaf.matches.ingest import ingest
-from sheaf.matches.settings import MatchesSettings
 from sheaf.settings import Settings
+from sheaf.sources import Sources
 
 EVENTS = dg.AssetKey(["matches", "events"])
 RUNS = dg.AssetKey(["matches", "runs"])
@@ -47,16 +45,15 @@ MOST_UNCORRELATED = 0.5
 )
 def events(
     context: dg.AssetExecutionContext,
-    inbox: InboxResource,
+    sources: dg.ResourceParam[Sources],
     store: StoreResource,
-    matches: dg.ResourceParam[MatchesSettings],
 ) -> Iterator[StepEvent]:
     """Events of all logs and databases of a match in UTC, each once, with the file and line it came from."""
     opened = store.open()
 
     def work(match: str):
         report, readable = ingest_or_refuse(
-            opened, schema.REJECTS, match, lambda: ingest(inbox.folder("matches", match), opened, match, matches)
+            opened, schema.REJECTS, match, lambda: sources.ingest("matches", opened, match)
         )
         if not readable.passed:
             return table_outcome(report, [readable, not_checked("rejects"), not_checked("open")])

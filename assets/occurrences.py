@@ -16,14 +16,13 @@ from assets.steps import (
     unless_refused,
 )
 from assets.tables import READABLE, table_asset
-from resources.inbox import InboxResource
 from resources.store import StoreResource
 from sheaf.exports.series import Domain
 from sheaf.occurrences import schema, source_tables
 from sheaf.occurrences.build import build_occurrences
-from sheaf.occurrences.ingest import ingest
 from sheaf.occurrences.settings import OccurrencesSettings
 from sheaf.settings import Settings
+from sheaf.sources import Sources
 
 RECORDS = dg.AssetKey(["occurrences", "records"])
 OCCURRENCES = dg.AssetKey(["occurrences", "occurrences"])
@@ -43,9 +42,8 @@ IN_ONE_RUN = 10
 )
 def records(
     context: dg.AssetExecutionContext,
-    inbox: InboxResource,
+    sources: dg.ResourceParam[Sources],
     store: StoreResource,
-    occurrences: dg.ResourceParam[OccurrencesSettings],
 ) -> Iterator[StepEvent]:
     """A project's tables as its source has them: typed, checked, with what could not be used in `rejects`."""
     opened = store.open()
@@ -55,7 +53,7 @@ def records(
             opened,
             schema.REJECTS,
             project,
-            lambda: ingest(inbox.folder("occurrences", project), opened, project, occurrences),
+            lambda: sources.ingest("occurrences", opened, project),
         )
         second = rejects_check(report, schema.REJECTS) if readable.passed else not_checked("rejects")
         return table_outcome(report, [readable, second])

@@ -7,6 +7,7 @@ Here: the commands that make something happen. Those that look at what was publi
 import getpass
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,19 +15,21 @@ import typer
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from pipelines import cli_exports, cli_filters, cli_matches, cli_media, show
+from pipelines import cli_exports, cli_filters, cli_matches, cli_media, cli_sources, show
 from pipelines.results import Result
+from resources.sources import configured_sources
 from sheaf import __version__, inbox
 from sheaf.domains import DOMAINS, domain_named, series_named
 from sheaf.errors import SheafError, UsageError
 from sheaf.exports import publish
 from sheaf.exports.records import Status
-from sheaf.exports.series import CAMPAIGN
+from sheaf.exports.series import CAMPAIGN, Domain
 from sheaf.exports.spec import ExportSpec, load_spec
 from sheaf.matches.export_config import load_data_export
 from sheaf.names import check_partition
 from sheaf.options import parse_pairs
 from sheaf.settings import Settings
+from sheaf.sources import Source
 from sheaf.store import Store
 
 app = typer.Typer(
@@ -115,21 +118,21 @@ def run(
     settings = Settings.load()
     if inbox_root:
         settings = settings.model_copy(update={"inbox": inbox_root.absolute()})
-    found = _run(settings, domain_named(domain).name, partitions, quiet=as_json)
+    found = _run(settings, domain_named(domain).name, partitions, quiet=as_json, inbox_only=inbox_root is not None)
     _finish(found, as_json)
 
 
-def _run(settings: Settings, domain_name: str, partitions: list[str] | None, *, quiet: bool) -> list[Result]:
+def _run(
+    settings: Settings, domain_name: str, partitions: list[str] | None, *, quiet: bool, inbox_only: bool = False
+) -> list[Result]:
     domain = domain_named(domain_name)
-    keys = [check_partition(key) for key in dict.fromkeys(partitions or inbox.partitions(settings.inbox, domain.name))]
-    for key in partitions or []:
-        inbox.partition_folder(settings.inbox, domain.name, key)
-    found = [
-        Result(domain=domain.name, partition=name, series=series.name, status=Status.FAILED, error=_MISNAMED)
-        for name in ([] if partitions else inbox.misnamed(settings.inbox, domain.name))
-        for series in domain.series
-        if not series.campaign
-    ]
+    keys, found = [check_partition(key) for key in dict.fromkeys(partitions or [])], []
+    sources = configured_sources(settings).of(domain.name)[: 1 if inbox_only else None]
+    if not partitions:
+        keys, found = _all_partitions(domain, sources)
+    elif len(sources) == 1:
+        for key in keys:
+            inbox.partition_folder(settings.inbox, domain.name, key)
     if not keys:
         return found
     from pipelines.runs import Runner
@@ -147,7 +150,31 @@ def _run(settings: Settings, domain_name: str, partitions: list[str] | None, *, 
     return found
 
 
-_MISNAMED = "This folder cannot be a partition: rename it to letters, digits, '.', '_' or '-', at most 100."
+def _all_partitions(domain: Domain, sources: Sequence[Source]) -> tuple[list[str], list[Result]]:
+    """What the sources offer, each once; a failed result for each source or name that cannot be used."""
+    keys: set[str] = set()
+    failed = []
+    for source in sources:
+        try:
+            offer = source.offers()
+        except SheafError as error:
+            if len(sources) == 1:
+                raise
+            failed.append(
+                Result(domain=domain.name, partition=source.name, series="", status=Status.FAILED, error=str(error))
+            )
+            continue
+        keys.update(offer.partitions)
+        failed += [
+            Result(domain=domain.name, partition=name, series=series.name, status=Status.FAILED, error=_MISNAMED)
+            for name in offer.misnamed
+            for series in domain.series
+            if not series.campaign
+        ]
+    return sorted(keys), failed
+
+
+_MISNAMED = "This name cannot be a partition: rename it to letters, digits, '.', '_' or '-', at most 100."
 
 
 def _finish(found: list[Result], as_json: bool) -> None:
@@ -269,22 +296,6 @@ def _spec(
 
 
 @app.command()
-def sources(as_json: AsJson = False) -> None:
-    """List what each source offers: the partitions in the inbox and when they last changed."""
-    settings = Settings.load()
-    offered = []
-    for domain in DOMAINS.values():
-        for key in inbox.partitions(settings.inbox, domain.name):
-            arrival = inbox.arrival(settings.inbox, domain.name, key)
-            offered.append({"domain": domain.name, "partition": key, "source": "inbox", "folder": str(arrival.folder)})
-    if as_json:
-        show.json(offered)
-    else:
-        rows = [tuple(item.values()) for item in offered]
-        show.table(("domain", "partition", "source", "folder"), rows, f"The inbox {settings.inbox} is empty.")
-
-
-@app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Check every connection, say what to fix, and put right what a crash left."""
     from pipelines.doctor import examine
@@ -318,5 +329,6 @@ def dev(
 
 cli_exports.register(app)
 cli_matches.register(app)
+cli_sources.register(app)
 cli_media.register(app)
 app.add_typer(cli_filters.app, name="filters")

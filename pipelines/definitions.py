@@ -14,9 +14,9 @@ from assets.partitions import ANNOTATION_PROJECTS, FERMENTATION_BATCHES, MATCHES
 from pipelines.jobs import domain_jobs
 from pipelines.offload import offload_job, offload_schedule
 from pipelines.schedules import nightly_exports
-from resources.inbox import InboxResource
+from resources.sources import configured_sources
 from resources.store import StoreResource
-from sensors.inbox import inbox_sensor
+from sensors.sources import source_sensor
 from sheaf.domains import configured_domains
 from sheaf.settings import Settings
 
@@ -37,11 +37,14 @@ ASSETS = {
 def build_definitions(settings: Settings) -> dg.Definitions:
     """Everything, from one validated configuration."""
     assets, jobs, sensors, schedules = [], [], [], []
+    sources = configured_sources(settings)
     for domain in configured_domains(settings):
         partitions = PARTITIONS[domain.name]
         assets += ASSETS[domain.name](domain, settings)
         jobs += domain_jobs(domain)
-        sensors.append(inbox_sensor(domain.name, partitions, settings.quiet_seconds))
+        sensors += [
+            source_sensor(domain.name, source, partitions, settings.quiet_seconds) for source in sources.of(domain.name)
+        ]
         schedules.append(nightly_exports(domain, partitions, settings))
     return dg.Definitions(
         assets=assets,
@@ -49,7 +52,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         sensors=sensors,
         schedules=[*schedules, offload_schedule(settings)],
         resources={
-            "inbox": InboxResource(root=str(settings.inbox)),
+            "sources": sources,
             "store": StoreResource(url=settings.store_url),
             "fermentation": settings.fermentation,
             "matches": settings.matches,

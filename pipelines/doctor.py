@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipelines.instance import open_instance
-from sheaf import inbox
+from resources.sources import configured_sources
 from sheaf.domains import DOMAINS
 from sheaf.errors import SheafError, StoreError
 from sheaf.exports.recover import recover
@@ -23,10 +23,14 @@ class Finding:
 
 
 def examine(settings: Settings) -> list[Finding]:
-    """Check store, inbox and Dagster instance; then recover the store."""
+    """Check store, every source and the Dagster instance; then recover the store."""
     return [
         _finding("store", lambda: _check_store(settings)),
-        _finding("inbox", lambda: _check_inbox(settings)),
+        *(
+            _finding(f"{domain} {source.name}", source.check)
+            for domain in DOMAINS
+            for source in configured_sources(settings).of(domain)
+        ),
         _finding("dagster", lambda: _check_instance(settings)),
         _finding("recovery", lambda: _recover(settings)),
     ]
@@ -53,11 +57,6 @@ def _check_store(settings: Settings) -> str:
     finally:
         store.delete([probe])
     return f"{store.url} can be written, read and conditionally created"
-
-
-def _check_inbox(settings: Settings) -> str:
-    counts = {name: len(inbox.partitions(settings.inbox, name)) for name in DOMAINS}
-    return f"{settings.inbox}: " + ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
 def _check_instance(settings: Settings) -> str:

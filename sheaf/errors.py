@@ -27,3 +27,7 @@ class VerificationError(SheafError):
 
 class StoreError(SheafError):
     """The object store cannot be reached, refuses the credentials, or is full."""
+
+
+class SourceError(SheafError):
+    """A live source cannot be reached, refuses the credentials or fails; what was read before stays as it is."""

@@ -1,17 +1,61 @@
 """The inbox: folders of files that stations and people drop, one below another per partition.
 
-Here: which partitions an inbox holds and whether one changed since it was last read. Reading
-the files is each domain's own. Nothing here or there ever writes to the inbox.
+Here: which partitions an inbox holds, whether one changed since it was last read, and the inbox as a
+source. Reading the files is each domain's own. Nothing here or there ever writes to the inbox.
 """
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sheaf.errors import InputError
+from sheaf.errors import InputError, NotFoundError, SheafError
 from sheaf.names import PARTITION_KEY, check_partition
+from sheaf.report import Report
+from sheaf.sources import Offer, State
+from sheaf.store import Store
+
+
+@dataclass(frozen=True)
+class InboxSource:
+    """The folders of one domain as a source.
+
+    Attributes:
+        root: the inbox.
+        domain: its folder there.
+        read: reads one partition's folder into tables.
+    """
+
+    root: Path
+    domain: str
+    read: Callable[[Path, Store, str], Report]
+    name: str = "inbox"
+    authoritative: bool = False
+
+    def offers(self) -> Offer:
+        """The folders; an inbox that cannot be read raises, it is not empty."""
+        return Offer(tuple(partitions(self.root, self.domain)), tuple(misnamed(self.root, self.domain)))
+
+    def states(self, partitions: Sequence[str]) -> Generator[State, None, None]:
+        """The fingerprint of each folder, and how long nobody has written to it."""
+        for partition in partitions:
+            try:
+                found = arrival(self.root, self.domain, partition)
+            except (SheafError, OSError) as error:
+                yield State(partition, problem=str(error))
+            else:
+                yield State(partition, found.fingerprint, found.quiet_s)
+
+    def ingest(self, store: Store, partition: str) -> Report:
+        """Read one folder; raises `NotFoundError` when there is none."""
+        return self.read(partition_folder(self.root, self.domain, partition), store, partition)
+
+    def check(self) -> str:
+        """How many partitions wait there."""
+        found = self.offers()
+        problem = f", {len(found.misnamed)} misnamed" if found.misnamed else ""
+        return f"{self.root / self.domain}: {len(found.partitions)} partitions{problem}"
 
 
 @dataclass(frozen=True)
@@ -65,11 +109,11 @@ def partition_folder(root: Path, domain: str, partition: str) -> Path:
 
     Raises:
         UsageError: the name cannot be a partition key.
-        InputError: there is no such folder.
+        NotFoundError: there is no such folder.
     """
     folder = domain_folder(root, domain) / check_partition(partition)
     if not folder.is_dir():
-        raise InputError(f"The inbox has no {domain} {partition!r}: there is no folder {folder}.")
+        raise NotFoundError(f"The inbox has no {domain} {partition!r}: there is no folder {folder}.")
     return folder
 
 

@@ -236,7 +236,7 @@ def test_doctor_passes_on_a_fresh_home_and_fails_on_a_store_that_cannot_be_reach
     assert code == 1
     assert not findings["store"]["ok"]
     assert "cannot be reached" in findings["store"]["detail"]
-    assert findings["inbox"]["ok"]
+    assert findings["fermentation inbox"]["ok"]
 
 
 def test_every_command_shows_help_and_the_documented_command_line_is_the_real_one():

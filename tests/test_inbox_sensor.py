@@ -11,11 +11,15 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-import sensors.inbox
+import sensors.sources
+import sheaf.inbox
 from assets.partitions import FERMENTATION_BATCHES
-from resources.inbox import InboxResource
-from sensors.inbox import inbox_sensor
+from resources.store import StoreResource
+from sensors.sources import source_sensor
 from sheaf.errors import InputError
+from sheaf.inbox import InboxSource
+from sheaf.report import Report
+from sheaf.sources import Sources
 
 QUIET_S = 30.0
 HOUR = 3600.0
@@ -46,7 +50,9 @@ class Ticks:
     """The sensor and its cursor, as the daemon keeps it from one tick to the next."""
 
     def __init__(self, instance: dg.DagsterInstance, inbox: Path, cursor: str | None = None) -> None:
-        self._sensor = inbox_sensor("fermentation", FERMENTATION_BATCHES, QUIET_S)
+        source = InboxSource(inbox, "fermentation", lambda *_: Report())
+        self._sensor = source_sensor("fermentation", source, FERMENTATION_BATCHES, QUIET_S)
+        self._sources = Sources({"fermentation": (source,)})
         self._instance = instance
         self._inbox = inbox
         self.cursor = cursor
@@ -54,7 +60,8 @@ class Ticks:
     def tick(self) -> dg.SensorResult:
         """One evaluation, with what the daemon does with its result."""
         context = dg.build_sensor_context(instance=self._instance, cursor=self.cursor)
-        result = self._sensor(context, inbox=InboxResource(root=str(self._inbox)))
+        store = StoreResource(url=str(self._inbox.parent / "store"))
+        result = self._sensor(context, sources=self._sources, store=store)
         assert isinstance(result, dg.SensorResult)
         self.cursor = result.cursor
         for request in result.dynamic_partitions_requests or ():
@@ -165,7 +172,7 @@ def test_a_tick_that_runs_out_of_time_is_continued_by_the_next(instance, inbox, 
     names = [f"batch-{number}" for number in range(5)]
     for name in names:
         put(inbox, name)
-    monkeypatch.setattr(sensors.inbox, "TICK_SECONDS", 0.0)
+    monkeypatch.setattr(sensors.sources, "TICK_SECONDS", 0.0)
     ticks = Ticks(instance, inbox)
     assert [ticks.requested() for _ in names] == [[name] for name in names]
     put(inbox, "batch-0", text="changed")
@@ -179,7 +186,7 @@ def test_a_tick_asks_for_a_bounded_number_of_runs(instance, inbox, monkeypatch):
     names = [f"batch-{number}" for number in range(7)]
     for name in names:
         put(inbox, name)
-    monkeypatch.setattr(sensors.inbox, "MOST_RUNS", 3)
+    monkeypatch.setattr(sensors.sources, "MOST_RUNS", 3)
     ticks = Ticks(instance, inbox)
     assert [len(ticks.requested()) for _ in range(4)] == [3, 3, 1, 0]
     assert ticks.registered == names
@@ -215,8 +222,8 @@ def test_a_vanished_batch_is_forgotten_but_stays_published(instance, inbox):
 def test_a_batch_that_vanishes_while_it_is_read_does_not_stop_the_others(instance, inbox, monkeypatch, capsys):
     put(inbox, "batch-1")
     put(inbox, "batch-3")
-    listed = sensors.inbox.files.partitions
-    monkeypatch.setattr(sensors.inbox.files, "partitions", lambda *where: sorted([*listed(*where), "batch-2"]))
+    listed = sheaf.inbox.partitions
+    monkeypatch.setattr(sheaf.inbox, "partitions", lambda *where: sorted([*listed(*where), "batch-2"]))
     ticks = Ticks(instance, inbox)
     assert ticks.requested() == ["batch-1", "batch-3"]
     assert "batch-2: The inbox has no fermentation 'batch-2'" in capsys.readouterr().err

@@ -1,0 +1,63 @@
+"""The sources of every domain as they are configured: the inbox, then the live systems.
+
+Here: which there are and in what order. Not here: how one is read (`sheaf/inbox.py`, and
+`sheaf/<domain>/` for live systems).
+"""
+
+from pathlib import Path
+
+from sheaf.inbox import InboxSource
+from sheaf.media.inbox import MediaInbox
+from sheaf.report import Report
+from sheaf.settings import Settings
+from sheaf.sources import Source, Sources
+from sheaf.store import Store
+
+
+def configured_sources(settings: Settings) -> Sources:
+    """All sources; nothing is opened and no secret is read before one is used."""
+    return Sources(
+        {
+            "fermentation": _fermentation(settings),
+            "matches": (_matches(settings),),
+            "media": (MediaInbox(settings.inbox, settings.store_url, settings.media),),
+            "occurrences": (_occurrences(settings),),
+            "annotations": (_annotations(settings),),
+        }
+    )
+
+
+def _fermentation(settings: Settings) -> tuple[Source, ...]:
+    def read(folder: Path, store: Store, batch: str) -> Report:
+        from sheaf.fermentation.ingest import ingest
+
+        return ingest(folder, store, batch, settings.fermentation)
+
+    return (InboxSource(settings.inbox, "fermentation", read),)
+
+
+def _matches(settings: Settings) -> Source:
+    def read(folder: Path, store: Store, match: str) -> Report:
+        from sheaf.matches.ingest import ingest
+
+        return ingest(folder, store, match, settings.matches)
+
+    return InboxSource(settings.inbox, "matches", read)
+
+
+def _occurrences(settings: Settings) -> Source:
+    def read(folder: Path, store: Store, project: str) -> Report:
+        from sheaf.occurrences.ingest import ingest
+
+        return ingest(folder, store, project, settings.occurrences)
+
+    return InboxSource(settings.inbox, "occurrences", read)
+
+
+def _annotations(settings: Settings) -> Source:
+    def read(folder: Path, store: Store, project: str) -> Report:
+        from sheaf.annotations.ingest import ingest
+
+        return ingest(folder, store, project, settings.annotations)
+
+    return InboxSource(settings.inbox, "annotations", read)
