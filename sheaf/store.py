@@ -14,9 +14,10 @@ import os
 import shutil
 import socket
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -40,6 +41,9 @@ CHUNK = 8 * 1024 * 1024
 _PARTS_AT_ONCE = 4
 _MOST_PARTS = 9000
 """S3 takes at most 10 000 parts of one object; larger parts make room for larger files."""
+
+_LOCK_PATIENCE_S = 5.0
+"""A lock is held for a millisecond; one that is not free by now belongs to a suspended process."""
 
 # A total time would cut off large files, so there is only one for each answer.
 _CLIENT: "ClientConfig" = {
@@ -156,7 +160,8 @@ class Store:
                     with self._locked():
                         if (self.root / path).read_bytes() != expected:
                             return False
-                        self.put(path, data)
+                        with self._staged(data) as staged:
+                            _move_in(staged, self.root / path, staged.replace)
                         return True
                 found = obstore.get(self._impatient, path)
                 if bytes(found.bytes()) != expected:
@@ -264,7 +269,12 @@ class Store:
         parts = urlsplit(self.url)
         protocol: Any = parts.scheme  # one that `open` accepted
         inner = FsspecStore(
-            protocol, client_options=self._backend.client_options, retry_config=self._backend.retry_config
+            protocol,
+            config={key: value for key, value in self._backend.config.items() if key not in ("bucket", "url")},
+            client_options=self._backend.client_options,
+            retry_config=self._backend.retry_config,
+            # Their cache would hand out a file system of the endpoint that was first asked for.
+            skip_instance_cache=True,
         )
         base = f"{parts.netloc}{parts.path}".rstrip("/")
         return pafs.SubTreeFileSystem(base, pafs.PyFileSystem(pafs.FSSpecHandler(inner)))
@@ -282,10 +292,15 @@ class Store:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """One process at a time; the operating system ends the lock of one that dies."""
+        """One process at a time, as long as none is suspended inside; the system frees the lock of a dead one."""
         self.scratch.mkdir(exist_ok=True)
+        deadline = time.monotonic() + _LOCK_PATIENCE_S
         with (self.scratch / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            while time.monotonic() < deadline:
+                with suppress(BlockingIOError):
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                time.sleep(0.002)
             yield
 
 

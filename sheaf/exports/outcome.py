@@ -3,7 +3,7 @@
 from sheaf import activity, clock
 from sheaf.errors import NotFoundError, UsageError
 from sheaf.exports.latest import settle_latest
-from sheaf.exports.records import NOTHING, OPEN, Record, Status, read_record, write_record
+from sheaf.exports.records import NOTHING, OPEN, Record, Status, is_committed, read_record, write_record
 from sheaf.names import ExportId
 from sheaf.store import Store
 
@@ -16,9 +16,10 @@ def complete(store: Store, record: Record) -> None:
     current = read_record(store, record.id)
     if current.status not in OPEN:
         return
-    write_record(
-        store, current.model_copy(update={"status": Status.COMPLETED, "finished_at": clock.now(), "error": None})
-    )
+    completed = current.model_copy(update={"status": Status.COMPLETED, "finished_at": clock.now(), "error": None})
+    write_record(store, completed)
+    if not is_committed(store, record.id):  # deleted between the two lines above
+        write_record(store, completed.model_copy(update={"status": Status.DELETED}))
     if current.canonical:
         settle_latest(store, current.id.series)
     activity.log(store, "export completed", current.id, current.requested_by)
@@ -64,6 +65,8 @@ def delete(store: Store, export: ExportId, who: str) -> Record:
     write_record(store, tombstone)
     settle_latest(store, export.series)
     store.put(export.manifest_path, NOTHING)
+    if read_record(store, export).status is not Status.DELETED:  # a writer that was held up called it completed
+        write_record(store, tombstone)
     store.delete(leftovers(store, export))
     activity.log(store, "export deleted", export, who)
     return tombstone
