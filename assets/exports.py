@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from assets.steps import OWNER, Check, Outcome, StepEvent, backfill_policy, run_each, table_value
+from assets.steps import OWNER, Check, Outcome, StepEvent, backfill_policy, run_each, table_value, warnings_value
 from resources.store import StoreResource
 from sheaf import tables
 from sheaf.exports.publish import Published, Request, publish
@@ -141,6 +141,6 @@ def _outcome(published: Published) -> Outcome:
         **{f"count {name}": count for name, count in manifest.counts.items()},
     }
     if manifest.warnings:
-        metadata["warnings"] = dg.MetadataValue.md("\n".join(f"- {warning}" for warning in manifest.warnings))
+        metadata["warnings"] = warnings_value(manifest.warnings)
     detail = f"unchanged since v{published.export.version}" if published.unchanged else f"v{published.export.version}"
     return Outcome(metadata, manifest.fingerprint[:32], [Check("verified", passed=True, detail=detail)])

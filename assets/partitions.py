@@ -8,5 +8,6 @@ import dagster as dg
 
 FERMENTATION_BATCHES = dg.DynamicPartitionsDefinition(name="fermentation_batch")
 MATCHES = dg.DynamicPartitionsDefinition(name="matches_match")
+MEDIA_BATCHES = dg.DynamicPartitionsDefinition(name="media_media_batch")
 OCCURRENCE_PROJECTS = dg.DynamicPartitionsDefinition(name="occurrences_project")
 ANNOTATION_PROJECTS = dg.DynamicPartitionsDefinition(name="annotations_project")

@@ -18,9 +18,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pipelines import cli_exports, cli_filters, cli_matches, cli_media, cli_sources, show
 from pipelines.results import Result
 from resources.sources import configured_sources
-from sheaf import __version__, inbox
+from sheaf import __version__
 from sheaf.domains import DOMAINS, domain_named, series_named
-from sheaf.errors import SheafError, UsageError
+from sheaf.errors import InputError, SheafError, UsageError
 from sheaf.exports import publish
 from sheaf.exports.records import Status
 from sheaf.exports.series import CAMPAIGN, Domain
@@ -130,9 +130,9 @@ def _run(
     sources = configured_sources(settings).of(domain.name)[: 1 if inbox_only else None]
     if not partitions:
         keys, found = _all_partitions(domain, sources)
-    elif len(sources) == 1:
-        for key in keys:
-            inbox.partition_folder(settings.inbox, domain.name, key)
+    elif len(sources) == 1 and (unknown := [key for key in keys if key not in sources[0].offers().partitions]):
+        folder = settings.inbox / domain.name
+        raise InputError(f"The inbox {folder} has no {unknown[0]!r}: `sheaf sources` lists what there is.")
     if not keys:
         return found
     from pipelines.runs import Runner

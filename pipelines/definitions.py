@@ -9,13 +9,15 @@ import dagster as dg
 from assets.annotations import annotations_assets
 from assets.fermentation import fermentation_assets
 from assets.matches import matches_assets
+from assets.media import media_assets
 from assets.occurrences import occurrences_assets
-from assets.partitions import ANNOTATION_PROJECTS, FERMENTATION_BATCHES, MATCHES, OCCURRENCE_PROJECTS
+from assets.partitions import ANNOTATION_PROJECTS, FERMENTATION_BATCHES, MATCHES, MEDIA_BATCHES, OCCURRENCE_PROJECTS
 from pipelines.jobs import domain_jobs
 from pipelines.offload import offload_job, offload_schedule
 from pipelines.schedules import nightly_exports
 from resources.sources import configured_sources
 from resources.store import StoreResource
+from sensors.requests import requests_sensor
 from sensors.sources import source_sensor
 from sheaf.domains import configured_domains
 from sheaf.settings import Settings
@@ -23,12 +25,14 @@ from sheaf.settings import Settings
 PARTITIONS = {
     "fermentation": FERMENTATION_BATCHES,
     "matches": MATCHES,
+    "media": MEDIA_BATCHES,
     "occurrences": OCCURRENCE_PROJECTS,
     "annotations": ANNOTATION_PROJECTS,
 }
 ASSETS = {
     "fermentation": fermentation_assets,
     "matches": matches_assets,
+    "media": media_assets,
     "occurrences": occurrences_assets,
     "annotations": annotations_assets,
 }
@@ -38,7 +42,8 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     """Everything, from one validated configuration."""
     assets, jobs, sensors, schedules = [], [], [], []
     sources = configured_sources(settings)
-    for domain in configured_domains(settings):
+    domains = configured_domains(settings)
+    for domain in domains:
         partitions = PARTITIONS[domain.name]
         assets += ASSETS[domain.name](domain, settings)
         jobs += domain_jobs(domain)
@@ -49,13 +54,14 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     return dg.Definitions(
         assets=assets,
         jobs=[*jobs, offload_job],
-        sensors=sensors,
+        sensors=[*sensors, requests_sensor(settings.inbox, domains)],
         schedules=[*schedules, offload_schedule(settings)],
         resources={
             "sources": sources,
             "store": StoreResource(url=settings.store_url),
             "fermentation": settings.fermentation,
             "matches": settings.matches,
+            "media": settings.media,
             "occurrences": settings.occurrences,
             "annotations": settings.annotations,
         },

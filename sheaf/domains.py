@@ -5,10 +5,13 @@ from sheaf.errors import UsageError
 from sheaf.exports.series import Domain, Series
 from sheaf.fermentation.series import FERMENTATION
 from sheaf.matches.series import MATCHES
+from sheaf.media.series import MEDIA
 from sheaf.occurrences.series import OCCURRENCES, occurrences_domain
 from sheaf.settings import Settings
 
-DOMAINS: dict[str, Domain] = {domain.name: domain for domain in (FERMENTATION, MATCHES, OCCURRENCES, ANNOTATIONS)}
+DOMAINS: dict[str, Domain] = {
+    domain.name: domain for domain in (FERMENTATION, MATCHES, MEDIA, OCCURRENCES, ANNOTATIONS)
+}
 
 
 def configured_domains(settings: Settings) -> list[Domain]:

@@ -196,7 +196,7 @@ def test_download_copies_verified_files_and_delete_leaves_a_tombstone(home, shea
         (("run", "fermentation", ""), 2, "not a valid partition name"),
         (("run", "fermentation", "x" * 300), 2, "not a valid partition name"),
         (("run", "fermentation", "bätch"), 2, "not a valid partition name"),
-        (("run", "fermentation", "b9"), 1, "there is no folder"),
+        (("run", "fermentation", "b9"), 1, "`sheaf sources` lists what there is"),
         (("run", "fermentation", "--inbox", "/nonexistent/inbox"), 1, "There is no inbox at"),
         (("export", "fermentation", "b9", "samples_csv"), 1, "run `sheaf run fermentation b9`"),
         (("export", "fermentation", "b9", "nosuch"), 2, "there are samples_csv"),
