@@ -9,7 +9,7 @@ from sheaf.media.result import ACCEPTED
 
 def batch_plots(rows: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
     """PNG pictures by title; none for a batch without any analysed pair."""
-    analysed = [row for row in rows if row.get("confidence") is not None]
+    analysed = [row for row in rows if row["confidence"] is not None]
     if not analysed:
         return {}
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -22,7 +22,7 @@ def batch_plots(rows: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
         FigureCanvasAgg(figure).print_png(out, metadata={"Software": None})
         found[title] = out.getvalue()
 
-    shown = next((row for row in analysed if row.get("overlay")), None)
+    shown = next((row for row in analysed if row["overlay"]), None)
     if shown:
         curves = shown["overlay"]
         time = [curves["start"] + index * curves["step"] for index in range(len(curves["master"]))]

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sheaf import clock
+from sheaf.media import schema
 from sheaf.media.batch_record import BatchRecord, FinishedItem
 from sheaf.media.result import Status
 from sheaf.media.timecode import frame_offsets
@@ -42,7 +43,7 @@ _FOUND = (
 
 def result_row(pair: Mapping[str, Any], item: FinishedItem | None) -> dict[str, Any]:
     """One row of the table of results; a pair that nobody analysed is cancelled, or failed for its own fault."""
-    row: dict[str, Any] = {name: pair[name] for name in _ASKED}
+    row: dict[str, Any] = dict.fromkeys(schema.RESULTS.schema.names) | {name: pair[name] for name in _ASKED}
     if pair["error_code"]:
         return {**row, "status": Status.FAILED}
     if item is None:

@@ -1,0 +1,209 @@
+"""Files nobody would want: each is refused with its own reason, nothing hangs, nothing leads out."""
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from media_files import ffmpeg, moved, programme, write_wave
+
+from sheaf.media.analysis import analyse_pair
+from sheaf.media.errors import (
+    MediaError,
+    MissingFileError,
+    NoAudioError,
+    OutsideRootsError,
+    SilentError,
+    TimedOutError,
+    TooLongError,
+    TooShortError,
+    UnreadableError,
+)
+from sheaf.media.paths import find_media
+from sheaf.media.probe import parse, probe
+from sheaf.media.result import PairOptions
+from sheaf.media.synthesis import RATE
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("input")
+
+
+@pytest.fixture(scope="module")
+def good(folder: Path) -> Path:
+    return write_wave(folder / "good.wav", programme(8))
+
+
+def _bytes(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+def test_random_bytes_are_no_media(folder: Path, good: Path) -> None:
+    junk = _bytes(folder / "junk.wav", np.random.default_rng(0).bytes(50_000))
+    with pytest.raises(UnreadableError, match=r"junk\.wav cannot be read as a media file"):
+        analyse_pair(good, junk)
+
+
+def test_empty_file(folder: Path, good: Path) -> None:
+    with pytest.raises(UnreadableError):
+        analyse_pair(good, _bytes(folder / "empty.mp4", b""))
+
+
+def test_header_without_samples(folder: Path, good: Path) -> None:
+    with pytest.raises((UnreadableError, TooShortError)):
+        analyse_pair(good, _bytes(folder / "header.wav", good.read_bytes()[:44]))
+
+
+def test_truncated_mp4_has_no_index(folder: Path, good: Path) -> None:
+    whole = folder / "whole.mp4"
+    ffmpeg("-i", good, whole)
+    with pytest.raises(UnreadableError):
+        analyse_pair(good, _bytes(folder / "half.mp4", whole.read_bytes()[:30_000]))
+
+
+def test_truncated_mp3_is_still_used(folder: Path, good: Path) -> None:
+    whole = folder / "whole.mp3"
+    ffmpeg("-i", good, whole)
+    half = _bytes(folder / "half.mp3", whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    assert analyse_pair(good, half).offset_seconds == pytest.approx(0, abs=1e-4)
+
+
+def test_silence(folder: Path, good: Path) -> None:
+    silent = write_wave(folder / "silent.wav", np.zeros(5 * RATE, np.float32))
+    with pytest.raises(SilentError, match="silent"):
+        analyse_pair(good, silent)
+
+
+def test_picture_without_sound(folder: Path, good: Path) -> None:
+    film = folder / "mute.mp4"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x64:r=25:d=1", film)
+    with pytest.raises(NoAudioError, match="no sound track"):
+        analyse_pair(good, film)
+
+
+def test_blink_of_sound(folder: Path, good: Path) -> None:
+    with pytest.raises(TooShortError):
+        analyse_pair(good, write_wave(folder / "blink.wav", programme(8)[: RATE // 10]))
+
+
+def test_too_long_is_refused_before_decoding(folder: Path, good: Path) -> None:
+    endless = write_wave(folder / "endless.wav", programme(8)[:RATE], 8000)
+    data = bytearray(endless.read_bytes())
+    size = 36_000 * 8000 * 2
+    data[4:8], data[40:44] = (size + 36).to_bytes(4, "little"), size.to_bytes(4, "little")
+    endless.write_bytes(data)
+    os.truncate(endless, size + 44)  # ten hours of holes
+    started = time.monotonic()
+    with pytest.raises(TooLongError, match="36000 s"):
+        analyse_pair(good, endless)
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("rate", [7999, 11025, 96000])
+def test_odd_sample_rates(folder: Path, rate: int) -> None:
+    sound = programme(10, 3)
+    master = write_wave(folder / "odd_master.wav", sound)
+    dub = folder / f"odd_{rate}.wav"
+    ffmpeg("-i", write_wave(folder / "odd_plain.wav", moved(sound, -0.5)), "-ar", str(rate), dub)
+    result = analyse_pair(master, dub)
+    assert result.offset_seconds == pytest.approx(-0.5, abs=2e-4)
+    assert result.offset_samples == pytest.approx(-0.5 * rate, abs=1)
+
+
+def test_eight_channels(folder: Path) -> None:
+    sound = programme(10, 3)
+    eight = np.stack([0.3 * np.roll(sound, index) for index in range(8)], 1)
+    dub = write_wave(folder / "eight.wav", eight)
+    result = analyse_pair(write_wave(folder / "one.wav", sound), dub)
+    assert len(result.channels) == 8
+    assert abs(result.offset_seconds or 1) < 0.001
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("list.wav", "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:8,\n{good}\n#EXT-X-ENDLIST\n"),
+        ("concat.mp3", "ffconcat version 1.0\nfile '{good}'\n"),
+        ("url.wav", "http://127.0.0.1:9/secret.wav\n"),
+        ("stream.mp4", "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nhttp://127.0.0.1:9/x.m3u8\n"),
+    ],
+)
+def test_playlists_and_links_are_not_followed(folder: Path, good: Path, name: str, text: str) -> None:
+    disguised = _bytes(folder / name, text.format(good=good).encode())
+    with pytest.raises(UnreadableError):
+        analyse_pair(good, disguised)
+
+
+def test_pipes_and_folders_are_no_files(folder: Path, good: Path) -> None:
+    os.mkfifo(folder / "pipe.wav")
+    for path in (folder / "pipe.wav", folder, folder / "absent.wav"):
+        with pytest.raises(MissingFileError):
+            analyse_pair(good, path)
+
+
+def test_names_that_look_like_options_or_protocols(folder: Path, good: Path) -> None:
+    for name in ("-i.wav", "http:x.wav", "a b;c'd\"é.wav"):
+        odd = _bytes(folder / name, good.read_bytes())
+        assert analyse_pair(good, odd).offset_seconds == 0
+
+
+def test_time_limit_ends_the_decoder(folder: Path, good: Path) -> None:
+    with pytest.raises(TimedOutError):
+        analyse_pair(good, good, PairOptions(timeout_seconds=0.001))
+    assert _children() == []
+
+
+def _children() -> list[str]:
+    listed = subprocess.run(
+        ["ps", "-o", "comm=", "--ppid", str(os.getpid())], capture_output=True, text=True, check=False
+    )
+    return [line for line in listed.stdout.split() if "ffmpeg" in line]
+
+
+def test_no_decoder_is_left_after_an_error(folder: Path, good: Path) -> None:
+    with pytest.raises(MediaError):
+        analyse_pair(good, _bytes(folder / "junk2.wav", b"RIFF" + bytes(4000)))
+    assert _children() == []
+
+
+def test_paths_stay_inside_the_roots(folder: Path, good: Path, tmp_path: Path) -> None:
+    (folder / "sub").mkdir(exist_ok=True)
+    outside = write_wave(tmp_path / "outside.wav", programme(8)[:RATE])
+    (folder / "link.wav").symlink_to(outside)
+    assert find_media("good.wav", [folder]) == good.resolve()
+    assert find_media(str(good), [folder / "sub", folder]) == good.resolve()
+    for name in (f"../{folder.name}x/a.wav", str(outside), "link.wav", "sub/../../good.wav", "/etc/passwd"):
+        with pytest.raises(OutsideRootsError):
+            find_media(name, [folder])
+    for name in ("absent.wav", "sub", "a\0b.wav", "x" * 5000):
+        with pytest.raises(MissingFileError):
+            find_media(name, [folder])
+
+
+def test_description_of_a_film_is_read() -> None:
+    said = """Input #0, mov,mp4,m4a,3gp,3g2,mj2, from 'x.mov':
+  Duration: 01:02:03.50, start: 0.000000, bitrate: 251 kb/s
+  Stream #0:0[0x1](und): Video: prores (apcn / 0x6E637061), yuv422p10le, 1920x1080, 23.98 fps, 23.98 tbr, 24k tbn
+    Metadata:
+      timecode        : 01:00:00:00
+  Stream #0:1[0x2](eng): Audio: pcm_s24le (in24 / 0x34326E69), 48000 Hz, 5.1(side), s32 (24 bit), 6912 kb/s
+At least one output file must be specified
+"""
+    found = parse(Path("x.mov"), said)
+    assert found.duration == 3723.5
+    assert found.timecode == "01:00:00:00"
+    assert str(found.frame_rate) == "24000/1001"
+    assert [(track.sample_rate, track.layout, track.codec) for track in found.tracks] == [
+        (48000, "5.1(side)", "pcm_s24le")
+    ]
+
+
+def test_probe_of_a_real_file(good: Path) -> None:
+    found = probe(good)
+    assert found.duration == pytest.approx(8, abs=0.02)
+    assert found.tracks[0].layout == "mono"
+    assert found.frame_rate is None
