@@ -35,6 +35,7 @@ PROJECT = "large"
 _SIZE = (1920, 1080)
 _POINTS = 10
 _CHUNK = 50_000
+_EMPTY = (schema.TAGS, schema.IMAGE_TAGS, schema.IMAGE_LABELS, schema.CORRECTIONS, schema.REJECTS)
 
 
 def main() -> None:
@@ -73,7 +74,7 @@ def _prepare(store: Store, images: int, per_image: int) -> None:
     _write(store, schema.JOBS, [{"job_id": s, "task_id": s, "version": 1} for s in sorted(set(splits))])
     _write(store, schema.PLACEMENTS, [{"image_id": ids[n], "job_id": splits[n % 10], "keypoints": 0} for n in order])
     _write(store, schema.LABELS, [_label(number) for number in range(80)])
-    for table in (schema.TAGS, schema.IMAGE_TAGS, schema.IMAGE_LABELS, schema.DETECTIONS):
+    for table in (*_EMPTY, schema.DETECTIONS):
         _write(store, table, [])
     tables.write(store, schema.SEGMENTATIONS, PROJECT, _polygons(ids, order, per_image))
 
@@ -234,7 +235,7 @@ def _images(folder: Path) -> None:
     _write(store, schema.JOBS, [{"job_id": "train", "task_id": "train", "version": 1}])
     _write(store, schema.PLACEMENTS, [{"image_id": row["image_id"], "job_id": "train", "keypoints": 0} for row in rows])
     _write(store, schema.LABELS, [_label(0)])
-    for table in (schema.TAGS, schema.IMAGE_TAGS, schema.IMAGE_LABELS, schema.DETECTIONS, schema.SEGMENTATIONS):
+    for table in (*_EMPTY, schema.DETECTIONS, schema.SEGMENTATIONS):
         _write(store, table, [])
     megabytes = 300.0
     options = DETECTION.options.of({"include_images": True}, "option")

@@ -10,7 +10,7 @@ from sheaf import clock
 from sheaf.annotations import sample_project, snapshots
 from sheaf.annotations.diff import diff_annotations
 from sheaf.annotations.ingest import ingest
-from sheaf.annotations.overview import describe
+from sheaf.annotations.overview import classification_options, describe
 from sheaf.annotations.settings import AnnotationsSettings
 from sheaf.annotations.splits import split_statistics, suggest_splits
 from sheaf.errors import NotFoundError, UsageError
@@ -79,7 +79,7 @@ def test_of_a_job_version(grown: Project) -> None:
 def test_tables_are_kept_once_and_only_when_they_changed(grown: Project) -> None:
     paths = [item.path for item in grown.store.list("tables/annotations/snapshots")]
     assert sum(path.endswith(".json") for path in paths) == 3
-    assert sum("/objects/" in path for path in paths) == 10 + 2 + 2 + 1  # jobs and boxes changed twice, images once
+    assert sum("/objects/" in path for path in paths) == 12 + 2 + 2 + 1  # jobs and boxes changed twice, images once
     assert snapshots.as_of(grown.store, PROJECT, START).taken_at == START
 
 
@@ -185,6 +185,9 @@ def test_the_overview_of_the_sample(tmp_path: Path) -> None:
     }
     assert max(len(png) for png in found.plots.values()) < 50_000
     assert describe(store, key).plots == found.plots
+    options = classification_options(store, key)
+    assert list(options) == ["ground", "light"]
+    assert sum(options["ground"].values()) == sum(options["light"].values()) == 20
 
 
 def test_the_sample_is_the_same_every_time(tmp_path: Path) -> None:

@@ -305,7 +305,7 @@ def test_csv_and_parquet_say_the_same_as_ndjson(project: Project, tmp_path: Path
     project.mask(image, [[0.1, 0.1], [0.5, 0.1], [0.5, 0.5]], attributes={"night": True})
     project.box(image, created_at="2026-01-02T03:04:05+02:00")
     project.ingest()
-    expected = [rows(project, table) for table in schema.EXPORTED]
+    expected = [rows(project, table) for table in schema.TABLES]
     for kind in ("csv", "parquet"):
         folder = tmp_path / kind
         folder.mkdir()
@@ -329,7 +329,7 @@ def test_csv_and_parquet_say_the_same_as_ndjson(project: Project, tmp_path: Path
         store = Store.open(str(tmp_path / f"store-{kind}"))
         report = ingest(folder, store, PROJECT, AnnotationsSettings())
         assert not report.rejects
-        assert [tables.read(store, table, PROJECT).to_pylist() for table in schema.EXPORTED] == expected
+        assert [tables.read(store, table, PROJECT).to_pylist() for table in schema.TABLES] == expected
 
 
 def test_broken_files_are_refused_or_their_lines_rejected(project: Project) -> None:

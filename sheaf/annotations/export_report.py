@@ -3,14 +3,18 @@
 Not here: finding it out (`selection`, `coco`, `classification`).
 """
 
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import orjson
 
+from sheaf.annotations import schema
 from sheaf.annotations.archive import Archive
 from sheaf.annotations.selection import Selection
+from sheaf.annotations.snapshots import ProjectTables
 from sheaf.exports.series import Draft, Written
+from sheaf.tables import Table
 
 REPORT = "report.json"
 
@@ -39,7 +43,10 @@ class Counts:
 def write_report(
     archive: Archive, draft: Draft, series: str, selection: Selection, counts: Counts, **more: Any
 ) -> None:
-    """Add `report.json`: the numbers, what was asked for, and images that are missing."""
+    """Add `report.json`: the numbers, what was asked for, images that are missing, and what cleaning changed.
+
+    Rejected and corrected rows are counted for the whole project, whatever the filter.
+    """
     taken_at = selection.tables.taken_at
     report = {
         "project": draft.partition,
@@ -49,10 +56,16 @@ def write_report(
         "filter": draft.filter.model_dump(mode="json", exclude_defaults=True),
         "options": draft.options.model_dump(mode="json"),
         "snapshot": taken_at.isoformat() if taken_at else None,
+        "rejected_at_ingest": _by(selection.tables, schema.REJECTS, "reason"),
+        "corrected_at_ingest": _by(selection.tables, schema.CORRECTIONS, "correction"),
         **more,
     }
     with archive.document(REPORT) as stream:
         stream.write(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+
+
+def _by(tables: ProjectTables, table: Table, column: str) -> dict[str, int]:
+    return dict(sorted(Counter(tables.read(table, [column])[column].to_pylist()).items()))
 
 
 def written(counts: Counts, rows: dict[str, int]) -> Written:

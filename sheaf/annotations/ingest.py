@@ -66,7 +66,7 @@ def write_project(
 
     data: dict[str, pa.Table] = {
         table.name: tables.from_rows(table, catalogue.rows[table.name])
-        for table in schema.EXPORTED
+        for table in schema.TABLES
         if table.name in catalogue.rows
     }
     data |= {

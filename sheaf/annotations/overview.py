@@ -48,6 +48,15 @@ def describe(store: Store, project: str) -> Report:
     )
 
 
+def classification_options(store: Store, project: str) -> dict[str, dict[str, int]]:
+    """What `category` and `classes` can name: tag categories with their tags, and how many images have each."""
+    counts = Counter(tables.read(store, schema.IMAGE_TAGS, project)["tag_id"].to_pylist())
+    found: dict[str, dict[str, int]] = {}
+    for tag in sorted(tables.read(store, schema.TAGS, project).to_pylist(), key=lambda tag: tag["position"]):
+        found.setdefault(tag["category"], {})[tag["name"]] = counts[tag["tag_id"]]
+    return found
+
+
 def _by_label(store: Store, project: str, table: tables.Table, names: dict[str, str]) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for batch in tables.batches(store, table, project, ["label_id"]):

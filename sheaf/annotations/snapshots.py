@@ -55,19 +55,19 @@ class ProjectTables:
 
 def current(store: Store, project: str) -> ProjectTables:
     """The tables of the last ingest."""
-    return ProjectTables(store, {table.name: table.path(project) for table in schema.EXPORTED})
+    return ProjectTables(store, {table.name: table.path(project) for table in schema.TABLES})
 
 
 def keep(store: Store, project: str, versions: Iterable[TableVersion], now: datetime) -> bool:
     """Keep the tables that were just written, unless they are the same as in the newest snapshot."""
     digests = {item.table: item.sha256 for item in versions}
-    content = {table.name: digests[table.name] for table in schema.EXPORTED}
+    content = {table.name: digests[table.name] for table in schema.TABLES}
     times = _times(store, project)
     if times and _content(store, project, times[-1]) == content:
         return False
     there = {item.path for item in store.list(_folder(project))}
     with scratch_folder(store) as folder:
-        for table in schema.EXPORTED:
+        for table in schema.TABLES:
             target = _object(project, content[table.name])
             if target not in there:
                 copy = folder / table.name
