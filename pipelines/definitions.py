@@ -19,6 +19,7 @@ from resources.sources import configured_sources
 from resources.store import StoreResource
 from sensors.requests import requests_sensor
 from sensors.sources import source_sensor
+from sensors.webhook import webhook_sensors
 from sheaf.domains import configured_domains
 from sheaf.settings import Settings
 
@@ -54,7 +55,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     return dg.Definitions(
         assets=assets,
         jobs=[*jobs, offload_job],
-        sensors=[*sensors, requests_sensor(settings.inbox, domains)],
+        sensors=[*sensors, requests_sensor(settings.inbox, domains), *webhook_sensors()],
         schedules=[*schedules, offload_schedule(settings)],
         resources={
             "sources": sources,

@@ -1,0 +1,70 @@
+"""What tells other systems that a media batch has ended, where the batch asked for it."""
+
+import os
+
+import dagster as dg
+
+from resources.store import StoreResource
+from sheaf.errors import NotFoundError
+from sheaf.media.batch_record import read_record
+from sheaf.media.settings import MediaSettings
+from sheaf.media.webhook import WebhookPolicy, batch_message, send
+
+SECRET = "SHEAF_WEBHOOK_SECRET"  # noqa: S105  # the variable that holds it
+
+
+def webhook_sensors() -> list[dg.SensorDefinition]:
+    """One sensor for media runs that succeeded, one for those that failed or were cancelled."""
+    statuses = {
+        "media_webhook": dg.DagsterRunStatus.SUCCESS,
+        "media_webhook_failed": dg.DagsterRunStatus.FAILURE,
+        "media_webhook_cancelled": dg.DagsterRunStatus.CANCELED,
+    }
+    return [_sensor(name, status) for name, status in statuses.items()]
+
+
+def _sensor(name: str, status: dg.DagsterRunStatus) -> dg.SensorDefinition:
+    @dg.run_status_sensor(
+        run_status=status,
+        name=name,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Posts the outcome of a media batch to the address that its options name.",
+    )
+    def sensor(
+        context: dg.RunStatusSensorContext, store: StoreResource, media: dg.ResourceParam[MediaSettings]
+    ) -> dg.SkipReason:
+        run = context.dagster_run
+        batch = run.tags.get("dagster/partition")
+        if run.job_name != "media" or batch is None:
+            return dg.SkipReason("Not a media batch.")
+        started = context.instance.get_run_stats(run.run_id).start_time or 0.0
+        return dg.SkipReason(notify(store, media, batch, started))
+
+    return sensor
+
+
+def notify(store: StoreResource, media: MediaSettings, batch: str, since: float) -> str:
+    """Tell who asked for it, unless the batch had already ended before the run.
+
+    Args:
+        since: when the run began, in seconds since 1970; what ended earlier was told then.
+
+    Returns:
+        What was done, as a sentence.
+
+    Raises:
+        WebhookError: every attempt failed.
+        UsageError: the address is not on the allow list.
+    """
+    try:
+        record = read_record(store.open(), batch)
+    except NotFoundError as error:
+        return str(error)
+    url = record.options.notification_webhook
+    if not url:
+        return f"{batch} asked for no notification."
+    if record.finished_at and record.finished_at.timestamp() < since:
+        return f"{batch} had ended before this run."
+    policy = WebhookPolicy(media.webhook_hosts, media.webhook_private, os.environ.get(SECRET))
+    status = send(url, batch_message(record), policy)
+    return f"Told {url} about {batch}: it answered {status}."

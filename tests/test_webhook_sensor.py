@@ -1,0 +1,96 @@
+"""A batch that asked for it is told about, once, with a signature that the receiver can check."""
+
+import json
+import threading
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from resources.store import StoreResource
+from sensors.webhook import SECRET, notify
+from sheaf.errors import UsageError
+from sheaf.media.batch_options import BatchOptions
+from sheaf.media.batch_record import BatchRecord, BatchStatus, write_record
+from sheaf.media.settings import MediaSettings
+from sheaf.media.webhook import SIGNATURE_HEADER, signature
+
+BATCH = "batch_20260301_080000_00c0ffee"
+ENDED = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def receiver():
+    """A server on this machine that keeps what it is told."""
+    told = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            told.append((self.headers[SIGNATURE_HEADER], body))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    server.told = told
+    yield server
+    server.shutdown()
+    thread.join()
+
+
+@pytest.fixture
+def store(tmp_path):
+    return StoreResource(url=str(tmp_path / "store"))
+
+
+def ended_batch(store, url):
+    record = BatchRecord(
+        batch_id=BATCH,
+        csv_file="pairs.csv",
+        csv_sha256="0" * 64,
+        options=BatchOptions(notification_webhook=url),
+        status=BatchStatus.COMPLETED,
+        items_total=2,
+        items_completed=2,
+        created_at=ENDED,
+        finished_at=ENDED,
+    )
+    write_record(store.open(), record)
+
+
+LOCAL = MediaSettings(webhook_hosts=("127.0.0.1",), webhook_private=True)
+
+
+def test_who_asked_is_told_with_a_signature(store, receiver, monkeypatch):
+    monkeypatch.setenv(SECRET, "sesame")
+    ended_batch(store, f"http://127.0.0.1:{receiver.server_port}/done")
+    assert "answered 204" in notify(store, LOCAL, BATCH, since=0)
+    ((signed, body),) = receiver.told
+    assert signed == signature(body, "sesame")
+    message = json.loads(body)
+    assert (message["event"], message["batch_id"], message["items_completed"]) == ("batch_completed", BATCH, 2)
+
+
+def test_a_run_that_found_everything_done_tells_nobody_again(store, receiver):
+    ended_batch(store, f"http://127.0.0.1:{receiver.server_port}/done")
+    assert "had ended before" in notify(store, LOCAL, BATCH, since=ENDED.timestamp() + 60)
+    assert receiver.told == []
+
+
+@pytest.mark.parametrize("media", [MediaSettings(), MediaSettings(webhook_hosts=("127.0.0.1",))])
+def test_hosts_that_are_not_allowed_are_never_called(store, receiver, media):
+    ended_batch(store, f"http://127.0.0.1:{receiver.server_port}/done")
+    with pytest.raises(UsageError):
+        notify(store, media, BATCH, since=0)
+    assert receiver.told == []
+
+
+def test_nothing_is_sent_for_a_batch_that_did_not_ask_or_does_not_exist(store):
+    ended_batch(store, None)
+    assert "asked for no notification" in notify(store, LOCAL, BATCH, since=0)
+    assert "There is no media batch" in notify(store, LOCAL, "batch_x", since=0)
