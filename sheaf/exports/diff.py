@@ -66,8 +66,8 @@ def diff(store: Store, a: ExportId, b: ExportId, row_key: tuple[str, ...] = ()) 
     changed = tuple(path for path in old if path in new and old[path].sha256 != new[path].sha256)
     rows = {}
     for path in changed:
-        if path.endswith(TABULAR):
-            rows[path] = _row_changes(store, f"{a.path}/{path}", f"{b.path}/{path}", row_key)
+        if path.endswith(TABULAR) and (found := _row_changes(store, f"{a.path}/{path}", f"{b.path}/{path}", row_key)):
+            rows[path] = found
     return Diff(
         a=str(a),
         b=str(b),
@@ -92,44 +92,65 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Change]
     return {key: Change(before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)}
 
 
-def _row_changes(store: Store, a: str, b: str, row_key: tuple[str, ...]) -> RowChanges:
-    """Count differing rows in DuckDB, every value compared as text, duplicates counted."""
+def _row_changes(store: Store, a: str, b: str, row_key: tuple[str, ...]) -> RowChanges | None:
+    """Count differing rows in DuckDB, every value compared as text, duplicates counted; None for what is no table."""
     import duckdb
 
-    with scratch_folder(store) as folder, duckdb.connect() as db:
-        columns: list[list[str]] = []
+    with scratch_folder(store) as folder:
         for name, path in (("a", a), ("b", b)):
-            local = folder / f"{name}-{Path(path).name}"
-            store.download(path, local)
-            db.execute(f"CREATE VIEW {name} AS SELECT * FROM {_reader(local)}")
-            columns.append([row[0] for row in db.execute(f"DESCRIBE {name}").fetchall()])
-        shared = [column for column in columns[0] if column in columns[1]]
-        values = ", ".join(f'"{column}"::VARCHAR AS "{column}"' for column in shared)
-        for name, other in (("a", "b"), ("b", "a")):
-            db.execute(
-                f"CREATE TEMP TABLE only_{name} AS SELECT {values} FROM {name} EXCEPT ALL SELECT {values} FROM {other}"
-            )
-        removed, added = (_count(db, f"SELECT count(*) FROM only_{name}") for name in ("a", "b"))
-        changed = 0
-        if row_key and set(row_key) <= set(shared):
-            same_key = " AND ".join(f'only_a."{column}" IS NOT DISTINCT FROM only_b."{column}"' for column in row_key)
-            changed = _count(db, f"SELECT count(*) FROM only_a SEMI JOIN only_b ON {same_key}")
-        return RowChanges(
-            added=added - changed,
-            removed=removed - changed,
-            changed=changed,
-            columns_added=tuple(column for column in columns[1] if column not in columns[0]),
-            columns_removed=tuple(column for column in columns[0] if column not in columns[1]),
-        )
+            store.download(path, folder / f"{name}{Path(path).suffix}")
+        with duckdb.connect(config={"temp_directory": str(folder)}) as db:
+            try:
+                columns = [_open(db, name, folder / f"{name}{Path(a).suffix}") for name in ("a", "b")]
+                shared = [column for column in columns[0] if column in columns[1]]
+                removed, added, changed = _differing(db, shared, [key for key in row_key if key in shared])
+            except duckdb.Error:
+                return None
+    return RowChanges(
+        added=added - changed,
+        removed=removed - changed,
+        changed=changed,
+        columns_added=tuple(column for column in columns[1] if column not in columns[0]),
+        columns_removed=tuple(column for column in columns[0] if column not in columns[1]),
+    )
 
 
-def _reader(path: Path) -> str:
+def _open(db: Any, name: str, path: Path) -> list[str]:
+    """Make a view of a file; returns its columns."""
     quoted = "'" + str(path).replace("'", "''") + "'"
-    if path.suffix == ".csv":
-        return f"read_csv({quoted}, all_varchar=true, header=true)"
-    if path.suffix == ".ndjson":
-        return f"read_json({quoted}, format='newline_delimited')"
-    return f"read_parquet({quoted})"
+    reader = {
+        ".csv": f"read_csv({quoted}, all_varchar=true, header=true, delim=',', quote='\"', escape='\"')",
+        ".ndjson": f"read_json({quoted}, format='newline_delimited')",
+        ".parquet": f"read_parquet({quoted})",
+    }[path.suffix]
+    db.execute(f"CREATE VIEW {name} AS SELECT * FROM {reader}")
+    return [row[0] for row in db.execute(f"DESCRIBE {name}").fetchall()]
+
+
+def _differing(db: Any, shared: list[str], row_key: list[str]) -> tuple[int, int, int]:
+    """Rows only in a, rows only in b, and how many of both are one row that changed."""
+    if not shared:
+        return _count(db, "SELECT count(*) FROM a"), _count(db, "SELECT count(*) FROM b"), 0
+    values = ", ".join(f"{_name(column)}::VARCHAR AS {_name(column)}" for column in shared)
+    for name, other in (("a", "b"), ("b", "a")):
+        db.execute(
+            f"CREATE TEMP TABLE only_{name} AS SELECT {values} FROM {name} EXCEPT ALL SELECT {values} FROM {other}"
+        )
+    changed = 0
+    if row_key:
+        keys = ", ".join(_name(column) for column in row_key)
+        same = " AND ".join(f"x.{_name(column)} IS NOT DISTINCT FROM y.{_name(column)}" for column in row_key)
+        grouped = f"SELECT {keys}, count(*) AS n FROM only_{{}} GROUP BY ALL"
+        changed = _count(
+            db,
+            "SELECT coalesce(sum(least(x.n, y.n)), 0)::BIGINT "
+            f"FROM ({grouped.format('a')}) AS x JOIN ({grouped.format('b')}) AS y ON {same}",
+        )
+    return _count(db, "SELECT count(*) FROM only_a"), _count(db, "SELECT count(*) FROM only_b"), changed
+
+
+def _name(column: str) -> str:
+    return '"' + column.replace('"', '""') + '"'
 
 
 def _count(db: Any, query: str) -> int:
