@@ -7,7 +7,7 @@ pairs, related and unrelated; `benchmarks/media.py` prints the reliability table
 
 import math
 
-_BY_WEIGHT, _ENOUGH_WEIGHT = 2.5, 2.2
+_BY_WEIGHT, _ENOUGH_WEIGHT = 2.5, 2.8
 _BY_SHARE, _ENOUGH_SHARE = 4.0, 0.4
 
 

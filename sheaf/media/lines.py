@@ -20,6 +20,7 @@ TOLERANCE = 0.0015  # s between a vote and its line
 _STEEPEST = 1500e-6  # around the assumed rate: reaches from equal speed to pulldown
 _FULL_SCORE = 15.0  # a single vote never weighs more than this
 _LEAST_BEND = 0.00025  # s over the span; less than that is no drift but noise
+_BEND_PRICE = 1.0  # weight a drifting line gives up: two votes always lie on some line, but rarely on a flat one
 _MOST_LINES = 8
 
 
@@ -28,7 +29,7 @@ class Line:
     """Votes that agree: `t_master = offset + (assumed + slope) · t_dub`.
 
     Attributes:
-        weight: sum of the clipped scores of its votes, 1 for each perfect one.
+        weight: sum of the weights of its votes, 1 for each perfect one, less the price of a drift.
         votes: in order of time.
     """
 
@@ -84,11 +85,11 @@ def _heaviest(votes: list[Vote], assumed: float) -> Line:
     flat = np.abs(slopes) <= _STEEPEST
     slopes = np.concatenate([np.zeros(len(votes)), slopes[flat]])
     offsets = np.concatenate([delay, (delay[first] - (delay[second] - delay[first]) / apart * time[first])[flat]])
-    best, best_weight = 0, -1.0
+    best, best_weight = 0, -np.inf
     for start in range(0, len(slopes), 512):  # lines in rows, votes in columns
         part = slice(start, start + 512)
         near = np.abs(delay - offsets[part, None] - slopes[part, None] * time) < TOLERANCE
-        sums = near @ weights
+        sums = near @ weights - _BEND_PRICE * (slopes[part] != 0)
         top = int(np.argmax(sums))
         if sums[top] > best_weight + 1e-9:
             best, best_weight = start + top, float(sums[top])
@@ -96,7 +97,9 @@ def _heaviest(votes: list[Vote], assumed: float) -> Line:
     least_bend = _LEAST_BEND if assumed == nominal_speed(assumed) else 0.0  # a line known to drift is only refined
     offset, slope = _refine(time[near], delay[near], weights[near], least_bend)
     chosen = sorted((vote for vote, taken in zip(votes, near, strict=True) if taken), key=lambda vote: vote.time)
-    return Line(offset, slope, assumed, float(weights[near].sum()), tuple(chosen))
+    straight = slope == 0 and assumed == nominal_speed(assumed)
+    total = float(weights[near].sum()) - (0.0 if straight else _BEND_PRICE)
+    return Line(offset, slope, assumed, max(total, 0.0), tuple(chosen))
 
 
 def _refine(time: np.ndarray, delay: np.ndarray, weights: np.ndarray, least_bend: float) -> tuple[float, float]:

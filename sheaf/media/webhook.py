@@ -81,6 +81,7 @@ def send(url: str, message: dict[str, object], policy: WebhookPolicy) -> int:
     import httpx
     import stamina
 
+    stamina.instrumentation.set_on_retry_hooks([stamina.instrumentation.LoggingOnRetryHook])  # not on stdout
     parts = urlsplit(url)
     host = check_url(url, policy)
     body = orjson.dumps(message)
@@ -107,7 +108,7 @@ def send(url: str, message: dict[str, object], policy: WebhookPolicy) -> int:
     except (httpx.TransportError, _TryAgainError) as error:
         reason = str(error) or type(error).__name__
         raise WebhookError(
-            f"The webhook at {host} could not be told after {policy.attempts} tries: {reason}."
+            f"The webhook at {host} did not take the message in {policy.attempts} tries: {reason}."
         ) from error
 
 
