@@ -147,40 +147,45 @@ def test_order_is_by_session_start_then_session_then_id(tmp_path: Path, local_st
     assert [row["position"] for row in rows(local_store, schema.DETECTIONS)] == [0, 1, 1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize(
-    ("start", "end", "name"),
-    [
-        ("2024-06-15T22:00:00", "2024-06-16T03:00:00", "Saturday, Jun 15-16 2024"),
-        ("2024-06-05T01:00:00", "2024-06-05T03:00:00", "Wednesday, Jun 5 2024"),
-        ("2024-06-30T22:00:00", "2024-07-01T03:00:00", "Sunday, Jun 30-1 2024"),
-        ("2024-06-15T22:00:00", None, "Saturday, Jun 15 2024"),
-    ],
-)
-def test_sessions_are_named_by_their_days(
-    tmp_path: Path, local_store: Store, start: str, end: str | None, name: str
-) -> None:
+def test_sessions_are_named_by_their_days(tmp_path: Path, local_store: Store) -> None:
     given = project()
-    given["main_event"][0] |= {"start": start, "end": end}
-    assert occurrence(local_store, given, tmp_path / "p1")["event_name"] == name
+    given["main_event"] = [
+        {"id": number, "project_id": 1, "start": start, "end": end}
+        for number, (start, end) in enumerate(
+            [
+                ("2024-06-05T01:00:00", "2024-06-05T03:00:00"),
+                ("2024-06-15T22:00:00", "2024-06-16T03:00:00"),
+                ("2024-06-16T22:00:00", None),
+                ("2024-06-30T22:00:00", "2024-07-01T03:00:00"),
+            ],
+            1,
+        )
+    ]
+    built(local_store, given, tmp_path / "p1")
+    assert [row["name"] for row in rows(local_store, schema.EVENTS)] == [
+        "Wednesday, Jun 5 2024",
+        "Saturday, Jun 15-16 2024",
+        "Sunday, Jun 16 2024",
+        "Sunday, Jun 30-1 2024",
+    ]
 
 
-@pytest.mark.parametrize(
-    ("base", "path", "url"),
-    [
+def test_image_addresses_are_joined_as_browsers_do(tmp_path: Path, local_store: Store) -> None:
+    given = project()
+    addresses = [
         ("https://a.org/x/", "/1.jpg", "https://a.org/x/1.jpg"),
         ("https://a.org/x", "1.jpg", "https://a.org/1.jpg"),
         ("https://a.org", "n/1.jpg", "https://a.org/n/1.jpg"),
         (None, "1.jpg", None),
         ("", "1.jpg", None),
         ("https://a.org/", "https://b.org/1.jpg", "https://b.org/1.jpg"),
-    ],
-)
-def test_image_addresses_are_joined_as_browsers_do(
-    tmp_path: Path, local_store: Store, base: str | None, path: str, url: str | None
-) -> None:
-    given = project()
-    given["main_sourceimage"][1] |= {"public_base_url": base, "path": path}
-    assert occurrence(local_store, given, tmp_path / "p1")["detection_capture_url"] == url
+    ]
+    given["main_sourceimage"] = [
+        {"id": number, "public_base_url": base, "path": path} for number, (base, path, _) in enumerate(addresses, 1)
+    ]
+    given["main_detection"] = [{**detection(100, 10, 1), "id": k, "source_image_id": k} for k in range(1, 7)]
+    built(local_store, given, tmp_path / "p1")
+    assert [row["capture_url"] for row in rows(local_store, schema.DETECTIONS)] == [url for _, _, url in addresses]
 
 
 def test_crops_that_are_media_keys_get_the_configured_address(tmp_path: Path, local_store: Store) -> None:

@@ -130,8 +130,8 @@ def _coverage(chosen: "Selection", profile: Profile) -> Coverage:
     ((occurrences,),) = chosen.rows("SELECT count(*) FROM shown")
     # the box of a sensitive station is that of its cell
     ((events, stations, first, last, west, east, north, south),) = chosen.rows(
-        f"""WITH e AS (SELECT *, CASE WHEN sensitive AND {profile is Profile.GBIF} THEN cell END AS cell
-            FROM events, (SELECT cell FROM dataset) WHERE id IN (SELECT event_id FROM shown))
+        f"""WITH e AS (SELECT events.*, CASE WHEN sensitive AND {profile is Profile.GBIF} THEN d.cell END AS cell
+            FROM events, dataset d WHERE id IN (SELECT event_id FROM shown))
         SELECT count(*), count(DISTINCT deployment_id), min(start)::DATE,
             max(greatest(start, coalesce("end", start)))::DATE,
             min(coalesce(floor(longitude / cell) * cell, longitude)),

@@ -4,6 +4,7 @@ Here: small PNG files, the same bytes for the same data. Not here: counting for 
 """
 
 import io
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def _png(figure: "Figure") -> bytes:
     from PIL import Image
 
     drawn, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=80, metadata={"Software": None})
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # letters that the font does not have
+        figure.savefig(drawn, format="png", dpi=80, metadata={"Software": None})
     Image.open(drawn).convert("RGB").quantize(64).save(small, format="PNG", optimize=True)
     return small.getvalue()

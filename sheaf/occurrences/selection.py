@@ -4,8 +4,9 @@ Here: opening the tables, choosing by filter, ranges of positions, lines of text
 a line holds (`terms`, `csv_export`, `json_export`).
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -62,13 +63,13 @@ class Selection:
             queries: in the order of the file; each text holds whole lines.
         """
         with ThreadPoolExecutor(1) as ahead:
-            waiting = ahead.submit(self._fetch, queries[0]) if queries else None
-            for following in [*queries[1:], None]:
-                assert waiting is not None
-                table = waiting.result()
-                waiting = ahead.submit(self._fetch, following) if following is not None else None
-                for chunk in table.column(0).chunks:
-                    yield Lines(_bytes(chunk), len(chunk))
+            waiting: deque[Future[pa.Table]] = deque()
+            for query in queries:
+                waiting.append(ahead.submit(self._fetch, query))
+                if len(waiting) > 1:
+                    yield from _lines(waiting.popleft().result())
+            if waiting:
+                yield from _lines(waiting.popleft().result())
 
     def _fetch(self, query: str) -> "pa.Table":
         return self.database.cursor().sql(query).to_arrow_table()
@@ -95,6 +96,11 @@ def select(draft: Draft, wanted: Sequence[tables.Table], also: str = "true") -> 
     dataset = tables.read(draft.store, schema.DATASET, draft.partition).to_pylist()[0]
     with open_tables(draft.store, draft.partition, list(needed.values())) as database:
         yield Selection(database, dataset, f"({condition(draft.filter)}) AND {also}")
+
+
+def _lines(texts: "pa.Table") -> Iterator[Lines]:
+    for chunk in texts.column(0).chunks:
+        yield Lines(_bytes(chunk), len(chunk))
 
 
 def _bytes(texts: "pa.StringArray") -> memoryview:
