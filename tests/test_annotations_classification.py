@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from annotations_project import Project
 
+from sheaf.annotations.archive import Archive
 from sheaf.annotations.paths import class_folder, distinct, normal, unsafe_path
 from sheaf.errors import InputError, UsageError, VerificationError
 from sheaf.exports.series import Written
@@ -168,3 +169,11 @@ def test_verification_finds_a_wrong_manifest(tagged: Project, tmp_path: Path) ->
 
     with pytest.raises(VerificationError, match="There are 3 images, the report says 4"):
         SERIES["classification"].verify(folder, Written(4))
+
+
+@pytest.mark.parametrize("name", ["../out", "/root", "a/../b", "C:/x", "a\\b", "once.txt", "ONCE.txt"])
+def test_no_entry_leaves_the_archive_or_is_there_twice(tmp_path: Path, name: str) -> None:
+    with Archive(tmp_path / "x.zip") as archive:
+        archive.image("once.txt", [b"x"])
+        with pytest.raises(InputError):
+            archive.image(name, [b"y"])

@@ -1,6 +1,7 @@
 """Rows into tables: every flaw of geometry, names and references has its answer, and each is counted."""
 
 import math
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from annotations_project import PROJECT, Project
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as masks
 
@@ -18,6 +19,7 @@ from sheaf import tables
 from sheaf.annotations import geometry, schema
 from sheaf.annotations.geometry import Frame, UnusableError
 from sheaf.annotations.ingest import ingest
+from sheaf.annotations.overview import describe
 from sheaf.annotations.settings import AnnotationsSettings
 from sheaf.errors import InputError
 from sheaf.store import Store
@@ -379,3 +381,84 @@ def test_equal_input_gives_equal_tables(project: Project, tmp_path: Path) -> Non
     }
     second = other.ingest()
     assert {item.table: item.sha256 for item in first.tables} == {item.table: item.sha256 for item in second.tables}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | st.integers(-(2**53), 2**53) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
+    max_leaves=6,
+)
+
+
+def mangled(row: dict[str, Any]) -> st.SearchStrategy[Any]:
+    """A row some of whose values are anything, or that is no row at all."""
+    fields = {key: st.just(value) | st.just(value) | JSON for key, value in row.items()}
+    return st.fixed_dictionaries({}, optional=fields) | JSON
+
+
+COCO = st.fixed_dictionaries(
+    {
+        "images": st.lists(
+            mangled({"id": 1, "file_name": "1.png", "width": 100, "height": 50, "split": "train"}), max_size=3
+        ),
+        "annotations": st.lists(
+            mangled(
+                {
+                    "id": 1,
+                    "image_id": 1,
+                    "category_id": 1,
+                    "bbox": [1, 2, 30, 20],
+                    "segmentation": [[1, 2, 31, 2, 31, 22]],
+                    "area": 300,
+                    "iscrowd": 0,
+                    "score": 0.5,
+                    "keypoints": [],
+                    "attributes": {},
+                }
+            ),
+            max_size=4,
+        ),
+        "categories": st.lists(mangled({"id": 1, "name": "car", "supercategory": "vehicle"}), max_size=2),
+    }
+)
+
+
+@given(COCO)
+@settings(deadline=None, max_examples=40)
+def test_any_coco_file_is_read_or_refused(document: Any) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder, "signs", "coco")
+        place.mkdir(parents=True)
+        (place / "instances_train.json").write_bytes(orjson.dumps(document))
+        store = Store.open(f"{folder}/store")
+        try:
+            report = ingest(place.parent, store, PROJECT, AnnotationsSettings())
+        except InputError:
+            return
+        assert report.counts["images"] > 0
+
+
+@given(
+    st.lists(
+        mangled({"id": 1, "image_id": "i1", "label_id": 1, "polygon": [[0, 0], [1, 0], [1, 1]], "rle": None}),
+        max_size=4,
+    )
+)
+@settings(deadline=None, max_examples=30)
+def test_any_row_is_kept_or_rejected(rows_: list[Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        project = Project(Path(folder, "signs"), Store.open(f"{folder}/store"))
+        project.image("1.jpg", id="i1")
+        project.tables["segmentations"] = rows_
+        report = project.ingest()
+        assert report.counts["segmentations"] + sum(report.rejects.values()) == len(rows_)
+
+
+def test_a_damaged_picture_does_not_stop_the_others(project: Project) -> None:
+    for name in ("1.jpg", "2.jpg"):
+        project.box(project.image(name))
+        data = project.file(name, exif=b"Exif\0\0not a block")
+    (project.folder / "images" / "2.jpg").write_bytes(data[:-40])
+    report = project.ingest()
+    assert report.counts["images"] == 2
+    assert "contact sheet" in describe(project.store, PROJECT).plots

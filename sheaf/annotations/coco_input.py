@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from sheaf.annotations.paths import unsafe_path
 from sheaf.annotations.rows import Row, Source
 from sheaf.errors import InputError
 from sheaf.tables import Rejects
@@ -79,16 +80,17 @@ class _Dataset:
                 yield Row({"id": task, "name": task, "split": _SPLIT.get(split or _split_name(name))}, name)
 
     def labels(self) -> Iterator[Row]:
-        seen: dict[Any, Any] = {}
+        seen: dict[str, Any] = {}
         for name, number, item in self._items("categories"):
-            if item.get("id") in seen:
-                if seen[item["id"]] != item.get("name"):
+            key = str(item.get("id"))
+            if key in seen:
+                if seen[key] != item.get("name"):
                     raise InputError(
-                        f"{name}: category {item['id']} is {item.get('name')!r} here and {seen[item['id']]!r} in "
-                        "another file: make the categories of all splits the same."
+                        f"{name}: category {key} is {item.get('name')!r} here and {seen[key]!r} before: make the "
+                        "categories of all splits the same."
                     )
                 continue
-            seen[item.get("id")] = item.get("name")
+            seen[key] = item.get("name")
             order = item.get("id") if isinstance(item.get("id"), int) else None
             yield Row({**item, "sort_order": order, "supercategory": item.get("supercategory") or ""}, name, number)
 
@@ -113,7 +115,7 @@ class _Dataset:
             yield Row(values, name, number)
 
     def _is_file(self, path: str) -> bool:
-        return "\0" not in path and ".." not in path.split("/") and (self._folder / path).is_file()
+        return unsafe_path(path) is None and (self._folder / path).is_file()
 
     def detections(self) -> Iterator[Row]:
         for name, number, item in self._items("annotations"):

@@ -64,8 +64,11 @@ def contact_sheet(store: Store, project: str) -> bytes | None:
     chosen = [usable[int(position * step)] for position in range(min(_TILES, len(usable)))]
     sheet = Image.new("RGB", (_TILE[0] * 3, _TILE[1] * -(-len(chosen) // 3)), "white")
     for position, row in enumerate(chosen):
-        with Image.open(io.BytesIO(store.get(stored_path(project, row["sha256"])))) as image:
-            tile = _tile(image, row, _of(boxes, row), _of(masks, row))
+        try:
+            with Image.open(io.BytesIO(store.get(stored_path(project, row["sha256"])))) as image:
+                tile = _tile(image, row, _of(boxes, row), _of(masks, row))
+        except (OSError, ValueError, Image.DecompressionBombError):
+            continue  # its header could be read, its pixels cannot: the place stays empty
         sheet.paste(tile, (position % 3 * _TILE[0], position // 3 * _TILE[1]))
     return _small_png(sheet)
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from sheaf.annotations.archive import Archive
 from sheaf.annotations.image_files import stored_path
+from sheaf.errors import InputError
 from sheaf.exports.series import Draft
 
 
@@ -16,24 +17,27 @@ def write_images(archive: Archive, draft: Draft, images: pa.Table, names: Sequen
 
     Raises:
         NotFoundError: the store lost the bytes of an image.
+        InputError: an image that has to be turned cannot be decoded.
     """
     digests, orientations = images["sha256"].to_pylist(), images["orientation"].to_pylist()
     transpose = draft.options.exif == "transpose"
     for name, digest, orientation in zip(names, digests, orientations, strict=True):
         path = stored_path(draft.partition, digest)
         if transpose and orientation != 1:
-            archive.image(name, [_turned(draft.store.get(path))])
+            archive.image(name, [_turned(name, draft.store.get(path))])
         else:
             archive.image(name, draft.store.stream(path))
 
 
-def _turned(data: bytes) -> bytes:
+def _turned(name: str, data: bytes) -> bytes:
     """The image with its EXIF rotation applied and removed, in its own format."""
     from PIL import Image, ImageOps
 
-    with Image.open(io.BytesIO(data)) as image:
-        upright = ImageOps.exif_transpose(image)
-        out = io.BytesIO()
-        how: dict[str, Any] = {"quality": 95, "subsampling": 0} if image.format == "JPEG" else {}
-        upright.save(out, format=image.format, **how)
-        return out.getvalue()
+    out = io.BytesIO()
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            how: dict[str, Any] = {"quality": 95, "subsampling": 0} if image.format == "JPEG" else {}
+            ImageOps.exif_transpose(image).save(out, format=image.format, **how)
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{name} cannot be turned as its EXIF says ({error}): ask for exif=as_stored.") from error
+    return out.getvalue()

@@ -10,11 +10,15 @@ import unicodedata
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sheaf.annotations.schema import DOMAIN
 from sheaf.errors import InputError
 from sheaf.scratch import scratch_folder
 from sheaf.store import Store
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 EXIF_ORIENTATION = 0x0112
 
@@ -54,11 +58,19 @@ def inspect(path: Path) -> ImageFacts:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 width, height = image.size
-                orientation = image.getexif().get(EXIF_ORIENTATION, 1)
+                orientation = _orientation(image)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
         raise ValueError("the image file cannot be read as an image") from error
-    upright = orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
-    return ImageFacts(width, height, upright, path.stat().st_size, _sha256(path))
+    return ImageFacts(width, height, orientation, path.stat().st_size, _sha256(path))
+
+
+def _orientation(image: "Image") -> int:
+    """EXIF orientation 1 to 8; 1 where there is none, or none that can be read."""
+    try:
+        found = image.getexif().get(EXIF_ORIENTATION)
+    except Exception:  # whatever a damaged EXIF block makes the parser do
+        return 1
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
 def _sha256(path: Path) -> str:

@@ -25,7 +25,8 @@ def unsafe_path(path: str) -> str | None:
         longest = max(len(part.encode()) for part in path.split("/"))
     except UnicodeEncodeError:
         return "the image path is not valid Unicode"
-    return "a part of the image path is longer than 255 bytes" if longest > 255 else None
+    too_long = longest > 255 or len(path.encode()) > 1024
+    return "the image path is longer than 1024 bytes, or a part of it than 255" if too_long else None
 
 
 def normal(path: str) -> str:
