@@ -6,7 +6,9 @@ Here: the commands that make something happen. Those that look at what was publi
 
 import getpass
 import os
+import resource
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -78,6 +80,7 @@ def demo(as_json: AsJson = False) -> None:
     """
     from pipelines.samples import write_samples
 
+    started = time.monotonic()
     settings = Settings.load()
     written = write_samples(settings.inbox)
     found = []
@@ -91,10 +94,17 @@ def demo(as_json: AsJson = False) -> None:
         f"\nPublished to [bold]{settings.store_url}[/]. Where to look next:\n"
         "  sheaf history                                            all versions of everything\n"
         "  sheaf show fermentation/campaign/campaign_csv/latest     what an export holds\n"
-        "  sheaf dev                                                the Dagster UI with every batch, check and plot",
+        "  sheaf dev                                                the Dagster UI with every batch, check and plot\n\n"
+        f"It took {time.monotonic() - started:.0f} s and at most {show.human_size(_peak_memory())} of memory in one process.",
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _peak_memory() -> int:
+    """Bytes that the largest of this process and those it started ever held."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 @app.command()
