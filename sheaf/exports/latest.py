@@ -1,14 +1,14 @@
 """The pointer `latest.json` of a series: which version it must name, and moving it there."""
 
 from sheaf.errors import NotFoundError
-from sheaf.exports.records import Latest, Status, is_committed, records, to_json
+from sheaf.exports.records import Latest, Status, is_committed, newest_records, to_json
 from sheaf.names import ExportId, SeriesId
 from sheaf.store import Store
 
 
 def newest_canonical(store: Store, series: SeriesId) -> ExportId | None:
     """The newest completed export of a series with no filter and default options."""
-    for record in records(store, series):
+    for record in newest_records(store, series):
         if record.status is Status.COMPLETED and record.canonical and is_committed(store, record.id):
             return record.id
     return None

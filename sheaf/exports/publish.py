@@ -29,9 +29,9 @@ from sheaf.exports.records import (
     Record,
     Status,
     is_committed,
+    newest_records,
     read_manifest,
     read_record,
-    records,
     to_json,
     versions,
     write_record,
@@ -232,7 +232,7 @@ def _unchanged(
 ) -> Published | None:
     """The newest completed export that was asked for in the same way, if it was made from the same."""
     asked = (as_asked(filter_), options.model_dump(mode="json"))
-    for record in records(store, series):
+    for record in newest_records(store, series):
         if (
             record.status is Status.COMPLETED
             and (record.filter, record.options) == asked

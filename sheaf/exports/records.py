@@ -1,7 +1,7 @@
 """The two documents of an export: its record (its life) and its manifest (what it holds)."""
 
 from collections.abc import Iterator
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ class Status(StrEnum):
 
 M = TypeVar("M", bound=BaseModel)
 OPEN = (Status.PENDING, Status.PROCESSING)
+RECORDS_AT_ONCE = 8
 
 NOTHING = b"null\n"
 """In the place of a manifest: this version holds nothing and never will."""
@@ -184,15 +185,26 @@ def versions(store: Store, series: SeriesId) -> list[int]:
 
 
 def records(store: Store, series: SeriesId) -> list[Record]:
-    """The records of a series, newest first.
+    """All records of a series, newest first, read several at once."""
+    numbers = reversed(versions(store, series))
+    with ThreadPoolExecutor(RECORDS_AT_ONCE) as pool:
+        found = pool.map(lambda number: _record_if_any(store, ExportId(series, number)), numbers)
+        return [record for record in found if record]
 
-    A version folder without a record is what a crash left before anything was allocated.
-    """
-    found = []
+
+def newest_records(store: Store, series: SeriesId) -> Iterator[Record]:
+    """The records of a series, newest first, read one by one, for who stops early."""
     for number in reversed(versions(store, series)):
-        with suppress(NotFoundError):
-            found.append(read_record(store, ExportId(series, number)))
-    return found
+        if record := _record_if_any(store, ExportId(series, number)):
+            yield record
+
+
+def _record_if_any(store: Store, export: ExportId) -> Record | None:
+    """A version folder without a record is what a crash left before anything was allocated."""
+    try:
+        return read_record(store, export)
+    except NotFoundError:
+        return None
 
 
 def all_series(
