@@ -95,7 +95,7 @@ def demo(as_json: AsJson = False) -> None:
         "  sheaf history                                            all versions of everything\n"
         "  sheaf show fermentation/campaign/campaign_csv/latest     what an export holds\n"
         "  sheaf dev                                                the Dagster UI with every batch, check and plot\n\n"
-        f"It took {time.monotonic() - started:.0f} s and at most {show.human_size(_peak_memory())} of memory in one process.",
+        f"It took {time.monotonic() - started:.0f} s and {show.human_size(_peak_memory())} in the largest process.",
         highlight=False,
         soft_wrap=True,
     )
