@@ -21,9 +21,12 @@ from resources.store import StoreResource
 from sheaf.exports.series import Domain
 from sheaf.media import schema
 from sheaf.media.batch import analyse_batch
+from sheaf.media.cluster import analyse_on_cluster
 from sheaf.media.settings import MediaSettings
+from sheaf.report import Report
 from sheaf.settings import Settings
 from sheaf.sources import Sources
+from sheaf.store import Store
 
 PAIRS = dg.AssetKey(["media", "pairs"])
 RESULTS = dg.AssetKey(["media", "results"])
@@ -74,7 +77,7 @@ def results(
     opened = store.open()
 
     def work(batch: str):
-        report = unless_refused(opened, schema.REJECTS, batch, lambda: analyse_batch(opened, batch, media))
+        report = unless_refused(opened, schema.REJECTS, batch, lambda: _analyse(opened, batch, media))
         if not report.tables:
             return table_outcome(report, [not_checked("failed"), not_checked("no_match"), not_checked("confidence")])
         items = report.counts["items"] or 1
@@ -95,6 +98,13 @@ def results(
         )
 
     yield from run_each(context, context.partition_keys, work)
+
+
+def _analyse(store: Store, batch: str, media: MediaSettings) -> Report:
+    """In this run, or on the cluster that is configured."""
+    return (
+        analyse_on_cluster(store, batch, media, media.cluster) if media.cluster else analyse_batch(store, batch, media)
+    )
 
 
 def media_assets(domain: Domain, settings: Settings) -> list[dg.AssetsDefinition]:
