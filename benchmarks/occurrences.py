@@ -9,7 +9,9 @@ same machine in the same run: a bare DuckDB `COPY` of the same columns, and zlib
 
 import argparse
 import multiprocessing
+import os
 import resource
+import sys
 import tempfile
 import time
 import zipfile
@@ -18,7 +20,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sheaf.exports.series import Draft
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+from occurrences_database import create_tables, load, postgres_server
+
+from sheaf.exports.series import Draft, Written
+from sheaf.occurrences import postgres
 from sheaf.occurrences.build import build_occurrences
 from sheaf.occurrences.csv_export import write_csv
 from sheaf.occurrences.dwca import write_dwca
@@ -28,6 +34,7 @@ from sheaf.occurrences.json_export import write_json
 from sheaf.occurrences.request import ArchiveOptions, OccurrenceFilter, Profile
 from sheaf.occurrences.selection import select
 from sheaf.occurrences.settings import OccurrencesSettings
+from sheaf.occurrences.source_tables import SOURCES
 from sheaf.store import Store
 
 PROJECT = "p1"
@@ -132,8 +139,6 @@ def _dwca(root: Path, count: int) -> None:
 
 
 def _verify(root: Path, count: int) -> None:
-    from sheaf.exports.series import Written
-
     verify_dwca(root / "spec", Written(count, counts={"occurrences": count, "events": _SESSIONS}))
 
 
@@ -172,7 +177,29 @@ def _default_zip(root: Path, count: int) -> None:
 
 
 def _postgres(root: Path, count: int) -> None:
-    raise NotImplementedError
+    """Fill a server, read it in our way, and beside it with `COPY … TO STDOUT` alone."""
+    with postgres_server(root / "postgres") as dsn:
+        create_tables(dsn)
+        load(dsn, root / "inbox" / PROJECT)
+        (root / "dsn").write_text(dsn)
+        _measured("postgres to Parquet", _refresh, root, count)
+        _measured("refresh without a change", _refresh, root, count)
+        _measured("COPY … TO STDOUT alone", _copy_out, root, count)
+
+
+def _refresh(root: Path, count: int) -> None:
+    read = postgres.refresh((root / "dsn").read_text(), PROJECT, root / "mirror" / PROJECT, OccurrencesSettings())
+    print(f"    {sum(read.values()):,} rows read")
+
+
+def _copy_out(root: Path, count: int) -> None:
+    import psycopg2
+
+    with psycopg2.connect((root / "dsn").read_text()) as connection, connection.cursor() as cursor:
+        for source in SOURCES:
+            columns = ", ".join(f'"{name}"' for name in source.table.schema.names)
+            with Path(os.devnull).open("wb") as sink:
+                cursor.copy_expert(f"COPY {source.name} ({columns}) TO STDOUT (FORMAT csv)", sink)
 
 
 def _measured(name: str, work: Callable[[Path, int], Any], root: Path, count: int) -> None:
