@@ -1,6 +1,6 @@
 """Rebuild the specification's example batch and compare its exports line for line.
 
-Usage: python .ci/fermentation_golden.py SHARED_DIR
+Usage: python .ci/fermentation_checks.py SHARED_DIR
 
 SHARED_DIR holds `data/fermentation/example_batch_1_phase_A_values.csv` and `EXAMPLE_BATCH_EXPORT.md`. Exits
 with 1 and the differing lines when an export is not what the specification shows.
