@@ -35,6 +35,7 @@ def grown(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
         project.file("1.png", compress_level=0 if day else 9)
         project.box(image, (0.1, 0.1, 0.2 + day / 10, 0.9))
         project.ingest()
+        monkeypatch.setattr(clock, "now", lambda day=day: START + timedelta(days=day, hours=1))
         project.ingest()  # nothing changed: no further snapshot
     return project
 

@@ -13,10 +13,10 @@ import pytest
 from annotations_project import PROJECT, Project
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from pycocotools import mask as masks
+from pycocotools import mask
 
 from sheaf import tables
-from sheaf.annotations import geometry, schema
+from sheaf.annotations import geometry, masks, schema
 from sheaf.annotations.geometry import Frame, UnusableError
 from sheaf.annotations.ingest import ingest
 from sheaf.annotations.overview import describe
@@ -122,10 +122,11 @@ def test_polygons_that_cannot_be_used(polygon: Any, reason: str) -> None:
         max_leaves=20,
     )
 )
+@settings(deadline=None)
 def test_any_polygon_or_mask_is_used_or_refused(value: Any) -> None:
     for read in (
         lambda: geometry.polygon(geometry.read_rings(value, FRAME), FRAME),
-        lambda: geometry.rle(value, FRAME),
+        lambda: masks.rle(value, FRAME),
     ):
         try:
             shape = read()
@@ -136,6 +137,7 @@ def test_any_polygon_or_mask_is_used_or_refused(value: Any) -> None:
 
 
 @given(st.lists(st.lists(st.tuples(st.floats(-50, 150), st.floats(-50, 100)), max_size=8), min_size=1, max_size=3))
+@settings(deadline=None)
 def test_polygons_stay_in_the_image(rings: list[list[tuple[float, float]]]) -> None:
     try:
         shape = geometry.polygon(rings, FRAME)
@@ -149,14 +151,15 @@ def test_polygons_stay_in_the_image(rings: list[list[tuple[float, float]]]) -> N
 
 
 @given(st.binary(min_size=5000, max_size=5000).map(lambda data: np.frombuffer(data, np.uint8) % 2))
+@settings(deadline=None)
 def test_compressed_and_plain_masks_are_the_same(flat: Any) -> None:
     picture = np.asfortranarray(flat.reshape((50, 100), order="F"))
-    packed = masks.encode(picture)
+    packed = mask.encode(picture)
     edges = np.flatnonzero(np.diff(flat)) + 1
     plain = [*([0] if flat[0] else []), *np.diff(np.concatenate(([0], edges, [flat.size]))).tolist()]
     assume(flat.any())
-    one = geometry.rle({"size": [50, 100], "counts": packed["counts"].decode()}, FRAME)
-    two = geometry.rle({"size": [50, 100], "counts": plain}, FRAME)
+    one = masks.rle({"size": [50, 100], "counts": packed["counts"].decode()}, FRAME)
+    two = masks.rle({"size": [50, 100], "counts": plain}, FRAME)
     assert one == two
     assert one.area == picture.sum()
 
@@ -175,7 +178,7 @@ def test_compressed_and_plain_masks_are_the_same(flat: Any) -> None:
 )
 def test_masks_that_cannot_be_used(rle: Any, reason: str) -> None:
     with pytest.raises(UnusableError, match=reason):
-        geometry.rle(rle, FRAME)
+        masks.rle(rle, FRAME)
 
 
 def test_good_rows_go_on_and_bad_ones_are_kept_with_reason_and_line(project: Project) -> None:

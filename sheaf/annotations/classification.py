@@ -15,9 +15,10 @@ from sheaf.annotations import schema
 from sheaf.annotations.archive import Archive
 from sheaf.annotations.export_report import Counts, write_report, written
 from sheaf.annotations.image_export import write_images
+from sheaf.annotations.matching import in_scope, positions
 from sheaf.annotations.paths import class_folder, distinct, short_name
 from sheaf.annotations.requests import ClassificationOptions
-from sheaf.annotations.selection import Selection, count_splits, in_scope, positions, select, tables_for
+from sheaf.annotations.selection import Selection, count_splits, select, tables_for
 from sheaf.annotations.snapshots import ProjectTables
 from sheaf.errors import InputError, UsageError
 from sheaf.exports.series import Draft, Written

@@ -18,17 +18,9 @@ from sheaf.annotations import schema
 from sheaf.annotations.archive import Archive
 from sheaf.annotations.export_report import Counts, write_report, written
 from sheaf.annotations.image_export import write_images
+from sheaf.annotations.matching import in_scope, in_set, positions
 from sheaf.annotations.requests import CocoOptions, DetectionOptions, SegmentationOptions
-from sheaf.annotations.selection import (
-    NO_SPLIT,
-    Selection,
-    count_splits,
-    in_scope,
-    in_set,
-    positions,
-    select,
-    tables_for,
-)
+from sheaf.annotations.selection import NO_SPLIT, Selection, count_splits, select, tables_for
 from sheaf.annotations.snapshots import ProjectTables
 from sheaf.annotations.turned import TURNED_MASK, turn
 from sheaf.errors import UsageError

@@ -1,13 +1,13 @@
-"""Boxes, polygons and masks in pixels: what can be used, what is corrected, what is dropped.
+"""Boxes and polygons in pixels: what can be used, what is corrected, what is dropped.
 
 Every function returns a `Shape` with the corrections it needed as sentences, or raises `UnusableError`
 with the reason. Pixel coordinates have their origin at the top left, y down; areas are in square
-pixels. Formats: COCO (https://cocodataset.org/#format-data) for polygons and RLE.
+pixels. Format: COCO (https://cocodataset.org/#format-data). Not here: run-length masks (`masks`).
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -232,80 +232,6 @@ def _mask_area(parts: list[list[tuple[float, float]]], frame: Frame) -> float:
 
     flat: Any = [[number for point in part for number in point] for part in parts]
     return float(mask.area(mask.merge(mask.frPyObjects(flat, frame.height, frame.width))))
-
-
-def rle(value: Any, frame: Frame) -> Shape:
-    """A run-length mask `{size: [height, width], counts}`; counts as a list or COCO's compressed text.
-
-    Raises:
-        UnusableError: its size is not the image's, its counts do not fill it, or it is empty.
-    """
-    from pycocotools import mask
-
-    if not isinstance(value, dict) or "counts" not in value:
-        raise UnusableError("the mask is not an object with size and counts")
-    size: Any = value.get("size")
-    if size != [frame.height, frame.width] and not (frame.turned and size == [frame.width, frame.height]):
-        raise UnusableError("the mask's size differs from the image's")
-    height, width = size
-    counts = value["counts"]
-    runs = _runs(counts) if isinstance(counts, str) else counts
-    # pycocotools trusts the runs, so they are checked before it sees them
-    if not isinstance(runs, list) or any(type(run) is not int or run < 0 for run in runs):
-        raise UnusableError("the mask's counts cannot be read")
-    if sum(runs) != frame.height * frame.width:
-        raise UnusableError("the mask's counts do not fill the image")
-    unpacked: Any = {"size": size, "counts": runs}
-    packed: Any = mask.frPyObjects(unpacked, height, width)
-    area = float(mask.area(packed))
-    if not area:
-        raise UnusableError("the mask is empty")
-    x, y, across, down = (float(number) for number in mask.toBbox(packed))
-    text = orjson.dumps({"size": size, "counts": packed["counts"].decode()}).decode()
-    return Shape(x, y, across, down, area, text)
-
-
-def crowd(shape: Shape, frame: Frame) -> Shape:
-    """The shape as RLE, which is how COCO keeps a group; a box without outline becomes its pixels.
-
-    Raises:
-        UnusableError: the outline covers no pixel.
-    """
-    from pycocotools import mask
-
-    parts = orjson.loads(shape.segmentation) if shape.segmentation else None
-    if isinstance(parts, dict):
-        return shape
-    if parts is None:
-        x0, y0 = math.floor(shape.x), math.floor(shape.y)
-        x1, y1 = math.ceil(shape.x + shape.width), math.ceil(shape.y + shape.height)
-        parts = [[x0, y0, x1, y0, x1, y1, x0, y1]]
-    packed: Any = mask.merge(mask.frPyObjects(parts, frame.height, frame.width))
-    if not mask.area(packed):
-        raise UnusableError("the mask is empty")
-    text = orjson.dumps({"size": packed["size"], "counts": packed["counts"].decode()}).decode()
-    return replace(shape, segmentation=text)
-
-
-def _runs(text: str) -> list[int]:
-    """Decode COCO's compressed counts: five bits per character, each run a difference to the one before last."""
-    runs: list[int] = []
-    position, codes = 0, text.encode("ascii", "replace")
-    while position < len(codes):
-        value = shift = 0
-        more = True
-        while more:
-            if position == len(codes) or not 48 <= codes[position] < 112 or shift > 60:
-                raise UnusableError("the mask's counts cannot be read")
-            bits = codes[position] - 48
-            value |= (bits & 31) << shift
-            more = bool(bits & 32)
-            shift += 5
-            position += 1
-            if not more and bits & 16:
-                value -= 1 << shift
-        runs.append(value + runs[-2] if len(runs) > 2 else value)
-    return runs
 
 
 def with_stated(shape: Shape, bbox: Sequence[float] | None, area: float | None, *, is_crowd: bool) -> Shape:

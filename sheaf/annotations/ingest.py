@@ -10,9 +10,11 @@ import pyarrow as pa
 
 from sheaf import clock, tables
 from sheaf.annotations import image_files, schema, snapshots
-from sheaf.annotations.catalogue import read_catalogue
+from sheaf.annotations.catalogue import Catalogue
 from sheaf.annotations.coco_input import coco_source, is_coco
+from sheaf.annotations.image_rows import read_images
 from sheaf.annotations.inbox import inbox_source
+from sheaf.annotations.label_rows import read_image_labels, read_labels, read_tags, read_tasks
 from sheaf.annotations.objects import by_correction, read_detections, read_segmentations, unlink_missing
 from sheaf.annotations.rows import Source
 from sheaf.annotations.settings import AnnotationsSettings
@@ -55,7 +57,12 @@ def write_project(
     Raises:
         InputError: no image of the project can be used, or a file changed while it was read.
     """
-    catalogue = read_catalogue(source, settings, rejects)
+    catalogue = Catalogue(source, settings, rejects)
+    read_tasks(catalogue)
+    read_images(catalogue)
+    read_tags(catalogue)
+    read_labels(catalogue)
+    read_image_labels(catalogue)
     if not catalogue.rows["images"]:
         reasons = "; ".join(rejects.by_reason()) or "the images table is empty"
         raise InputError(f"{project} has no image that can be used: {reasons}.")

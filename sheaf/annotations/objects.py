@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from sheaf.annotations import geometry
+from sheaf.annotations import geometry, masks
 from sheaf.annotations.catalogue import Catalogue, Place
 from sheaf.annotations.geometry import Shape, UnusableError
 from sheaf.annotations.rows import DetectionRow, ObjectRow, SegmentationRow, checked, reject
@@ -27,7 +27,7 @@ def read_detections(catalogue: Catalogue) -> pa.Table:
 
     def shape(item: DetectionRow, place: Place) -> Shape:
         found = geometry.box((item.x_min, item.y_min, item.x_max, item.y_max), item.rotation, place.frame)
-        return geometry.crowd(found, place.frame) if item.iscrowd else found
+        return masks.crowd(found, place.frame) if item.iscrowd else found
 
     def own(item: DetectionRow, found: Shape) -> dict[str, Any]:
         return {"detection_id": item.id, "outline": found.segmentation, "segmentation_id": item.segmentation_id}
@@ -41,9 +41,9 @@ def read_segmentations(catalogue: Catalogue) -> pa.Table:
     def shape(item: SegmentationRow, place: Place) -> Shape:
         if item.polygon is not None:
             found = geometry.polygon(geometry.read_rings(item.polygon, place.frame), place.frame)
-            found = geometry.crowd(found, place.frame) if item.iscrowd else found
+            found = masks.crowd(found, place.frame) if item.iscrowd else found
         elif item.rle is not None:
-            found = geometry.rle(item.rle, place.frame)
+            found = masks.rle(item.rle, place.frame)
         else:
             raise UnusableError("it has neither a polygon nor an RLE mask")
         if catalogue.source.pixels and place.frame.scale_x == place.frame.scale_y == 1:

@@ -5,6 +5,7 @@ from typing import Any
 from sheaf.annotations import schema
 from sheaf.annotations.classification import write_classification
 from sheaf.annotations.coco import categories, write_detection, write_segmentation
+from sheaf.annotations.matching import job_scope, tag_ids
 from sheaf.annotations.requests import (
     AnnotationsFilter,
     ClassificationOptions,
@@ -13,7 +14,7 @@ from sheaf.annotations.requests import (
     ExportOptions,
     SegmentationOptions,
 )
-from sheaf.annotations.selection import job_scope, tables_for, tag_ids
+from sheaf.annotations.selection import tables_for
 from sheaf.annotations.verify import verify_classification, verify_coco
 from sheaf.exports.series import Domain, Series
 from sheaf.store import Store
