@@ -155,7 +155,8 @@ def batches(
     """One partition as a stream, for data larger than memory."""
     import pyarrow.parquet as pq
 
-    with _open(store, table, partition) as file, pq.ParquetFile(file) as parquet:
+    # What is fetched ahead would be kept until the end.
+    with _open(store, table, partition) as file, pq.ParquetFile(file, pre_buffer=False) as parquet:
         yield from parquet.iter_batches(columns=list(columns) if columns else None)
 
 

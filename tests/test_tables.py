@@ -1,5 +1,6 @@
 """Tables of one partition: typed, atomic, the same bytes for the same rows."""
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -78,6 +79,16 @@ def test_row_groups_are_even(local_store: Store) -> None:
         1,
     ]
     assert tables.read(local_store, READINGS, "one").column("id").to_pylist() == list(range(rows))
+
+
+def test_a_stream_does_not_keep_what_it_has_given(atomic_store: Store) -> None:
+    noise = np.random.default_rng(1).integers(0, 2**62, tables.ROW_GROUP)
+    group = pa.record_batch([pa.array(noise), pa.nulls(len(noise), pa.string())], names=["id", "value"])
+    tables.write(atomic_store, READINGS, "one", (group for _ in range(30)))
+    before, peak = pa.total_allocated_bytes(), 0
+    for _ in tables.batches(atomic_store, READINGS, "one"):
+        peak = max(peak, pa.total_allocated_bytes() - before)
+    assert peak < 10 * noise.nbytes
 
 
 @pytest.mark.parametrize(
