@@ -6,6 +6,10 @@ Here: which there are and in what order. Not here: how one is read (`sheaf/inbox
 
 from pathlib import Path
 
+from sheaf.fermentation.eln_live import ElnSource
+from sheaf.fermentation.eln_postgres import ElnPostgres
+from sheaf.fermentation.eln_rest import ElnRest
+from sheaf.fermentation.source_settings import RestSettings
 from sheaf.inbox import InboxSource
 from sheaf.media.inbox import MediaInbox
 from sheaf.report import Report
@@ -33,7 +37,13 @@ def _fermentation(settings: Settings) -> tuple[Source, ...]:
 
         return ingest(folder, store, batch, settings.fermentation)
 
-    return (InboxSource(settings.inbox, "fermentation", read),)
+    elns = [
+        ElnRest(eln) if isinstance(eln, RestSettings) else ElnPostgres(eln) for eln in settings.fermentation.sources
+    ]
+    return (
+        InboxSource(settings.inbox, "fermentation", read),
+        *(ElnSource(eln, settings.fermentation) for eln in elns),
+    )
 
 
 def _matches(settings: Settings) -> Source:

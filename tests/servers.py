@@ -73,7 +73,7 @@ memcache_servers = 127.0.0.1:1
 @contextmanager
 def moto_server(folder: Path) -> Iterator[dict[str, str]]:
     """An emulated S3 with an empty bucket; it accepts any credentials."""
-    (port,) = _free_ports(1)
+    (port,) = free_ports(1)
     with _running([[str(BIN / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]], folder):
         endpoint = f"http://127.0.0.1:{port}"
         _wait_for(f"{endpoint}/moto-api/data.json", folder)
@@ -83,7 +83,7 @@ def moto_server(folder: Path) -> Iterator[dict[str, str]]:
 @contextmanager
 def swift_server(folder: Path) -> Iterator[dict[str, str]]:
     """A real object store with S3 protocol, signatures and credentials, and an empty bucket."""
-    ports = dict(zip(("proxy", *KINDS), _free_ports(4), strict=True))
+    ports = dict(zip(("proxy", *KINDS), free_ports(4), strict=True))
     _configure_swift(folder, ports)
     commands = [[str(BIN / f"swift-{kind}-server"), str(folder / f"{kind}-server.conf")] for kind in ports]
     with _running(commands, folder):
@@ -134,7 +134,7 @@ def _with_bucket(environment: dict[str, str]) -> dict[str, str]:
     return environment
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [item.getsockname()[1] for item in sockets]
     for item in sockets:

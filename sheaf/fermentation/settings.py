@@ -6,12 +6,15 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from sheaf.fermentation.plan import BY_NAME, CONVERSIONS, SENSORS
+from sheaf.fermentation.source_settings import ElnSettings, InfluxSettings
 
 
 class FermentationSettings(BaseModel):
     """Settings of the fermentation domain.
 
     Attributes:
+        sources: live systems that hold batch records, beside the inbox.
+        sensors: the database that holds their sensor series.
         naive_timezone: how to read times without a zone, such as `Pacific/Auckland`; None refuses them.
         line_protocol_precision: unit of the times in `sensors.lp`.
         units: declared unit by sensor, where it is not the plan's; values are converted from it.
@@ -38,6 +41,8 @@ class FermentationSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    sources: tuple[ElnSettings, ...] = ()
+    sensors: InfluxSettings | None = None
     naive_timezone: str | None = None
     line_protocol_precision: Literal["ns", "us", "ms", "s"] = "ns"
     units: dict[str, str] = {}
@@ -70,6 +75,13 @@ class FermentationSettings(BaseModel):
             except (ZoneInfoNotFoundError, ValueError, OSError) as error:
                 raise ValueError(f"{zone!r} is not a time zone such as Pacific/Auckland") from error
         return zone
+
+    @field_validator("sources")
+    @classmethod
+    def _each_once(cls, sources: tuple[ElnSettings, ...]) -> tuple[ElnSettings, ...]:
+        if len({source.kind for source in sources}) < len(sources):
+            raise ValueError("each kind of source may be configured once")
+        return sources
 
     @model_validator(mode="after")
     def _known_sensors(self) -> Self:

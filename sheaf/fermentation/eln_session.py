@@ -1,0 +1,138 @@
+"""A login at the ELN's API: tokens, and which answers are worth another try.
+
+A token lives 15 minutes and cannot be renewed, only replaced by a new login. Not here: what is
+asked for (`eln_rest`).
+"""
+
+import json
+import os
+import threading
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from sheaf.errors import NotFoundError, SourceError
+from sheaf.fermentation.source_settings import RestSettings
+
+if TYPE_CHECKING:
+    import httpx
+
+_PASSING = (429, 502, 503, 504)
+
+
+class Forbidden(SourceError):  # noqa: N818 (what HTTP calls it)
+    """The account may not see this; asking again does not help."""
+
+
+class ServerFault(SourceError):  # noqa: N818
+    """The server failed by itself (500)."""
+
+
+class ElnSession:
+    """Keeps one token and one connection for all threads that share it."""
+
+    def __init__(self, settings: RestSettings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._token: str | None = None
+        self._connection: httpx.Client | None = None
+
+    def user(self) -> str:
+        """The user name from the environment."""
+        return self._secret(self._settings.user_env, "user name")
+
+    def json(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
+        """One answer as JSON, numbers as `Decimal`; raises as `get` does."""
+        answer = self.get(path, query)
+        try:
+            return json.loads(answer, parse_float=Decimal)
+        except ValueError as error:
+            raise SourceError(f"{self._settings.url}/{path} did not answer with JSON.") from error
+
+    def get(self, path: str, query: Mapping[str, Any] | None = None) -> bytes:
+        """One answer; logs in when there is no token, and once more when it has expired.
+
+        Raises:
+            NotFoundError: there is no such thing (404).
+            Forbidden: the account may not see it (403).
+            ServerFault: the server failed (500).
+            SourceError: it does not answer, refuses the login, or answers with anything else.
+        """
+        token = self._login(None)
+        answer = self._ask("GET", path, token, params=dict(query or {}))
+        if answer.status_code == 401:
+            token = self._login(token)
+            answer = self._ask("GET", path, token, params=dict(query or {}))
+        where = f"{self._settings.url}/{path}"
+        match answer.status_code:
+            case 200:
+                return answer.content
+            case 401:
+                raise SourceError(f"{where} refuses a token that was issued this moment (401).")
+            case 403:
+                raise Forbidden(f"{where} is not for the account {self.user()} (403): give it a role that may read it.")
+            case 404 | 405:
+                raise NotFoundError(f"{where} does not exist ({answer.status_code}).")
+            case 500:
+                raise ServerFault(f"The server failed at {where} (500).")
+        raise SourceError(f"{where} answered {answer.status_code}: {_detail(answer)}")
+
+    def _login(self, expired: str | None) -> str:
+        """The token; a new one unless another thread has replaced the expired one already."""
+        with self._lock:
+            if self._token is None or self._token == expired:
+                login = {
+                    "username": self.user(),
+                    "password": self._secret(self._settings.password_env, "password"),
+                }
+                answer = self._ask("POST", "auth/login", None, json=login)
+                if answer.status_code != 200:
+                    raise SourceError(
+                        f"{self._settings.url} refuses the login of {self.user()} ({answer.status_code}): check "
+                        f"{self._settings.user_env} and {self._settings.password_env}."
+                    )
+                try:
+                    self._token = str(answer.json()["access_token"])
+                except (ValueError, KeyError, TypeError) as error:
+                    raise SourceError(f"{self._settings.url}/auth/login did not answer with a token.") from error
+            return self._token
+
+    def _ask(self, method: str, path: str, token: str | None, **how: Any) -> "httpx.Response":
+        """One request; what may pass by itself (no connection, an overloaded server) is tried again."""
+        import httpx
+        import stamina
+
+        if self._connection is None:
+            self._connection = httpx.Client(timeout=30)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        url = f"{self._settings.url}/{path}"
+        try:
+            for attempt in stamina.retry_context(
+                on=(httpx.TransportError, httpx.HTTPStatusError), attempts=3, wait_initial=0.2, wait_max=2
+            ):
+                with attempt:
+                    answer = self._connection.request(method, url, headers=headers, **how)
+                    if answer.status_code in _PASSING:
+                        answer.raise_for_status()
+                    return answer
+        except httpx.HTTPStatusError as error:
+            raise SourceError(f"{url} answers {error.response.status_code} again and again.") from error
+        except httpx.TransportError as error:
+            raise SourceError(f"{url} cannot be reached: {error or type(error).__name__}") from error
+        raise AssertionError("unreachable")
+
+    def _secret(self, variable: str, what: str) -> str:
+        value = os.environ.get(variable)
+        if not value:
+            raise SourceError(f"Set the environment variable {variable} to the ELN's {what}.")
+        return value
+
+
+def _detail(answer: "httpx.Response") -> str:
+    """What the server says in either of its two shapes of errors, shortened."""
+    try:
+        body = answer.json()
+        said = body.get("message") or body.get("detail")
+    except (ValueError, AttributeError):
+        said = answer.text
+    return str(said)[:200]
