@@ -10,17 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
 from sheaf.media import timecode
 from sheaf.media.candidates import Candidate, merge, nominal_speed, search
 from sheaf.media.channels import channel_offsets
-from sheaf.media.confidence import confidence
 from sheaf.media.decode import Recording, decode
 from sheaf.media.embeddings import Embedded, search_embeddings
-from sheaf.media.errors import TimedOutError
 from sheaf.media.features import FEATURES, hop_seconds, spectrum
-from sheaf.media.lines import STRONG, Line, fit_lines
+from sheaf.media.judge import Judge, main_line
+from sheaf.media.lines import Line
 from sheaf.media.overlay import overlay
 from sheaf.media.probe import probe
 from sheaf.media.result import (
@@ -31,17 +28,12 @@ from sheaf.media.result import (
     PairResult,
     Segment,
     Status,
-    WindowVote,
 )
 from sheaf.media.segments import segment
-from sheaf.media.verify import Vote, vote, window_times
 from sheaf.media.waveform import search_waveform
 
 FRAME = 1 / 24
 """Two offsets closer than this (s) are the same answer."""
-
-_MOST_CANDIDATES = 8
-_PIECE = 2.0  # evidence that a further piece of an edited dub needs, in perfect windows
 
 
 def analyse_pair(master: Path, dub: Path, options: PairOptions | None = None) -> PairResult:
@@ -89,7 +81,7 @@ def _recordings(master: Path, dub: Path, deadline: float, max_seconds: float) ->
 def _analyse(master: Recording, dub: Recording, options: PairOptions, deadline: float) -> PairResult:
     methods = [method for method in Method if method in options.methods]
     proposals, embedded = _propose(master, dub, methods, options)
-    judge = _Judge(master, dub, deadline)
+    judge = Judge(master, dub, deadline)
     lines, certainty = judge.weigh(merge(c for found in proposals.values() for c in found))
     pieces = segment(master, dub, lines) if certainty >= ACCEPTED else []
     result = PairResult(
@@ -103,7 +95,7 @@ def _analyse(master: Recording, dub: Recording, options: PairOptions, deadline: 
     )
     for method in methods:
         alone, sure = judge.weigh(proposals[method][:2])
-        offset = round(_main_line(alone).offset, 6) if sure >= ACCEPTED else None
+        offset = round(main_line(alone).offset, 6) if sure >= ACCEPTED else None
         result.method_results.append(MethodResult(method=method, offset_seconds=offset, confidence=sure))
     result.method_used = _method_used(result.method_results, proposals, pieces, embedded)
     if pieces:
@@ -136,91 +128,6 @@ def _propose(
             embedded = search_embeddings(master, dub, spectra[0], spectra[1], options)
             found[method] = embedded.candidates
     return found, embedded
-
-
-class _Judge:
-    """Verifies candidates of one pair, each at most once."""
-
-    def __init__(self, master: Recording, dub: Recording, deadline: float) -> None:
-        self._master, self._dub, self._deadline = master, dub, deadline
-        self._reach = 0.06 + 1e-4 * min(master.seconds, dub.seconds)
-        self._votes: dict[tuple[float, float], list[Vote]] = {}
-        self._all: set[Vote] = set()
-
-    def weigh(self, candidates: list[Candidate]) -> tuple[list[Line], float]:
-        """The accepted lines through the votes for some candidates, and the confidence in them.
-
-        Once a candidate explains all windows but one, no further candidate is looked at.
-        """
-        votes: list[Vote] = []
-        lines: list[Line] = []
-        for candidate in candidates[:_MOST_CANDIDATES]:
-            votes += self._heard(candidate, lines)
-            lines = _accepted(fit_lines(votes))
-            if lines and _unexplained(votes, lines) <= 1:
-                break
-        for line in lines:  # along a drifting line the windows fit better, and all of them are within reach
-            if line.slope:
-                along = self._heard(Candidate(line.offset, line.rate, 0.0), [])
-                votes = [*along, *(vote for vote in votes if vote not in line.votes)]
-                lines = _accepted(fit_lines(votes))
-        if not lines:
-            return [], 0.0
-        agreeing = sum(len(line.votes) for line in lines)
-        weight_sum = sum(line.weight for line in lines)
-        others = _unexplained([vote for vote in votes if vote.score > STRONG], lines)
-        return lines, confidence(weight_sum, agreeing / (agreeing + others))
-
-    def _heard(self, candidate: Candidate, explained: list[Line]) -> list[Vote]:
-        """The votes for a candidate; stretches of the dub that a line explains are not heard again."""
-        key = (candidate.offset, candidate.rate)
-        if key in self._votes:
-            return self._votes[key]
-        if time.monotonic() > self._deadline:
-            raise TimedOutError("The analysis took longer than it may.")
-        starts, width = window_times(self._master, self._dub, candidate)
-        taken = np.array([vote.time for line in explained for vote in line.votes])
-        free = [start for start in starts if not np.any(np.abs(start + width / 2 - taken) < width / 2)]
-        votes = vote(self._master, self._dub, candidate, free, width, self._reach + candidate.uncertainty)
-        if len(free) == len(starts):
-            self._votes[key] = votes
-        self._all.update(votes)
-        return votes
-
-    def timeline(self, lines: list[Line]) -> list[WindowVote]:
-        """Every strong vote by time in the dub, for the drawing of offset against time at the nominal speed."""
-        nominal = nominal_speed(_main_line(lines).rate) if lines else 1.0
-        chosen = {vote for line in lines for vote in line.votes}
-        shown = {vote for vote in self._all if vote.score > STRONG}
-        return [
-            WindowVote(
-                dub_time=round(vote.time, 3),
-                offset_seconds=round(vote.delay + (vote.rate - nominal) * vote.time, 6),
-                score=round(vote.score, 1),
-                agrees=vote in chosen,
-            )
-            for vote in sorted(shown, key=lambda vote: (vote.time, vote.delay))
-        ]
-
-
-def _accepted(lines: list[Line]) -> list[Line]:
-    """The heaviest line, and the others that have evidence enough to be pieces of an edited dub."""
-    return [line for index, line in enumerate(lines) if index == 0 or (line.weight >= _PIECE and len(line.votes) > 1)]
-
-
-def _unexplained(votes: list[Vote], lines: list[Line]) -> int:
-    """Windows, counted once however many candidates they were tried for, that no accepted line passes."""
-    explained = [vote.time for line in lines for vote in line.votes]
-    left: list[float] = []
-    for one in votes:
-        near = 0.75 * one.width
-        if all(abs(one.time - other) >= near for other in explained + left):
-            left.append(one.time)
-    return len(left)
-
-
-def _main_line(lines: list[Line]) -> Line:
-    return max(lines, key=lambda line: line.weight)
 
 
 def _longest(pieces: list[Segment]) -> Segment:

@@ -7,12 +7,12 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from sheaf import clock, tables
 from sheaf.media import schema
+from sheaf.media.batch_progress import Progress, counted, read_pairs
 from sheaf.media.batch_record import (
     BatchRecord,
     BatchStatus,
@@ -33,7 +33,6 @@ from sheaf.report import Report
 from sheaf.store import Store
 
 _POLL_S = 0.5
-_GUESS_S = 30.0  # per item, until one is finished
 
 
 def analyse_batch(
@@ -82,7 +81,7 @@ def unfinished(store: Store, batch: str, settings: MediaSettings, timeout_second
     kept = read_items(store, batch)
     return [
         row["item_id"]
-        for row in _pairs(store, batch)
+        for row in read_pairs(store, batch)
         if row["error_code"] is None
         and not (
             row["item_id"] in kept
@@ -110,11 +109,11 @@ def analyse_items(
     wanted = set(items)
     jobs = {
         row["item_id"]: _job(row, record, settings, timeout_seconds)
-        for row in _pairs(store, batch)
+        for row in read_pairs(store, batch)
         if row["item_id"] in wanted
     }
     limit = parallel_jobs or record.options.parallel_jobs or settings.parallel_jobs
-    progress = _Progress(store, record, limit)
+    progress = Progress(store, record, limit)
     stop = threading.Event()
     done = 0
     progress.show(0)
@@ -142,8 +141,8 @@ def finish_batch(store: Store, batch: str) -> Report:
     """Gather the finished items into the tables, and close the record."""
     record = read_record(store, batch)
     items = read_items(store, batch)
-    rows = [result_row(pair, items.get(pair["item_id"])) for pair in _pairs(store, batch)]
-    record = _counted(record, [row["status"] for row in rows])
+    rows = [result_row(pair, items.get(pair["item_id"])) for pair in read_pairs(store, batch)]
+    record = counted(record, [row["status"] for row in rows])
     record = record.model_copy(
         update={
             "status": _final_status(record),
@@ -186,62 +185,10 @@ def finish_batch(store: Store, batch: str) -> Report:
 _PREVIEW = ("item_id", "status", "offset_seconds", "timecode", "confidence", "drift_ppm", "method_used", "error_code")
 
 
-class _Progress:
-    """Keeps the record up to date while items run."""
-
-    def __init__(self, store: Store, record: BatchRecord, jobs: int) -> None:
-        self._store, self._jobs = store, jobs
-        self._batch = record.batch_id
-        self._pairs = _pairs(store, record.batch_id)
-
-    def show(self, running: int) -> None:
-        """Count what is finished and foretell the end."""
-        items = read_items(self._store, self._batch)
-        statuses = [
-            Status.FAILED if pair["error_code"] else items[pair["item_id"]].status
-            for pair in self._pairs
-            if pair["error_code"] or pair["item_id"] in items
-        ]
-        record = _counted(read_record(self._store, self._batch), statuses)
-        took = [item.analysis_seconds for item in items.values() if item.status is not Status.CANCELLED]
-        each = sum(took) / len(took) if took else _GUESS_S
-        left = record.items_total - len([status for status in statuses if status != Status.CANCELLED])
-        now = clock.now()
-        write_record(
-            self._store,
-            record.model_copy(
-                update={
-                    "status": BatchStatus.PROCESSING,
-                    "items_processing": running or min(left, self._jobs),
-                    "started_at": record.started_at or now,
-                    "finished_at": None,
-                    "estimated_completion": now + timedelta(seconds=round(each * left / self._jobs)),
-                }
-            ),
-        )
-
-
-def _counted(record: BatchRecord, statuses: Sequence[str]) -> BatchRecord:
-    finished = [status for status in statuses if status != Status.CANCELLED]
-    return record.model_copy(
-        update={
-            "progress": round(100 * len(finished) / max(record.items_total, 1), 1),
-            "items_completed": statuses.count(Status.COMPLETED),
-            "items_no_match": statuses.count(Status.NO_MATCH),
-            "items_failed": statuses.count(Status.FAILED),
-            "items_cancelled": statuses.count(Status.CANCELLED),
-        }
-    )
-
-
 def _final_status(record: BatchRecord) -> BatchStatus:
     if record.items_cancelled:
         return BatchStatus.CANCELLED
     return BatchStatus.FAILED if record.items_failed == record.items_total else BatchStatus.COMPLETED
-
-
-def _pairs(store: Store, batch: str) -> list[dict[str, Any]]:
-    return tables.read(store, schema.PAIRS, batch).to_pylist()
 
 
 def _job(row: dict[str, Any], record: BatchRecord, settings: MediaSettings, timeout_seconds: float | None) -> Job:

@@ -1,0 +1,315 @@
+"""How exactly, how surely and how cheaply Sheaf finds the offset of a dub.
+
+    .venv/bin/python benchmarks/media.py [--seeds 2] [--unrelated 100] [--long] [--peers FOLDER]
+
+Pairs with known truth are synthesised (`media_pairs.py`). Printed are the goals with what was
+measured, each kind of pair, the reliability of the confidence, CPU time and memory beside bare
+decoding, and with `--peers` the same pairs by audio-offset-finder, syncstart and audalign.
+"""
+
+import argparse
+import itertools
+import math
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import wave
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from media_pairs import Case, build, encode, noisy
+from media_peers import PEERS, ask, install
+
+from sheaf.media.analysis import FRAME, analyse_pair
+from sheaf.media.errors import MediaError
+from sheaf.media.ffmpeg import executable
+from sheaf.media.result import PairResult
+from sheaf.media.synthesis import RATE, band, scene, shifted
+
+_DRIFTS = ("pal_speedup", "pull_24_23976", "drift_50ppm")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One pair and what came of it."""
+
+    case: Case
+    found: PairResult | None
+    error: str | None
+    cpu_s: float
+
+    @property
+    def error_ms(self) -> float:
+        """How far the offset is off; NaN where there is none or none is expected."""
+        if self.found is None or self.found.offset_seconds is None or self.case.expect != "match":
+            return math.nan
+        return abs(self.found.offset_seconds - self.case.offset) * 1000
+
+    @property
+    def right(self) -> bool:
+        """Whether the answer is what the truth asks for."""
+        if self.case.expect == "error":
+            return self.error is not None
+        if self.case.expect == "reject":
+            return (
+                self.error is None and math.isnan(self.error_ms) and self.found is not None and not self.found.segments
+            )
+        return self.error_ms <= self.case.tolerance_ms and len(self.found.segments if self.found else ()) == max(
+            len(self.case.segments), 1
+        )
+
+    @property
+    def boundary_s(self) -> float:
+        """The worst boundary of an edited dub; NaN when the pieces are not those of the truth."""
+        segments = self.found.segments if self.found else []
+        if len(segments) != len(self.case.segments):
+            return math.nan
+        ends = zip(segments, self.case.segments, strict=True)
+        return max(max(abs(s.dub_start - t[0]), abs(s.dub_end - t[1])) for s, t in ends)
+
+
+def main() -> None:
+    """Run what was asked for and print it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=2, help="sets of pairs")
+    parser.add_argument("--unrelated", type=int, default=100, help="pairs of different programmes")
+    parser.add_argument("--hard", type=int, default=60, help="pairs at the edge of what can be found")
+    parser.add_argument("--long", action="store_true", help="also 25 minutes and 2 hours")
+    parser.add_argument("--peers", type=Path, help="also the other tools, installed below this folder")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="sheaf-bench-") as name:
+        folder = Path(name)
+        accuracy = [measure(case) for seed in range(asked.seeds) for case in build(folder, 100 + seed)]
+        strangers = list(measure_unrelated(folder, asked.unrelated))
+        edge = [measure(case) for case in hard_pairs(folder, asked.hard)]
+        print_goals(accuracy, strangers)
+        print_kinds(accuracy)
+        print_reliability([*accuracy, *strangers, *edge])
+        print_costs(folder, long=asked.long)
+        if asked.peers:
+            print_peers(accuracy, asked.peers.absolute())
+
+
+def measure(case: Case) -> Measured:
+    """Analyse one pair."""
+    before = sum(os.times()[:4])
+    found, error = None, None
+    try:
+        found = analyse_pair(case.master, case.dub)
+    except MediaError as raised:
+        error = raised.code
+    return Measured(case, found, error, sum(os.times()[:4]) - before)
+
+
+def measure_unrelated(folder: Path, count: int) -> Iterator[Measured]:
+    """Different programmes by the same voices and instruments, each against each."""
+    programmes = []
+    for number in range(math.ceil((1 + math.sqrt(1 + 4 * count)) / 2)):
+        programmes.append(folder / f"stranger_{number}.wav")
+        encode(programmes[-1], scene(30, 200, number).mix)
+    for one, other in itertools.islice(itertools.permutations(programmes, 2), count):
+        yield measure(Case("stranger", one, other, expect="reject"))
+
+
+def hard_pairs(folder: Path, count: int) -> Iterator[Case]:
+    """Much noise, a second of overlap, a telephone in a storm, foreign voices over faint music."""
+    for number in range(count):
+        rng = np.random.default_rng((300, number))
+        sound = scene(30, 301, number)
+        offset = round(rng.uniform(-10, 10) * RATE) / RATE
+        dub = shifted(sound.mix, offset, rng)
+        if number % 4 == 0:
+            dub = noisy(dub, rng.uniform(-22, -5), rng)
+        elif number % 4 == 1:
+            start = round(rng.uniform(5, 20) * RATE)
+            length = round(rng.uniform(0.3, 2.5) * RATE)
+            offset, dub = start / RATE - 4, scene(30, 302, number).mix
+            dub[4 * RATE : 4 * RATE + length] = sound.mix[start : start + length]
+        elif number % 4 == 2:
+            dub = noisy(band(dub, 300, rng.uniform(800, 3400)), rng.uniform(-15, 5), rng)
+        else:
+            dub = shifted(sound.effects * rng.uniform(0.05, 0.6) + sound.foreign(number), offset, rng)
+        paths = folder / f"hard_{number}_m.wav", folder / f"hard_{number}_d.wav"
+        encode(paths[0], sound.mix)
+        encode(paths[1], dub)
+        yield Case("hard", *paths, offset=offset)
+
+
+def print_goals(accuracy: Sequence[Measured], strangers: Sequence[Measured]) -> None:
+    """The goals, one line each."""
+    match = [one for one in accuracy if one.case.expect == "match"]
+    constant = [one for one in match if one.case.kind not in _DRIFTS and not one.case.segments]
+    errors = [one.error_ms for one in match if not math.isnan(one.error_ms)]
+    drifts = [one for one in match if one.case.kind in _DRIFTS and one.found and one.found.rate]
+    ppm = [abs((one.found.rate or 0) - one.case.rate) * 1e6 for one in drifts if one.found]
+    edits = [one for one in match if one.case.segments]
+    wrong = [one for one in match if one.error_ms > FRAME * 1000 and one.found and one.found.confidence >= 0.9]
+    bad = [one for one in accuracy if one.case.expect == "error"]
+    false = [one for one in [*strangers, *accuracy] if one.case.expect == "reject" and not one.right]
+    rejects = len(strangers) + sum(one.case.expect == "reject" for one in accuracy)
+    lines = [
+        ("constant offsets within tolerance", f"{_share(constant)}", "100 %"),
+        ("median error of all offsets (ms)", f"{np.median(errors):.4f}", "<= 0.02"),
+        ("speed changes and drift, worst rate error (ppm)", f"{max(ppm, default=math.nan):.3f}", "<= 1"),
+        ("speed changes and drift, offset within 1 ms", f"{_share(drifts)}", "100 %"),
+        ("edited dubs with every offset right", f"{_share(edits)}", "100 %"),
+        ("worst boundary of an edit (s)", f"{max((one.boundary_s for one in edits), default=math.nan):.3f}", "<= 0.1"),
+        ("unrelated pairs accepted", f"{len(false)} of {rejects}", "0"),
+        ("wrong by a frame with confidence >= 0.9", str(len(wrong)), "0"),
+        ("unreadable or silent files with a typed error", f"{_share(bad)}", "100 %"),
+    ]
+    print(f"\n{'goal':<52}{'measured':>14}   wanted")
+    for what, measured, wanted in lines:
+        print(f"{what:<52}{measured:>14}   {wanted}")
+
+
+def _share(measured: Sequence[Measured]) -> str:
+    return f"{sum(one.right for one in measured)}/{len(measured)}"
+
+
+def print_kinds(accuracy: Sequence[Measured]) -> None:
+    """Each kind: how many right, the worst error, the least confidence."""
+    by_kind: dict[str, list[Measured]] = defaultdict(list)
+    for one in accuracy:
+        by_kind[one.case.kind].append(one)
+    print(f"\n{'kind':<18}{'right':>7}{'worst ms':>12}{'confidence':>12}")
+    for kind, group in by_kind.items():
+        errors = [one.error_ms for one in group if not math.isnan(one.error_ms)]
+        sure = [one.found.confidence for one in group if one.found]
+        worst = f"{max(errors):.4f}" if errors else group[0].error or "no match"
+        print(
+            f"{kind:<18}{_share(group):>7}{worst:>10}{min(sure):>12.3f}"
+            if sure
+            else f"{kind:<18}{_share(group):>7}{worst:>13}"
+        )
+
+
+def print_reliability(measured: Sequence[Measured]) -> None:
+    """Of the pairs with a confidence in each bin, how many are right to a frame.
+
+    Below 0.5 no offset is reported; there, right means that the best line would have been.
+    """
+    bins: dict[int, list[bool]] = defaultdict(list)
+    for one in measured:
+        if one.found:
+            level = sum(one.found.confidence >= edge for edge in _BINS[1:])
+            bins[level].append(one.case.expect == "match" and _within_a_frame(one))
+    print(f"\n{'confidence':<14}{'pairs':>7}{'right to a frame':>18}")
+    for level, low in enumerate(_BINS):
+        group = bins[level]
+        high = _BINS[level + 1] if level + 1 < len(_BINS) else 1
+        share = f"{sum(group) / len(group):.3f}" if group else ""
+        print(f"{f'{low} - {high}':<14}{len(group):>7}{share:>18}")
+
+
+_BINS = (0.0, 0.1, 0.5, 0.75, 0.9, 0.99)
+
+
+def _within_a_frame(one: Measured) -> bool:
+    if one.found is None:
+        return False
+    if one.found.offset_seconds is not None:
+        return one.error_ms <= FRAME * 1000
+    return any(vote.agrees and abs(vote.offset_seconds - one.case.offset) <= FRAME for vote in one.found.timeline)
+
+
+def print_costs(folder: Path, *, long: bool) -> None:
+    """CPU time with imports, and peak memory, beside decoding both files with ffmpeg alone."""
+    print(f"\n{'pair':<14}{'CPU s':>8}{'decode s':>10}{'ratio':>7}{'peak MB':>9}{'wall s':>8}")
+    lengths = [("60 s", 60)] + ([("25 min", 1500), ("2 h", 7200)] if long else [])
+    for name, seconds in lengths:
+        master, dub = long_pair(folder, seconds)
+        bare = sum(_cpu([executable(), *_BARE, "-i", str(path), *_TO_NOTHING]) for path in (master, dub))
+        started = time.monotonic()
+        cpu = _cpu([sys.executable, "-c", _CHILD, str(master), str(dub)], peak := [])
+        wall = time.monotonic() - started
+        print(f"{name:<14}{cpu:>8.2f}{bare:>10.2f}{cpu / bare:>7.1f}{peak[0]:>9.0f}{wall:>8.1f}")
+        master.unlink()
+        dub.unlink()
+
+
+_BARE = ("-v", "error", "-nostdin", "-threads", "1")
+_TO_NOTHING = ("-vn", "-ac", "1", "-ar", "16000", "-f", "s16le", "-y", "/dev/null")
+_CHILD = """
+import resource, sys
+from pathlib import Path
+from sheaf.media.analysis import analyse_pair
+found = analyse_pair(Path(sys.argv[1]), Path(sys.argv[2]))
+assert found.offset_seconds is not None and abs(found.offset_seconds + 15.023) < 0.001, found.offset_seconds
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def _cpu(command: list[str], peak: list[float] | None = None) -> float:
+    """CPU seconds of a program and all it starts; its own peak memory (MB) where it prints it."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    ran = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if peak is not None:
+        peak.append(float(ran.stdout))
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def long_pair(folder: Path, seconds: int) -> tuple[Path, Path]:
+    """A programme of any length and its dub, 15.023 s late, both in AAC; made in pieces of a minute."""
+    names = [folder / f"{which}_{seconds}.wav" for which in ("master", "dub")]
+    with wave.open(str(names[0]), "wb") as master, wave.open(str(names[1]), "wb") as dub:
+        for file in (master, dub):
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(RATE)
+        dub.writeframes(bytes(2 * round(15.023 * RATE)))
+        for minute in range(seconds // 60):
+            samples = (np.clip(scene(60, 400, minute).mix, -1, 1) * 32767).astype("<i2").tobytes()
+            master.writeframes(samples)
+            dub.writeframes(samples)
+    coded = [name.with_suffix(".m4a") for name in names]
+    for name, target in zip(names, coded, strict=True):
+        subprocess.run(
+            [executable(), *_BARE, "-y", "-i", str(name), "-c:a", "aac", "-b:a", "128k", str(target)], check=True
+        )
+        name.unlink()
+    return coded[0], coded[1]
+
+
+def print_peers(accuracy: Sequence[Measured], folder: Path) -> None:
+    """What the other tools make of the same pairs; for edits and drift any offset that is valid somewhere counts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"\n{'tool':<22}{'<= 1 ms':>9}{'<= 10 ms':>10}{'<= 1 frame':>12}{'false accepts':>15}{'CPU s/pair':>12}")
+    rows = {"sheaf": [(one.case, one.found.offset_seconds if one.found else None) for one in accuracy]}
+    cost = {"sheaf": sum(one.cpu_s for one in accuracy) / len(accuracy)}
+    for peer in PEERS:
+        python = install(peer, folder)
+        if python is None:
+            print(f"{peer.name:<22}cannot be installed here")
+            continue
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        rows[peer.name] = [(one.case, ask(peer, python, one.case.master, one.case.dub, folder)) for one in accuracy]
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        cost[peer.name] = spent / len(accuracy)
+    for name, answers in rows.items():
+        match = [_nearest(case, offset) for case, offset in answers if case.expect == "match"]
+        false = sum(offset is not None for case, offset in answers if case.expect != "match")
+        shares = [f"{sum(error <= limit for error in match)}/{len(match)}" for limit in (0.001, 0.01, FRAME)]
+        print(f"{name:<22}{shares[0]:>9}{shares[1]:>10}{shares[2]:>12}{false:>15}{cost[name]:>12.1f}")
+
+
+def _nearest(case: Case, offset: float | None) -> float:
+    """Distance to the nearest offset that holds somewhere in the dub, s."""
+    if offset is None:
+        return math.inf
+    valid = [piece[2] for piece in case.segments] or [case.offset]
+    if case.rate != 1:
+        return 0.0 if abs(offset - case.offset) < abs(case.rate - 1) * 600 else abs(offset - case.offset)
+    return min(abs(offset - one) for one in valid)
+
+
+if __name__ == "__main__":
+    main()
