@@ -6,6 +6,7 @@ from collections.abc import Callable
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import Any
 
 import children
 import orjson
@@ -304,3 +305,31 @@ def test_series_do_not_share_numbers_or_latest(local_store: Store) -> None:
     publish_readings(local_store)
     assert str(publish_readings(local_store, partition="batch-2").export) == "demo/batch-2/readings_csv/v1"
     assert check_readers(local_store, SeriesId("demo", "batch-2", "readings_csv")) == 1
+
+
+def examples() -> list[str]:
+    text = (Path(__file__).parents[1] / "docs" / "publishing.md").read_text(encoding="utf-8")
+    return [block.partition("```")[0] for block in text.split("```python\n")[1:]]
+
+
+def run_example(code: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    code = code.replace("fermentation/batch-1/samples_csv", str(BATCH)).replace("samples.csv", "readings.csv")
+    exec(code, found)
+    return found
+
+
+def test_the_documented_way_to_read_latest_works_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = Store.open(".sheaf/store")
+    ingest(store, "a", "b")
+    publish_readings(store)
+    assert run_example(examples()[0])["rows"].fetchall() == [(1, "a"), (2, "b")]
+
+
+def test_the_documented_way_to_read_latest_works_on_s3(s3_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")  # the emulator has no certificate
+    ingest(s3_store, "a", "b")
+    publish_readings(s3_store)
+    code = examples()[1].replace("s3://bucket/prefix", s3_store.url)
+    assert run_example(code)["text"] == b"id,value\n1,a\n2,b\n"
