@@ -121,14 +121,16 @@ def test_boxes_and_masks_of_one_object_are_not_doubled(project: Project) -> None
     project.box(image, (0.4, 0.4, 0.6, 0.6), label=2, rotation=90, id="lone box")
     project.box(image, id="widow", segmentation_id="unusable")
     project.mask(image, [[0.1, 0.1]], id="unusable", detection_id="widow")
+    project.mask(image, TRIANGLE, id="widower", detection_id="no box")
+    project.box(image, (0.1, 0.1, 0.1, 0.1), id="no box", segmentation_id="widower")
     project.ingest()
     assert len(project.export("detection").annotations) == 3
-    assert len(project.export("segmentation").annotations) == 2
+    assert len(project.export("segmentation").annotations) == 3
     derived = project.export("detection", bbox_from_segmentation=True).annotations
-    assert [row["category_id"] for row in derived] == [2, 1, 1, 2]
+    assert [row["category_id"] for row in derived] == [2, 1, 1, 2, 1]
     assert derived[-1]["bbox"] == [10, 5, 40, 20]
     shapes = project.export("segmentation", bbox_to_polygon=True).annotations
-    assert len(shapes) == 4
+    assert len(shapes) == 5
     turned = next(row for row in shapes if row.get("attributes") == {"rotation": 90.0})
     assert turned["area"] == 200
     assert turned["bbox"] == [45, 15, 10, 20]
