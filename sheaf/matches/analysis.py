@@ -241,7 +241,9 @@ class _Result:
     def event_runs(self) -> Iterator[pa.RecordBatch]:
         """What is known about each event, one row for each, in order."""
         run = np.zeros(self.events_count, np.int32)
-        run[np.asarray(self.found.member_event)] = self.number[np.asarray(self.found.member_run)]
+        known = np.asarray(self.found.run_of_event)
+        members = np.flatnonzero(known >= 0)
+        run[members] = self.number[known[members]]
         shot_event, impact_event = np.asarray(self.found.shot_event), np.asarray(self.found.impact_event)
         shot_sorted = np.argsort(shot_event)
         for start in range(0, self.events_count, _PART):

@@ -6,7 +6,9 @@ as possible, and among these the ones whose delays are nearest to their sensor's
 arrays; all times in microseconds. Not here: reading and writing tables (`analysis`).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -18,6 +20,7 @@ _ROUNDS = 10
 _SETTLED_US = 500
 _DRIFT_AFTER_US = 30 * 60 * 1_000_000
 _DENSE_CELLS = 1_000_000
+_PART = 100_000
 
 
 @dataclass(frozen=True)
@@ -75,45 +78,73 @@ def correlate(shots: Shots, impacts: Impacts, sensors: int, settings: Correlatio
         sensors: how many sensors there are.
         settings: window, expected delay, tolerances.
     """
-    window = round(settings.window_ms * 1000)
-    pairs = _pairs_within(shots, impacts, _EARLIEST_US, window)
-    sensor_of_pair = impacts.sensor[pairs.impact]
-    offset = np.full(sensors, settings.expected_delay_ms * 1000)
-    gate = np.full(sensors, settings.delay_tolerance_ms * 1000)
-    flags: list[set[str]] = [set() for _ in range(sensors)]
-    estimated = np.zeros(sensors, bool)
-    if settings.estimate_offsets:
-        for sensor in range(sensors):
-            mode = _mode(pairs.delay[sensor_of_pair == sensor], settings, window)
-            if mode is None:
-                flags[sensor].add("offset_fallback")
-            else:
-                offset[sensor], gate[sensor], estimated[sensor] = mode, settings.gate_ms * 1000, True
-    chosen = _assign(pairs, sensor_of_pair, offset, gate, window)
-    for _ in range(_ROUNDS if estimated.any() else 0):
-        before = offset.copy()
-        for sensor in np.flatnonzero(estimated):
-            matched = pairs.delay[chosen[sensor_of_pair[chosen] == sensor]]
-            if len(matched) < settings.min_pairs:
-                offset[sensor], gate[sensor] = settings.expected_delay_ms * 1000, settings.delay_tolerance_ms * 1000
-                estimated[sensor] = False
-                flags[sensor].add("offset_fallback")
-            else:
-                offset[sensor] = np.median(matched)
-        if np.abs(offset - before).max() <= _SETTLED_US:
+    estimate = _Estimate.of(shots, impacts, sensors, settings)
+    shot_of_impact, delay = _assign_all(shots, impacts, estimate)
+    for _ in range(_ROUNDS if estimate.known.any() else 0):
+        if not estimate.refine(impacts.sensor, shot_of_impact >= 0, delay):
             break
-        chosen = _assign(pairs, sensor_of_pair, offset, gate, window)
+        shot_of_impact, delay = _assign_all(shots, impacts, estimate)
+    summaries = tuple(_describe(impacts, shot_of_impact, delay, sensor, estimate) for sensor in range(sensors))
+    return Correlated(shot_of_impact, delay, summaries)
+
+
+@dataclass
+class _Estimate:
+    """Delay and gate of each sensor in microseconds, and whether the delay is known from the match."""
+
+    offset: np.ndarray
+    gate: np.ndarray
+    known: np.ndarray
+    settings: Correlation
+
+    @classmethod
+    def of(cls, shots: Shots, impacts: Impacts, sensors: int, settings: Correlation) -> Self:
+        """The first estimate: the most frequent delay of each sensor."""
+        found = cls(np.zeros(sensors), np.zeros(sensors), np.ones(sensors, bool), settings)
+        width = (found.window - _EARLIEST_US) // 1000 + 1
+        per_ms = np.zeros(sensors * width, np.int64)
+        for pairs in _pairs(shots, impacts, found.window) if settings.estimate_offsets else ():
+            place = impacts.sensor[pairs.impact] * width + (pairs.delay - _EARLIEST_US) // 1000
+            per_ms += np.bincount(place, minlength=len(per_ms))
+        for sensor, counts in enumerate(per_ms.reshape(sensors, width)):
+            mode = _mode(counts, settings)
+            if mode is None:
+                found.fall_back(sensor)
+            else:
+                found.offset[sensor], found.gate[sensor] = mode, settings.gate_ms * 1000
+        return found
+
+    @property
+    def window(self) -> int:
+        return round(self.settings.window_ms * 1000)
+
+    def fall_back(self, sensor: int) -> None:
+        """Use the expected delay."""
+        self.known[sensor] = False
+        self.offset[sensor] = self.settings.expected_delay_ms * 1000
+        self.gate[sensor] = self.settings.delay_tolerance_ms * 1000
+
+    def refine(self, sensor: np.ndarray, matched: np.ndarray, delay: np.ndarray) -> bool:
+        """Take the median of each sensor's matched delays; False when that changes nothing any more."""
+        before = self.offset.copy()
+        for index in np.flatnonzero(self.known).tolist():
+            delays = delay[matched & (sensor == index)]
+            if len(delays) < self.settings.min_pairs:
+                self.fall_back(index)
+            else:
+                self.offset[index] = np.median(delays)
+        return bool(np.abs(self.offset - before).max() > _SETTLED_US)
+
+
+def _assign_all(shots: Shots, impacts: Impacts, estimate: _Estimate) -> tuple[np.ndarray, np.ndarray]:
+    """Shot of each impact (-1 for none), and the delay from it."""
     shot_of_impact = np.full(len(impacts.ts), -1, np.int64)
     delay = np.zeros(len(impacts.ts), np.int64)
-    shot_of_impact[pairs.impact[chosen]] = pairs.shot[chosen]
-    delay[pairs.impact[chosen]] = pairs.delay[chosen]
-    summaries = tuple(
-        _describe(
-            impacts, shot_of_impact, delay, sensor, offset[sensor], bool(estimated[sensor]), flags[sensor], settings
-        )
-        for sensor in range(sensors)
-    )
-    return Correlated(shot_of_impact, delay, summaries)
+    for pairs in _pairs(shots, impacts, estimate.window):
+        chosen = _assign(pairs, impacts.sensor[pairs.impact], estimate)
+        shot_of_impact[pairs.impact[chosen]] = pairs.shot[chosen]
+        delay[pairs.impact[chosen]] = pairs.delay[chosen]
+    return shot_of_impact, delay
 
 
 @dataclass(frozen=True)
@@ -125,48 +156,56 @@ class _Pairs:
     delay: np.ndarray
 
 
-def _pairs_within(shots: Shots, impacts: Impacts, earliest: int, latest: int) -> _Pairs:
+def _pairs(shots: Shots, impacts: Impacts, window: int) -> Iterator[_Pairs]:
+    """All pairs, some thousand runs at a time: runs do not influence each other."""
     if not len(shots.ts) or not len(impacts.ts):
-        empty = np.empty(0, np.int64)
-        return _Pairs(empty, empty, empty)
+        return
+    shot_order = np.argsort(shots.run, kind="stable")
+    impact_order = np.argsort(impacts.run, kind="stable")
+    shot_run, impact_run = shots.run[shot_order], impacts.run[impact_order]
+    # Each part begins with a run, never within one.
+    starts = np.unique(shot_run[::_PART])
+    for first, last in zip(starts, [*starts[1:], np.iinfo(np.int64).max], strict=True):
+        mine = shot_order[slice(*np.searchsorted(shot_run, [first, last]))]
+        hits = impact_order[slice(*np.searchsorted(impact_run, [first, last]))]
+        yield _pairs_within(shots, impacts, mine, hits, window)
+
+
+def _pairs_within(shots: Shots, impacts: Impacts, mine: np.ndarray, hits: np.ndarray, window: int) -> _Pairs:
     # Runs of one timer do not overlap, so time alone finds nearly only pairs of one run.
-    order = np.argsort(shots.ts, kind="stable")
-    times = shots.ts[order]
-    first = np.searchsorted(times, impacts.ts - latest, "left")
-    count = np.searchsorted(times, impacts.ts - earliest, "right") - first
-    impact = np.repeat(np.arange(len(impacts.ts)), count)
+    order = mine[np.argsort(shots.ts[mine], kind="stable")]
+    times, at = shots.ts[order], impacts.ts[hits]
+    first = np.searchsorted(times, at - window, "left")
+    count = np.searchsorted(times, at - _EARLIEST_US, "right") - first
+    impact = np.repeat(hits, count)
     shot = order[np.arange(count.sum()) - np.repeat(np.cumsum(count) - count - first, count)]
     same = shots.run[shot] == impacts.run[impact]
     shot, impact = shot[same], impact[same]
     return _Pairs(shot, impact, impacts.ts[impact] - shots.ts[shot])
 
 
-def _mode(delays: np.ndarray, settings: Correlation, window: int) -> float | None:
+def _mode(per_ms: np.ndarray, settings: Correlation) -> float | None:
     """The most frequent delay within 40 ms; None when there are too few, or another is nearly as frequent.
 
     Regular splits put a second peak one split away from the true delay; it is looked for outside
     the gate around the first, so that a broad peak is not taken for two.
     """
-    min_pairs, apart = settings.min_pairs, max(_BIN_US // 1000, round(settings.gate_ms))
-    if len(delays) < min_pairs:
-        return None
-    per_ms = np.bincount((delays - _EARLIEST_US) // 1000, minlength=(window - _EARLIEST_US) // 1000 + 1)
-    width = _BIN_US // 1000
+    apart, width = max(_BIN_US // 1000, round(settings.gate_ms)), _BIN_US // 1000
     total = np.concatenate([[0], np.cumsum(per_ms)])
-    inside = total[width:] - total[:-width] if len(total) > width else np.array([total[-1]])
+    inside = total[width:] - total[:-width] if len(total) > width else total[-1:]
     best = inside.max()
     tops = np.flatnonzero(inside == best)
     zero = -_EARLIEST_US // 1000
     later = tops[tops >= zero]
     top = int(later[0] if len(later) else tops[-1])
     others = np.concatenate([inside[: max(0, top - apart)], inside[top + apart :]])
-    if best < min_pairs or (len(others) and others.max() >= 0.8 * best):
+    if best < settings.min_pairs or (len(others) and others.max() >= 0.8 * best):
         return None
-    start = _EARLIEST_US + top * 1000
-    return float(np.median(delays[(delays >= start) & (delays < start + _BIN_US)]))
+    middle = np.searchsorted(total, total[top] + best / 2) - 1
+    return float(_EARLIEST_US + middle * 1000 + 500)
 
 
-def _assign(pairs: _Pairs, sensor: np.ndarray, offset: np.ndarray, gate: np.ndarray, window: int) -> np.ndarray:
+def _assign(pairs: _Pairs, sensor: np.ndarray, estimate: _Estimate) -> np.ndarray:
     """Indices of the pairs that are chosen: most pairs first, then least total deviation.
 
     Only shots and impacts that share candidates can influence each other, so each connected group
@@ -175,8 +214,8 @@ def _assign(pairs: _Pairs, sensor: np.ndarray, offset: np.ndarray, gate: np.ndar
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    deviation = np.abs(pairs.delay - offset[sensor])
-    usable = np.flatnonzero((deviation <= gate[sensor]) & (pairs.delay >= 0) & (pairs.delay <= window))
+    deviation = np.abs(pairs.delay - estimate.offset[sensor])
+    usable = np.flatnonzero((deviation <= estimate.gate[sensor]) & (pairs.delay >= 0))
     if not len(usable):
         return usable
     shots, shot = np.unique(pairs.shot[usable], return_inverse=True)
@@ -228,26 +267,20 @@ def _solve(shot: np.ndarray, impact: np.ndarray, deviation: np.ndarray) -> np.nd
 
 
 def _describe(
-    impacts: Impacts,
-    shot_of_impact: np.ndarray,
-    delay: np.ndarray,
-    sensor: int,
-    offset: float,
-    estimated: bool,
-    flags: set[str],
-    settings: Correlation,
+    impacts: Impacts, shot_of_impact: np.ndarray, delay: np.ndarray, sensor: int, estimate: _Estimate
 ) -> SensorDelay:
     mine = impacts.sensor == sensor
     matched = mine & (shot_of_impact >= 0)
     delays = delay[matched] / 1000
     median = float(np.median(delays)) if len(delays) else None
     drift = _drift(impacts.ts[matched], delays)
-    hours = np.ptp(impacts.ts[matched]) / 3.6e9 if len(delays) else 0
-    if drift is not None and abs(drift) * hours > settings.gate_ms / 2:
-        flags = flags | {"drift"}
+    known, settings = bool(estimate.known[sensor]), estimate.settings
+    flags = ["offset_fallback"] if settings.estimate_offsets and not known else []
+    if drift is not None and abs(drift) * np.ptp(impacts.ts[matched]) / 3.6e9 > settings.gate_ms / 2:
+        flags.append("drift")
     return SensorDelay(
-        offset_ms=round(offset / 1000, 3),
-        estimated=estimated,
+        offset_ms=round(float(estimate.offset[sensor]) / 1000, 3),
+        estimated=known,
         impacts=int(mine.sum()),
         matched=len(delays),
         median_ms=median,

@@ -14,6 +14,8 @@ from sheaf.matches.vocabulary import EVENT_TYPES, SOURCE_TYPES
 from sheaf.options import Options
 from sheaf.store import Store
 
+_AT_ONCE = 16 * 1024
+
 
 class EventFilter(Options):
     """Which events an export holds.
@@ -82,7 +84,7 @@ def _aligned(
     """Two streams of equal length, cut at the same rows."""
     a, b = next(left, None), next(right, None)
     while a is not None and b is not None:
-        size = min(a.num_rows, b.num_rows)
+        size = min(a.num_rows, b.num_rows, _AT_ONCE)
         if size:
             yield a.slice(0, size), b.slice(0, size)
         a, b = a.slice(size), b.slice(size)

@@ -24,6 +24,7 @@ COLUMNS = (
 )
 _STEP_US = 2_000_000
 _SAME_BEEP_US = 60_000_000
+_AT_ONCE = 8192
 
 RUN_SCHEMA = pa.schema(
     [
@@ -45,8 +46,7 @@ class Found:
     runs: list[pa.RecordBatch] = field(default_factory=list)
     orphans: Counter[str] = field(default_factory=Counter)
     sensors: list[str] = field(default_factory=list)
-    member_event: "array[int]" = field(default_factory=lambda: array("q"))
-    member_run: "array[int]" = field(default_factory=lambda: array("i"))
+    run_of_event: "array[int]" = field(default_factory=lambda: array("i"))  # -1 for none; the last ones may be missing
     shot_event: "array[int]" = field(default_factory=lambda: array("q"))
     shot_run: "array[int]" = field(default_factory=lambda: array("i"))
     shot_ts: "array[int]" = field(default_factory=lambda: array("q"))
@@ -121,11 +121,12 @@ class RunBuilder:
         import pyarrow.compute as pc
 
         relevant = batch.select(COLUMNS).filter(pc.is_in(batch.column("event_type"), pa.array(list(self._steps))))
-        columns = [relevant.column(name) for name in COLUMNS]
-        columns[1] = columns[1].cast(pa.int64())
-        for values in zip(*(column.to_pylist() for column in columns), strict=True):
-            event = _Event(*values)
-            self._steps[event.type](event)
+        for start in range(0, relevant.num_rows, _AT_ONCE):
+            columns = relevant.slice(start, _AT_ONCE).columns
+            columns[1] = columns[1].cast(pa.int64())
+            for values in zip(*(column.to_pylist() for column in columns), strict=True):
+                event = _Event(*values)
+                self._steps[event.type](event)
 
     def finish(self) -> Found:
         """Close what is still open, and return everything."""
@@ -240,8 +241,10 @@ class RunBuilder:
         return device.bay if device else None
 
     def _join(self, run: _Run, event: _Event) -> None:
-        self.found.member_event.append(event.number)
-        self.found.member_run.append(run.number)
+        known = self.found.run_of_event
+        if (skipped := event.number - len(known)) > 0:
+            known.extend([-1] * skipped)
+        known.append(run.number)
         if event.ts < run.last - _STEP_US:
             run.flags.add("clock_step")
         if event.ambiguous:

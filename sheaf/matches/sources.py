@@ -104,10 +104,8 @@ def sniff(path: Path) -> Form:
             return "csv"
         if text_logs.looks_like_console(line):
             return "console"
-    return "json" if _unfinished_object(path) else "unknown"
-
-
-def _unfinished_object(path: Path) -> bool:
-    """Whether all there is so far is the beginning of a first JSON line."""
-    block = next(LogFile(path, CHUNK).blocks())
-    return block.tail is not None and block.tail.raw.startswith(b"{")
+    first = next(LogFile(path, CHUNK).blocks(), None)
+    if first is None:
+        return "empty"
+    # All there is so far may be the beginning of a first JSON line.
+    return "json" if first.tail and first.tail.raw.startswith(b"{") else "unknown"

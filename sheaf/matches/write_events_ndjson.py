@@ -63,8 +63,7 @@ def write_to(draft: Draft, path: Path) -> Written:
         file.write(orjson.dumps(head) + b"\n")
         for batch in events(draft.store, draft.partition, draft.filter):
             rows += batch.num_rows
-            for start in range(0, batch.num_rows, 16 * 1024):
-                file.write(_lines(batch.slice(start, 16 * 1024), draft.partition, with_raw))
+            file.write(_lines(batch, draft.partition, with_raw))
     found = warnings(draft.store, draft.partition)
     return Written(rows, {path.name: rows}, counts(draft.store, draft.partition), found)
 
@@ -78,7 +77,9 @@ def verify(folder: Path, written: Written) -> None:
     with path.open("rb") as file:
         if orjson.loads(file.readline()).get("_type") != "schema":
             raise VerificationError(f"{name} does not start with its schema record.")
-    with duckdb.connect(config={"memory_limit": "256MB", "temp_directory": str(folder.parent)}) as connection:
+    with duckdb.connect(
+        config={"memory_limit": "128MB", "threads": 2, "temp_directory": str(folder.parent)}
+    ) as connection:
         try:
             ((total, whole, known),) = connection.execute(
                 """
