@@ -115,6 +115,7 @@ def publish(store: Store, series: Series, rejects: tables.Table, request: Reques
             host=socket.gethostname(),
             pid=os.getpid(),
         ),
+        series.title or series.name,
     )
     with _failing_the_record(store, record), scratch_folder(store) as folder:
         with _heartbeat(store, record):
@@ -249,12 +250,12 @@ def as_asked(filter_: Options) -> dict[str, Any]:
     return filter_.model_dump(mode="json", exclude_defaults=True)
 
 
-def _allocate(store: Store, series: SeriesId, wanted: Record) -> Record:
+def _allocate(store: Store, series: SeriesId, wanted: Record, title: str) -> Record:
     """Take the next free version number: of two writers exactly one gets it."""
     taken = versions(store, series)
     number = taken[-1] + 1 if taken else 1
     while True:
-        name = wanted.name or f"{wanted.series} v{number}"
+        name = wanted.name or f"{title} v{number}"
         record = wanted.model_copy(update={"version": number, "name": name})
         if store.create(record.id.record_path, to_json(record)):
             return record

@@ -67,6 +67,7 @@ class Series:
         domain: the domain.
         name: as in `fermentation/<batch>/samples_csv`.
         description: one or two sentences for the UI and `--help`.
+        title: what its exports are called where nobody names them, with their version.
         tables: what the writer reads; their content decides whether anything changed.
         write: writes the files into `draft.folder` and reports what they hold.
         verify: reads the files back, with an independent reader where one exists, and raises
@@ -94,6 +95,7 @@ class Series:
     kinds: tuple[str, ...] = ()
     campaign: bool = False
     row_key: tuple[str, ...] = ()
+    title: str = ""
 
 
 @dataclass(frozen=True)
