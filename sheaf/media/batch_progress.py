@@ -1,12 +1,12 @@
 """What the record of a batch says while its items run: counts, share done, expected end."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sheaf import clock, tables
 from sheaf.media import schema
-from sheaf.media.batch_record import BatchRecord, BatchStatus, read_items, read_record, write_record
+from sheaf.media.batch_record import BatchRecord, BatchStatus, FinishedItem, read_items, read_record, write_record
 from sheaf.media.result import Status
 from sheaf.store import Store
 
@@ -20,10 +20,11 @@ class Progress:
         self._store, self._jobs = store, jobs
         self._batch = record.batch_id
         self._pairs = read_pairs(store, record.batch_id)
+        self._seen: dict[str, tuple[datetime, FinishedItem]] = {}
 
     def show(self, running: int) -> None:
         """Count what is finished and foretell the end."""
-        items = read_items(self._store, self._batch)
+        items = read_items(self._store, self._batch, self._seen)
         statuses = [
             Status.FAILED if pair["error_code"] else items[pair["item_id"]].status
             for pair in self._pairs

@@ -119,14 +119,20 @@ def write_item(store: Store, batch: str, item: FinishedItem) -> None:
     store.put(f"{ROOT}/{batch}/items/{item.item_id}.json", item.model_dump_json().encode())
 
 
-def read_items(store: Store, batch: str) -> dict[str, FinishedItem]:
-    """The finished items of a batch; a damaged one counts as not finished."""
-    items: dict[str, FinishedItem] = {}
-    for stored in sorted(store.list(f"{ROOT}/{batch}/items"), key=lambda item: item.path):
-        with suppress(ValueError, NotFoundError):
-            item = FinishedItem.model_validate_json(store.get(stored.path))
-            items[item.item_id] = item
-    return items
+def read_items(
+    store: Store, batch: str, seen: dict[str, tuple[datetime, FinishedItem]] | None = None
+) -> dict[str, FinishedItem]:
+    """The finished items of a batch; a damaged one counts as not finished.
+
+    Args:
+        seen: kept by a caller that asks often; only items that are new since are read.
+    """
+    seen = {} if seen is None else seen
+    for stored in store.list(f"{ROOT}/{batch}/items"):
+        if stored.path not in seen or seen[stored.path][0] != stored.modified:
+            with suppress(ValueError, NotFoundError):
+                seen[stored.path] = stored.modified, FinishedItem.model_validate_json(store.get(stored.path))
+    return {item.item_id: item for _, (_, item) in sorted(seen.items())}
 
 
 def request_cancel(store: Store, batch: str) -> None:

@@ -68,7 +68,8 @@ def _runs(lines: list[Line]) -> list[_Run]:
     ordered = sorted(((vote, line) for line in lines for vote in line.votes), key=lambda item: item[0].time)
     runs = _group(ordered)
     strong = {id(vote) for run in runs if run.weight >= min(1.5, 0.5 * run.line.weight) for vote in run.votes}
-    return _group([item for item in ordered if id(item[0]) in strong])
+    kept = _group([item for item in ordered if id(item[0]) in strong])
+    return kept or [_Run(lines[0], list(lines[0].votes))]  # lines that alternate at every window are no pieces
 
 
 def _group(ordered: list[tuple[Vote, Line]]) -> list[_Run]:

@@ -1,0 +1,78 @@
+"""A corrected dub: its sound laid on the master's clock, the original untouched.
+
+Each piece is cut out of the dub to the sample, brought to the master's speed (pitch goes with it, as
+it did when the speed was changed), and put where it belongs; what the dub lacks is silence. The result
+is as long as the master.
+"""
+
+import subprocess
+from pathlib import Path
+
+from sheaf.errors import UsageError
+from sheaf.media.errors import TimedOutError, ToolError
+from sheaf.media.ffmpeg import reading
+from sheaf.media.probe import probe
+from sheaf.media.result import PairResult, Segment
+
+
+def repair(dub: Path, result: PairResult, target: Path, *, timeout_seconds: float = 600.0) -> Path:
+    """Write the dub's first sound track, corrected, as 24-bit PCM with the dub's sample rate and channels.
+
+    Args:
+        dub: the file that `result` is about.
+        result: of `analyse_pair`, with an offset.
+        target: a new `.wav` or `.mka` file.
+
+    Returns:
+        `target`.
+
+    Raises:
+        UsageError: there is no offset to correct, or the target exists.
+        MediaError: the dub cannot be read, or ffmpeg failed.
+    """
+    if result.offset_seconds is None:
+        raise UsageError(f"{dub.name} cannot be corrected: no match with its master was found.")
+    if target.exists():
+        raise UsageError(f"{target} exists already: name a new file.")
+    rate = probe(dub).tracks[0].sample_rate
+    partial = target.with_name(f".partial-{target.name}")
+    chain = repair_filter(result.segments, result.master_seconds, rate)
+    command = [*reading(dub), "-loglevel", "error", "-filter_complex", chain, "-map", "[out]"]
+    command += ["-c:a", "pcm_s24le", "-bitexact", "-y", f"file:{partial.absolute()}"]
+    try:
+        ran = subprocess.run(  # noqa: S603 - a fixed command; paths are single arguments with a protocol in front
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_seconds, check=False
+        )
+        if ran.returncode:
+            reason = ran.stderr.decode("utf-8", "replace").strip().splitlines()
+            raise ToolError(f"{dub} could not be corrected: {reason[-1] if reason else 'ffmpeg gave no reason'}.")
+        partial.replace(target)
+    except subprocess.TimeoutExpired as error:
+        raise TimedOutError(f"{dub} was not corrected within {timeout_seconds:g} s.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return target
+
+
+def repair_filter(segments: list[Segment], master_seconds: float, rate: int) -> str:
+    """The ffmpeg filter that lays the pieces on the master's clock, in whole samples."""
+    length = round(master_seconds * rate)
+    count = len(segments)
+    copies = "".join(f"[in{index}]" for index in range(count))
+    parts = [f"[0:a:0]aresample={rate}:first_pts=0:async=1:min_hard_comp=0.1,asplit={count}{copies}"]
+    for index, piece in enumerate(segments):
+        start, end = round(piece.dub_start * rate), round(piece.dub_end * rate)
+        place = max(round((piece.offset_seconds + piece.rate * piece.dub_start) * rate), 0)
+        speed = [] if piece.rate == 1 else [f"{name}={hz}" for name, hz in _played_at(piece.rate, rate)]
+        steps = [f"atrim=start_sample={start}:end_sample={end}", "asetpts=PTS-STARTPTS", *speed, f"aresample={rate}"]
+        parts.append(f"[in{index}]{','.join(steps)},adelay={place}S:all=1[p{index}]")
+    pieces = "".join(f"[p{index}]" for index in range(count))
+    mixed = f"{pieces}amix=inputs={count}:normalize=0:duration=longest" if count > 1 else "[p0]anull"
+    parts.append(f"{mixed},apad=whole_len={length},atrim=end_sample={length}[out]")
+    return ";".join(parts)
+
+
+def _played_at(speed: float, rate: int) -> list[tuple[str, int]]:
+    """Resample to one whole rate and call it another, so that their ratio is the speed to a billionth."""
+    finer = min(range(rate, 2 * rate), key=lambda hz: abs(round(hz / speed) * speed / hz - 1))
+    return [("aresample", finer), ("asetrate", round(finer / speed))]

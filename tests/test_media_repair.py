@@ -1,0 +1,50 @@
+"""A corrected dub lies on its master, and the original stays as it was."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from media_files import moved, programme, write_wave
+
+from sheaf.errors import UsageError
+from sheaf.media.analysis import analyse_pair
+from sheaf.media.probe import probe
+from sheaf.media.repair import repair
+from sheaf.media.result import PairResult, Status
+from sheaf.media.synthesis import RATE, stretched
+
+
+@pytest.fixture(scope="module")
+def sound() -> np.ndarray:
+    return programme(24, 11)
+
+
+@pytest.mark.parametrize("kind", ["late", "early", "edited", "drifting"])
+def test_corrected_dub_is_in_sync(tmp_path: Path, sound: np.ndarray, kind: str) -> None:
+    dubs = {
+        "late": moved(sound, -1.5),
+        "early": moved(sound, 0.7),
+        "edited": np.concatenate([sound[: 10 * RATE], sound[12 * RATE :]]),
+        "drifting": stretched(sound, 1.0005),
+    }
+    master = write_wave(tmp_path / "master.wav", sound)
+    dub = write_wave(tmp_path / "dub.wav", np.stack([dubs[kind], 0.5 * dubs[kind]], 1))
+    before = dub.read_bytes()
+    target = repair(dub, analyse_pair(master, dub), tmp_path / "fixed.wav")
+    fixed = analyse_pair(master, target)
+    assert fixed.offset_seconds == pytest.approx(0, abs=2e-4)
+    assert fixed.drift_ppm == pytest.approx(0, abs=2)
+    assert len(fixed.segments) == 1
+    assert probe(target).duration == pytest.approx(24, abs=0.01)
+    assert probe(target).tracks[0].layout == "stereo"
+    assert dub.read_bytes() == before
+
+
+def test_nothing_is_overwritten_or_guessed(tmp_path: Path, sound: np.ndarray) -> None:
+    master = write_wave(tmp_path / "master.wav", sound)
+    result = analyse_pair(master, master)
+    with pytest.raises(UsageError, match="exists already"):
+        repair(master, result, master)
+    with pytest.raises(UsageError, match="no match"):
+        repair(master, PairResult(status=Status.NO_MATCH), tmp_path / "new.wav")
+    assert not (tmp_path / "new.wav").exists()
