@@ -158,7 +158,7 @@ def diff_exports(a: ExportName, b: ExportName, as_json: AsJson = False) -> None:
     store = _store()
     before, after = resolve(store, a), resolve(store, b)
     series = series_named(domain_named(after.series.domain), after.series.series)
-    found = diff(store, before, after, series.row_key)
+    found = diff(store, before, after, series.row_key, series.compare)
     if as_json:
         show.json(found)
     else:
@@ -177,6 +177,9 @@ def _changes(found: Diff) -> list[tuple[str, str]]:
         row = found.rows.get(path)
         detail = f"rows: {row.added} added, {row.removed} removed, {row.changed} changed" if row else "changed"
         rows.append((f"file {path}", detail))
+    for what, numbers in found.content.items():
+        if isinstance(numbers, dict):
+            rows.append((what, ", ".join(f"{count} {verb}" for verb, count in numbers.items())))
     return rows
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from sheaf.annotations import schema
 from sheaf.annotations.classification import write_classification
 from sheaf.annotations.coco import categories, write_detection, write_segmentation
+from sheaf.annotations.diff import diff_annotations
 from sheaf.annotations.matching import job_scope, tag_ids
 from sheaf.annotations.requests import (
     AnnotationsFilter,
@@ -56,6 +57,7 @@ CLASSIFICATION = Series(
     tables=schema.TABLES,
     write=write_classification,
     verify=verify_classification,
+    compare=diff_annotations,
     check=check_request,
     options=ClassificationOptions,
     filter=AnnotationsFilter,
@@ -69,6 +71,7 @@ DETECTION = Series(
     tables=schema.TABLES,
     write=write_detection,
     verify=verify_coco,
+    compare=diff_annotations,
     check=check_request,
     options=DetectionOptions,
     filter=AnnotationsFilter,
@@ -82,6 +85,7 @@ SEGMENTATION = Series(
     tables=schema.TABLES,
     write=write_segmentation,
     verify=verify_coco,
+    compare=diff_annotations,
     check=check_request,
     options=SegmentationOptions,
     filter=AnnotationsFilter,

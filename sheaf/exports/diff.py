@@ -1,11 +1,12 @@
 """Comparing two versions: what was asked for, what they hold, and which rows differ."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sheaf.exports.records import read_manifest
-from sheaf.names import ExportId
+from sheaf.exports.records import Manifest, read_manifest
+from sheaf.names import ExportId, parse_export
 from sheaf.scratch import scratch_folder
 from sheaf.store import Store
 
@@ -33,7 +34,7 @@ class RowChanges:
 
 @dataclass(frozen=True)
 class Diff:
-    """What changed from export `a` to export `b`."""
+    """What changed from export `a` to export `b`; `content` is what the format itself has to say."""
 
     a: str
     b: str
@@ -45,6 +46,7 @@ class Diff:
     files_removed: tuple[str, ...] = ()
     files_changed: tuple[str, ...] = ()
     rows: dict[str, RowChanges] = field(default_factory=dict)
+    content: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
@@ -52,11 +54,18 @@ class Diff:
         return not any(value for key, value in asdict(self).items() if key not in ("a", "b"))
 
 
-def diff(store: Store, a: ExportId, b: ExportId, row_key: tuple[str, ...] = ()) -> Diff:
+def diff(
+    store: Store,
+    a: ExportId,
+    b: ExportId,
+    row_key: tuple[str, ...] = (),
+    compare: Callable[[Path, Path], dict[str, Any]] | None = None,
+) -> Diff:
     """Compare two completed exports.
 
     Args:
         row_key: columns that identify a row; rows that share a key and differ count as changed.
+        compare: what the format has to say about two folders with its files.
 
     Raises:
         NotFoundError: one of them is not complete.
@@ -84,7 +93,21 @@ def diff(store: Store, a: ExportId, b: ExportId, row_key: tuple[str, ...] = ()) 
         files_removed=tuple(path for path in old if path not in new),
         files_changed=changed,
         rows=rows,
+        content=_content(store, before, after, compare) if compare and (changed or set(old) != set(new)) else {},
     )
+
+
+def _content(
+    store: Store, before: Manifest, after: Manifest, compare: Callable[[Path, Path], dict[str, Any]]
+) -> dict[str, Any]:
+    with scratch_folder(store) as folder:
+        for name, manifest in (("a", before), ("b", after)):
+            series, version = parse_export(manifest.export)
+            for file in manifest.files:
+                local = folder / name / file.path
+                local.parent.mkdir(parents=True, exist_ok=True)
+                store.download(f"{ExportId(series, version or 0).path}/{file.path}", local)
+        return compare(folder / "a", folder / "b")
 
 
 def _changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Change]:

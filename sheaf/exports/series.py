@@ -67,6 +67,7 @@ class Series:
         domain: the domain.
         name: as in `fermentation/<batch>/samples_csv`.
         description: one or two sentences for the UI and `--help`.
+        compare: compares two folders with the files of two exports, where rows do not tell it all.
         title: what its exports are called where nobody names them, with their version.
         tables: what the writer reads; their content decides whether anything changed.
         write: writes the files into `draft.folder` and reports what they hold.
@@ -96,6 +97,7 @@ class Series:
     campaign: bool = False
     row_key: tuple[str, ...] = ()
     title: str = ""
+    compare: Callable[[Path, Path], dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True)
