@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from occurrences_database import create_tables, load, postgres_server
+from occurrences_database import create_tables, load, postgres_server  # pyright: ignore[reportMissingImports]
 
 from sheaf.exports.series import Draft, Written
 from sheaf.occurrences import postgres
@@ -68,10 +68,11 @@ _TABLES = {
         1 AS detection_algorithm_id, '[' || range % 3000 || ', 100, ' || range % 3000 + 150 || ', 300]' AS bbox,
         'https://images.example.org/crops/' || range || '.jpg' AS path,
         '2024-06-01 22:00:00'::TIMESTAMP + to_seconds(range % 20000) AS timestamp,
-        0.9 AS detection_score FROM range(3 * $n)""",
+        0.9 AS detection_score, '2024-07-01'::TIMESTAMP + to_seconds(range) AS updated_at FROM range(3 * $n)""",
     "main_classification": """SELECT range + 1 AS id, range // 2 + 1 AS detection_id, range // 6 % 2000 + 1 AS taxon_id,
         range % 2 + 2 AS algorithm_id, (range % 997) / 997 AS score, range % 2 = 1 AS terminal,
-        '2024-06-01 22:00:00'::TIMESTAMP AS timestamp FROM range(6 * $n)""",
+        '2024-06-01 22:00:00'::TIMESTAMP AS timestamp, '2024-07-01'::TIMESTAMP + to_seconds(range) AS updated_at
+        FROM range(6 * $n)""",
     "main_identification": """SELECT range + 1 AS id, range * 10 + 1 AS occurrence_id, 1 AS user_id,
         range * 10 % 2000 + 1 AS taxon_id, false AS withdrawn, '' AS comment,
         '2024-07-01'::TIMESTAMP AS created_at FROM range($n // 10)""",
@@ -110,6 +111,7 @@ def _inbox(root: Path, count: int) -> None:
     folder = root / "inbox" / PROJECT
     folder.mkdir(parents=True)
     with duckdb.connect() as database:
+        database.execute("SET enable_progress_bar = false")
         for table, query in _TABLES.items():
             query = query.replace("$n", str(count))
             database.execute(f"COPY ({query}) TO '{folder / table}.parquet' (FORMAT parquet)")
@@ -179,12 +181,17 @@ def _default_zip(root: Path, count: int) -> None:
 def _postgres(root: Path, count: int) -> None:
     """Fill a server, read it in our way, and beside it with `COPY … TO STDOUT` alone."""
     with postgres_server(root / "postgres") as dsn:
-        create_tables(dsn)
-        load(dsn, root / "inbox" / PROJECT)
         (root / "dsn").write_text(dsn)
+        _measured("fill the server", _fill, root, count)
         _measured("postgres to Parquet", _refresh, root, count)
         _measured("refresh without a change", _refresh, root, count)
         _measured("COPY … TO STDOUT alone", _copy_out, root, count)
+
+
+def _fill(root: Path, count: int) -> None:
+    dsn = (root / "dsn").read_text()
+    create_tables(dsn)
+    load(dsn, root / "inbox" / PROJECT)
 
 
 def _refresh(root: Path, count: int) -> None:

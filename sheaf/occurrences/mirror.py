@@ -61,6 +61,7 @@ def _rows(query: str) -> list[tuple[Any, ...]]:
     import duckdb
 
     with duckdb.connect() as database:
+        database.execute("SET enable_progress_bar = false")  # standard output belongs to the command line
         return database.execute(query).fetchall()
 
 

@@ -29,6 +29,7 @@ def working_database(store: Store, time_zone: str = "UTC") -> "Iterator[duckdb.D
     import duckdb
 
     with scratch_folder(store) as folder, duckdb.connect(str(folder / "work.duckdb")) as database:
+        database.execute("SET enable_progress_bar = false")  # standard output belongs to the command line
         database.execute(f"SET memory_limit = '{MEMORY}'")
         database.execute(f"SET temp_directory = '{folder / 'spill'}'")
         database.execute(f"SET TimeZone = '{time_zone}'")
