@@ -95,17 +95,20 @@ def sniff(path: Path) -> Form:
     if path.name.endswith("-shm") and not head.startswith(GZIP_MAGIC):
         return "shm"
     for line in open_text(path):
-        if not (line := line.strip().lstrip(b"\0")):
-            continue
-        content = parse(line) if line.startswith(b"{") else None
-        if content is not None and kind_of(content):
-            return "json"
-        if text_logs.looks_like_csv(line):
-            return "csv"
-        if text_logs.looks_like_console(line):
-            return "console"
+        if form := _form_of(line.strip().lstrip(b"\0")):
+            return form
     first = next(LogFile(path, CHUNK).blocks(), None)
     if first is None:
         return "empty"
     # All there is so far may be the beginning of a first JSON line.
     return "json" if first.tail and first.tail.raw.startswith(b"{") else "unknown"
+
+
+def _form_of(line: bytes) -> Form | None:
+    """The form that a line is proof of."""
+    content = parse(line) if line.startswith(b"{") else None
+    if content is not None and kind_of(content):
+        return "json"
+    if text_logs.looks_like_csv(line):
+        return "csv"
+    return "console" if text_logs.looks_like_console(line) else None
