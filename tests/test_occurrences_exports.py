@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 
 import duckdb
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from occurrences_inbox import (
     NOW,
@@ -196,6 +196,7 @@ def test_json_is_plain_ascii(tmp_path: Path, local_store: Store) -> None:
     assert json.loads(data)[0]["deployment"]["name"] == "Été 🦋"
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_escapes_mean_the_same_text(text: str) -> None:
     escaped = ascii_json(json.dumps(text, ensure_ascii=False).encode())
@@ -499,6 +500,7 @@ def test_hostile_texts_pass_through_every_format(tmp_path: Path, local_store: St
             assert not any(bad in files[name] for bad in ("\0", "\r", "\x07", "\ufffd"))
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), min_size=2, max_size=2))
 def test_any_texts_fit_on_one_line(texts: list[str]) -> None:
     kept = delimited([quoted("a", '[",\\r\\n]'), quoted("b", '[",\\r\\n]')], ",")
