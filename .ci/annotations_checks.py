@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -21,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from command import PROGRAM, Home
 from pycocotools import mask as masks
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from sheaf.annotations import sample_project
 
 LOAD_FOLDERS = """
 import json, sys
@@ -38,28 +39,78 @@ print(json.dumps({
     for name, part in found.items()
 }))
 """
-Request = tuple[str, dict[str, Any]]
+REAL = "coco-by"
+REQUESTS = {
+    "stable": ("segmentation", "category_ids=stable", "include_images=true"),
+    "single": ("segmentation", "splits=single", "include_images=true"),
+    "boxes": ("detection", "include_images=true"),
+}
 failures: list[str] = []
 
 
-def produce_exports(home: Path, inbox: Path, project: str, requests: dict[str, Request]) -> dict[str, Path]:
-    """Run one project of an inbox and return the ZIP of every export asked for as (series, options)."""
-    from sheaf.annotations.ingest import ingest
-    from sheaf.annotations.series import ANNOTATIONS
-    from sheaf.annotations.settings import AnnotationsSettings
-    from sheaf.exports import publish
-    from sheaf.store import Store
+def main(shared: Path) -> None:
+    """Run everything."""
+    data, checker = shared / "data" / "annotations", shared / "tools" / "check_coco.py"
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        home, again = Home(work / "a"), Home(work / "b")
+        for each in (home, again):
+            place_real(each, data / "coco_by")
+        others = [place_other(home, path) for path in sorted((data / "json").glob("*.json"))]
+        (sample,) = sample_project.write(home.inbox)
+        ran = run_projects(home)
+        round_trip(real_exports(home, ran), real_exports(again, run_projects(again)), data / "coco_by", checker)
+        for key in filter(None, others):
+            for series in ("segmentation", "detection"):
+                check(f"check_coco {key} {series}", lambda path=ran[key, series]: run_checker(checker, path))
+        request = (sample, "classification", "format=image_folder", "category=ground")
+        check("ImageFolder in datasets", lambda: load_with_datasets(export(home, *request), work / "folders"))
+    print(f"{len(failures)} failed" if failures else "all passed")
+    sys.exit(bool(failures))
 
-    store = Store.open(str(home))
-    report = ingest(inbox / "annotations" / project, store, project, AnnotationsSettings())
-    print(f"     {project}: {dict(report.counts)} rejected {dict(report.rejects)}")
-    series = {item.name: item for item in ANNOTATIONS.series}
-    found = {}
-    for key, (name, options) in requests.items():
-        asked = publish.Request(project, options=options)
-        export = publish.publish(store, series[name], ANNOTATIONS.rejects, asked).export
-        (found[key],) = (home / export.path).glob("*.zip")
-    return found
+
+def place_real(home: Home, source: Path) -> None:
+    """The subset with images, as a project of two splits."""
+    project = home.inbox / "annotations" / REAL
+    (project / "coco").mkdir(parents=True)
+    for split in ("train", "val"):
+        shutil.copy(source / f"instances_{split}.json", project / "coco")
+        shutil.copytree(source / split, project / "images" / split)
+
+
+def place_other(home: Home, path: Path) -> str | None:
+    """A COCO file of another maker, without images; None for results, which are no annotations."""
+    if not isinstance(json.loads(path.read_text("utf-8")), dict):
+        return None
+    key = path.stem.replace("_", "-")
+    target = home.inbox / "annotations" / key / "coco"
+    target.mkdir(parents=True)
+    shutil.copy(path, target / "instances_train.json")
+    return key
+
+
+def run_projects(home: Home) -> dict[tuple[str, str], Path]:
+    """Run all projects; the ZIP of each COCO export by project and series."""
+    results = [result for result in home.sheaf("run", "annotations") if result["series"] != "classification"]
+    return {(result["partition"], result["series"]): _zip(home, result) for result in results}
+
+
+def export(home: Home, project: str, series: str, *options: str) -> Path:
+    """The ZIP of one export with options."""
+    pairs = [part for option in options for part in ("--option", option)]
+    (result,) = home.sheaf("export", "annotations", project, series, *pairs)
+    return _zip(home, result)
+
+
+def _zip(home: Home, result: dict[str, Any]) -> Path:
+    (path,) = (path for path in home.files(result).values() if path.suffix == ".zip")
+    return path
+
+
+def real_exports(home: Home, ran: dict[tuple[str, str], Path]) -> dict[str, Path]:
+    """The exports of the subset: with default options, and as `REQUESTS` say."""
+    asked = {key: export(home, REAL, *request) for key, request in REQUESTS.items()}
+    return {"dense": ran[REAL, "segmentation"]} | asked
 
 
 def check(name: str, work: Callable[[], str | None]) -> None:
@@ -72,93 +123,45 @@ def check(name: str, work: Callable[[], str | None]) -> None:
     print(f"{'PASS' if passed else 'FAIL'} {name}{f': {detail}' if detail else ''}", flush=True)
 
 
-def main(shared: Path) -> None:
-    """Run everything."""
-    data = shared / "data" / "annotations"
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        round_trip(work, data, shared / "tools" / "check_coco.py")
-        other_files(work, data, shared / "tools" / "check_coco.py")
-        image_folder(work)
-    print(f"{len(failures)} failed" if failures else "all passed")
-    sys.exit(bool(failures))
-
-
-def round_trip(work: Path, data: Path, checker: Path) -> None:
-    """The subset with images: nothing lost, nothing moved, and perfect against itself."""
-    inbox = work / "inbox"
-    project = inbox / "annotations" / "coco-by"
-    (project / "coco").mkdir(parents=True)
-    for split in ("train", "val"):
-        shutil.copy(data / "coco_by" / f"instances_{split}.json", project / "coco")
-        shutil.copytree(data / "coco_by" / split, project / "images" / split)
-    requests = {
-        "stable": ("segmentation", {"category_ids": "stable", "include_images": True}),
-        "dense": ("segmentation", {}),
-        "single": ("segmentation", {"splits": "single", "include_images": True}),
-        "boxes": ("detection", {"include_images": True}),
-    }
-    exports = produce_exports(work / "a", inbox, "coco-by", requests)
-    again = produce_exports(work / "b", inbox, "coco-by", requests)
+def round_trip(exports: dict[str, Path], again: dict[str, Path], source: Path, checker: Path) -> None:
+    """The subset: nothing lost, nothing moved, perfect against itself, and the same bytes from a second home."""
     for key, path in exports.items():
         sparse = ["--sparse-categories"] if key == "stable" else []
-        check(f"check_coco {key}", lambda path=path, sparse=sparse: run_checker(checker, path, sparse))
+        check(f"check_coco {key}", lambda path=path, sparse=sparse: run_checker(checker, path, *sparse))
         check(f"same bytes {key}", lambda path=path, key=key: same_bytes(path, again[key]))
     for split in ("train", "val"):
-        source = load((data / "coco_by" / f"instances_{split}.json").read_bytes())
+        given = load((source / f"instances_{split}.json").read_bytes())
         exported = load(zipfile.ZipFile(exports["stable"]).read(f"annotations/instances_{split}.json"))
-        check(f"counts and areas {split}", lambda a=source, b=exported: compare(a, b))
-        check(f"self AP {split}", lambda a=source, b=exported: self_evaluation(a, b))
+        check(f"counts and areas {split}", lambda a=given, b=exported: compare(a, b))
+        check(f"self AP {split}", lambda a=given, b=exported: self_evaluation(a, b))
 
 
-def other_files(work: Path, data: Path, checker: Path) -> None:
-    """COCO files of other makers, without images: what is wrong in them is corrected or rejected, and counted."""
-    for path in sorted((data / "json").glob("*.json")):
-        document = json.loads(path.read_text("utf-8"))
-        if not isinstance(document, dict):
-            continue  # results, not annotations
-        key = path.stem.replace("_", "-")
-        target = work / "inbox" / "annotations" / key / "coco"
-        target.mkdir(parents=True)
-        shutil.copy(path, target / "instances_train.json")
-        exports = produce_exports(
-            work / "c", work / "inbox", key, {"masks": ("segmentation", {}), "boxes": ("detection", {})}
-        )
-        for kind, export in exports.items():
-            check(f"check_coco {key} {kind}", lambda export=export: run_checker(checker, export, []))
-
-
-def image_folder(work: Path) -> None:
-    """The sample's classification loads in Hugging Face `datasets` with its classes and splits."""
-    from sheaf.annotations import sample_project
-
-    (key,) = sample_project.write(work / "inbox")
-    request = {"folders": ("classification", {"format": "image_folder", "category": "ground"})}
-    path = produce_exports(work / "d", work / "inbox", key, request)["folders"]
-    target = work / "folders"
+def load_with_datasets(path: Path, target: Path) -> str:
+    """An ImageFolder in Hugging Face `datasets`: the classes and splits that its report says."""
     zipfile.ZipFile(path).extractall(target)
     report = json.loads((target / "report.json").read_text("utf-8"))
-    command = ["uv", "run", "-q", "--no-project", "--python", sys.executable, "--with", "datasets", "--with", "pillow"]
+    uv = shutil.which("uv") or PROGRAM.with_name("uv")  # `make` put it there if there was none
+    command = [uv, "run", "-q", "--no-project", "--python", sys.executable, "--with", "datasets", "--with", "pillow"]
+    done = subprocess.run(  # noqa: S603 - our own command
+        [*command, "python", "-c", LOAD_FOLDERS, str(target)],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"HF_HOME": str(target.parent / "cache")},
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    splits = {"train": "train", "validation": "val", "val": "val", "test": "test"}
+    counts = {splits[name]: len(rows) for name, rows in found.items()}
+    assert counts == {split: n for split, n in report["split_counts"].items() if n}, counts
+    classes: dict[str, int] = {}
+    for rows in found.values():
+        for label, _, _ in rows:
+            classes[label] = classes.get(label, 0) + 1
+    assert classes == report["class_counts"], classes
+    return f"{counts} {classes}"
 
-    def load_with_datasets() -> str:
-        done = subprocess.run(  # noqa: S603 - our own command
-            [*command, "python", "-c", LOAD_FOLDERS, str(target)], check=True, capture_output=True, text=True, cwd=work
-        )
-        found = json.loads(done.stdout.splitlines()[-1])
-        splits = {"train": "train", "validation": "val", "val": "val", "test": "test"}
-        counts = {splits[name]: len(rows) for name, rows in found.items()}
-        assert counts == {split: n for split, n in report["split_counts"].items() if n}, counts
-        classes: dict[str, int] = {}
-        for rows in found.values():
-            for label, _, _ in rows:
-                classes[label] = classes.get(label, 0) + 1
-        assert classes == report["class_counts"], classes
-        return f"{counts} {classes}"
 
-    check("ImageFolder in datasets", load_with_datasets)
-
-
-def run_checker(checker: Path, path: Path, more: list[str]) -> str:
+def run_checker(checker: Path, path: Path, *more: str) -> str:
     """The independent validator on one ZIP."""
     command = [sys.executable, checker, path, *more]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
