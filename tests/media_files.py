@@ -1,5 +1,6 @@
 """Sound files that the media tests share; made once, from seeds."""
 
+import os
 import subprocess
 import wave
 from pathlib import Path
@@ -22,6 +23,16 @@ def write_wave(path: Path, samples: np.ndarray, rate: int = RATE) -> Path:
         file.setsampwidth(2)
         file.setframerate(rate)
         file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+    return path
+
+
+def write_endless(path: Path, samples: np.ndarray, hours: int) -> Path:
+    """A file that is hours long but takes no space: after its first samples come holes."""
+    data = bytearray(write_wave(path, samples, 8000).read_bytes())
+    size = hours * 3600 * 8000 * 2
+    data[4:8], data[40:44] = (size + 36).to_bytes(4, "little"), size.to_bytes(4, "little")
+    path.write_bytes(data)
+    os.truncate(path, size + 44)
     return path
 
 

@@ -15,7 +15,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from media_files import moved, programme, write_wave
+from media_files import moved, programme, write_endless, write_wave
 
 from sheaf import tables
 from sheaf.errors import InputError, NotFoundError
@@ -318,16 +318,11 @@ def test_a_killed_run_is_taken_up_again(media: Path, local_store: Store) -> None
     while not read_items(local_store, batch):
         assert process.poll() is None
         time.sleep(0.02)
-    items = _item_processes(process.pid)
     process.send_signal(signal.SIGKILL)
     process.wait()
     finished = read_items(local_store, batch)
     assert read_record(local_store, batch).status == "processing"
     assert set(unfinished(local_store, batch, SETTINGS)).isdisjoint(finished)
-    deadline = time.monotonic() + 5
-    while any(Path(f"/proc/{pid}").exists() for pid in items):
-        assert time.monotonic() < deadline, "an item outlived its run"
-        time.sleep(0.05)
     analyse_batch(local_store, batch, SETTINGS)
     after = read_items(local_store, batch)
     assert len(after) == 4
@@ -335,9 +330,35 @@ def test_a_killed_run_is_taken_up_again(media: Path, local_store: Store) -> None
     assert read_record(local_store, batch).status == "completed"
 
 
-def _item_processes(parent: int) -> list[int]:
+def test_no_process_outlives_a_killed_run(media: Path, local_store: Store) -> None:
+    write_endless(media / "endless.wav", programme(8), hours=3)
+    path = sheet(media, ["master.wav,endless.wav"], "endless.csv")
+    batch = batch_id(path, local_store)
+    ingest(path, local_store, batch, SETTINGS)
+    process = subprocess.Popen([sys.executable, "-c", _RUN, local_store.url, batch])
+    descendants: set[int] = set()
+    while len(descendants) < 2:  # the item and its decoder
+        assert process.poll() is None
+        items = _children(process.pid)
+        descendants = {*items, *(pid for item in items for pid in _children(item))}
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + 1.5
+    while any(_runs(pid) for pid in descendants):
+        assert time.monotonic() < deadline, "an item or its decoder outlived its run"
+        time.sleep(0.02)
+
+
+def _children(parent: int) -> list[int]:
     listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(parent)], capture_output=True, text=True, check=False)
     return [int(line) for line in listed.stdout.split()]
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process is there and not only waiting to be collected."""
+    listed = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return bool(listed.stdout.strip()) and not listed.stdout.startswith("Z")
 
 
 def test_sample_batch_tells_its_stories(tmp_path: Path, local_store: Store) -> None:
