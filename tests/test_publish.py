@@ -231,6 +231,8 @@ def test_what_the_store_garbles_is_noticed(s3_store: Store, monkeypatch: pytest.
     with pytest.raises(VerificationError, match=r"differs from what was published \(sha256\)"):
         publish_readings(s3_store)
     assert check_readers(s3_store, BATCH) == 0
+    left = {item.path.rsplit("/", 1)[-1] for item in s3_store.list(BATCH.path)}
+    assert left == {"record.json", "manifest.json"}  # what had been moved in is gone at once
 
 
 def test_a_preview_counts_and_keeps_nothing(store: Store) -> None:

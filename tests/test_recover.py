@@ -258,12 +258,19 @@ def test_a_long_writer_renews_its_record(local_store: Store, monkeypatch: pytest
     assert read_record(local_store, done.export).status is Status.COMPLETED
 
 
-class Interrupted(Store):
-    """A store whose user is suspended before one of its operations, while somebody else acts."""
+class Killed(BaseException):
+    """The user of an interrupted store died, as far as the store can tell."""
 
-    def __init__(self, inner: Store, at: int, meanwhile: Callable[[], object]) -> None:
+
+class Interrupted(Store):
+    """A store whose user is suspended before one of its operations, while somebody else acts.
+
+    With `dies`, that operation is its last.
+    """
+
+    def __init__(self, inner: Store, at: int, meanwhile: Callable[[], object], *, dies: bool = False) -> None:
         self.__dict__.update(inner.__dict__)
-        self._left, self._meanwhile, self._lock = at, meanwhile, threading.Lock()
+        self._left, self._meanwhile, self._dies, self._lock = at, meanwhile, dies, threading.Lock()
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
@@ -271,6 +278,9 @@ class Interrupted(Store):
             with self._lock:
                 self._left -= 1
                 now = self._left == 0
+                dead = self._dies and self._left < 0
+            if dead:
+                raise Killed
             if now:
                 self._meanwhile()
         return found
@@ -298,29 +308,63 @@ def publish_another(store: Store) -> int:
     return check_readers(store, BATCH)
 
 
-def delete_all_but_the_first(store: Store) -> int:
-    taken_for_dead(lambda: recover.recover(store))
+def delete_what_is_completed(store: Store) -> int:
+    for record in records(store, BATCH)[:-1]:
+        if record.status is Status.COMPLETED:
+            outcome.delete(store, record.id, "ada")
+    return check_readers(store, BATCH)
+
+
+def give_up_and_delete(store: Store) -> int:
+    give_up(store)
     for record in records(store, BATCH)[:-1]:
         outcome.delete(store, record.id, "ada")
     return check_readers(store, BATCH)
 
 
-@pytest.mark.parametrize("others", [give_up, publish_another, delete_all_but_the_first])
-def test_a_suspended_writer_cannot_break_undo_or_resurrect(atomic_store: Store, others: Callable[[Store], int]) -> None:
-    stride = 1 if atomic_store.root else 3
+@pytest.mark.parametrize("dies", [False, True], ids=["and goes on", "and dies"])
+@pytest.mark.parametrize("others", [give_up, publish_another, delete_what_is_completed, give_up_and_delete])
+def test_a_suspended_writer_cannot_break_undo_or_resurrect(
+    atomic_store: Store, others: Callable[[Store], int], dies: bool
+) -> None:
+    stride = 1 if atomic_store.root else 5
     for at in range(1, 1000, stride):
         store = Store.open(f"{atomic_store.url}-{at}")
         ingest(store, "a")
         publish_readings(store)
         before: list[int] = []
-        suspended = Interrupted(store, at, lambda store=store, before=before: before.append(others(store)))
-        with suppress(SheafError):  # it was given up: it says so, and that is all
+        suspended = Interrupted(store, at, lambda store=store, before=before: before.append(others(store)), dies=dies)
+        with suppress(SheafError, Killed):  # it was given up: it says so, and that is all
             publish_readings(suspended, always=True)
         if not before:
             break
         assert check_readers(store, BATCH) >= before[0]
+        taken_for_dead(lambda store=store: recover.recover(store))
         check_recovered(store, BATCH)
     assert at > 20
+
+
+def test_a_writer_held_up_while_its_export_is_deleted_cannot_call_it_completed(local_store: Store) -> None:
+    for at in range(1, 1000):
+        store = Store.open(f"{local_store.url}-{at}")
+        ingest(store, "a")
+        export = publish_readings(store).export
+        held_up = read_record(store, export)
+
+        def complete_late(store: Store = store, record: Record = held_up) -> None:
+            """What `complete` does, when it was held up after it had looked."""
+            with pytest.MonkeyPatch.context() as patch:
+                opened = record.model_copy(update={"status": Status.PROCESSING})
+                patch.setattr(outcome, "read_record", lambda *_: opened)
+                outcome.complete(store, record)
+
+        suspended = Interrupted(store, at, complete_late)
+        outcome.delete(suspended, export, "ada")
+        if not suspended.happened:
+            break
+        assert read_record(store, export).status is Status.DELETED
+        check_recovered(store, BATCH)
+    assert at > 5
 
 
 def test_a_suspended_deletion_cannot_leave_latest_on_nothing(local_store: Store) -> None:
@@ -385,10 +429,13 @@ def test_a_completed_record_without_manifest_counts_for_nothing(local_store: Sto
     publish_readings(local_store)
     second = publish_readings(local_store, always=True).export
     local_store.put(second.manifest_path, NOTHING)
-    assert recover.recover(local_store) is not None
+    assert recover.recover_series(local_store, BATCH).finished == ()
     assert check_readers(local_store, BATCH) == 1
     assert publish_readings(local_store).export.version == 1
-    with pytest.raises(NotFoundError, match="v2 has no files"):
+    with pytest.raises(NotFoundError, match="v2 has no files, it is completed"):
+        verify(local_store, second)
+    check_recovered(local_store, BATCH)
+    with pytest.raises(NotFoundError, match="v2 has no files, it is deleted: Its files are gone"):
         verify(local_store, second)
 
 

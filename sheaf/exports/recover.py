@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from sheaf import scratch
 from sheaf.exports.latest import settle_latest
 from sheaf.exports.outcome import complete, give_up, leftovers
-from sheaf.exports.records import NOTHING, OPEN, Record, Status, all_series, is_committed, records
+from sheaf.exports.records import NOTHING, OPEN, Record, Status, all_series, is_committed, records, write_record
 from sheaf.names import SeriesId
 from sheaf.store import Store
 
@@ -39,6 +39,7 @@ def recover(store: Store) -> Recovered:
     reaped: list[str] = []
     swept = scratch.sweep(store)
     for series in all_series(store):
+        _correct(store, series)
         done = recover_series(store, series)
         finished += done.finished
         reaped += done.reaped
@@ -63,6 +64,13 @@ def recover_series(store: Store, series: SeriesId) -> Recovered:
     # Only now: until it is settled, `latest` may name an export that is being deleted.
     swept = sum(_sweep(store, record) for record in known if record.status in (Status.FAILED, Status.DELETED))
     return Recovered(tuple(finished), tuple(reaped), swept)
+
+
+def _correct(store: Store, series: SeriesId) -> None:
+    """Call deleted what is called completed and has no manifest: a writer was held up, wrote that, and died."""
+    for record in records(store, series):
+        if record.status is Status.COMPLETED and not is_committed(store, record.id):
+            write_record(store, record.model_copy(update={"status": Status.DELETED, "error": "Its files are gone."}))
 
 
 def _sweep(store: Store, record: Record) -> int:
