@@ -88,8 +88,11 @@ def _in_topic(settings: InfluxSettings) -> bool:
     return settings.measurement is not None and settings.vessel_tag == settings.sensor_tag
 
 
+_SPECIAL = frozenset(r"\.+*?()|[]{}^$/")  # in a regular expression between slashes
+
+
 def _part_of_topic(vessel: str) -> str:
-    literal = "".join(letter if letter.isalnum() or letter in "-_ " else f"\\{letter}" for letter in vessel)
+    literal = "".join(f"\\{letter}" if letter in _SPECIAL else letter for letter in vessel).replace("\n", "\\n")
     return rf"(^|\/){literal}(\/|$)"
 
 
