@@ -1,0 +1,263 @@
+"""The Dagster UI as an operator uses it: a real server, a real browser, real clicks.
+
+`sheaf dev` starts on an inbox with three batches; its sensor finds and runs them, as it does for every
+user. `pytest -m ui` runs this; with SHEAF_SCREENSHOTS=docs/images it also renews the pictures of the
+documentation. Needs Chromium (`apt install chromium`).
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from sheaf.exports.history import resolve
+from sheaf.fermentation import sample_campaign
+from sheaf.store import Store
+
+pytestmark = [pytest.mark.ui, pytest.mark.timeout(900)]
+
+BATCHES = ("batch-12-b", "batch-13-b", "batch-17-c")
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+SCREENSHOTS = os.environ.get("SHEAF_SCREENSHOTS")
+SLOW_MS = 360_000
+"""A run starts a process of its own, and others may use this machine."""
+PATIENT_MS = 60_000
+expect.set_options(timeout=PATIENT_MS)
+
+
+class Lab:
+    """A running `sheaf dev` on a home of its own."""
+
+    def __init__(self, home: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.home = home
+        self.url = f"http://127.0.0.1:{port}"
+        self._log = home / "dev.log"
+        unset = ("DAGSTER_HOME", "SHEAF_STORE_URL", "SHEAF_INBOX", "SHEAF_CONFIG")
+        environ = {name: value for name, value in os.environ.items() if name not in unset}
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [shutil.which("sheaf") or "sheaf", "dev", "--port", str(port)],
+                env=environ | {"SHEAF_HOME": str(home)},
+                cwd=home,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                # A shell that starts tests in the background may have set it to be ignored.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            )
+
+    def ask(self, query: str) -> dict[str, Any]:
+        """A GraphQL query to the server."""
+        body = json.dumps({"query": query}).encode()
+        request = urllib.request.Request(f"{self.url}/graphql", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)["data"]
+
+    def wait(self, what: str, done: Callable[[], bool], seconds: float = 420) -> None:
+        """Wait until something is so; the server may not answer at first."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if self._process.poll() is not None:
+                break
+            try:
+                if done():
+                    return
+            except (urllib.error.URLError, OSError):
+                pass
+            time.sleep(1)
+        pytest.fail(f"Waited in vain for {what}. The end of the log:\n{self._log.read_text()[-3000:]}")
+
+    def runs(self) -> list[tuple[str, str]]:
+        """Status and starter of all runs."""
+        found = self.ask("{runsOrError {... on Runs {results {status tags {key value}}}}}")["runsOrError"]["results"]
+        tags = [{tag["key"]: tag["value"] for tag in run["tags"]} for run in found]
+        return [
+            (run["status"], tag.get("dagster/sensor_name", "somebody")) for run, tag in zip(found, tags, strict=True)
+        ]
+
+    def lineage(self) -> str:
+        """The page of the fermentation group."""
+        entries = self.ask("{workspaceOrError {... on Workspace {locationEntries {name}}}}")
+        location = entries["workspaceOrError"]["locationEntries"][0]["name"]
+        return f"{self.url}/locations/{location}/asset-groups/fermentation/lineage"
+
+    def processes(self) -> list[int]:
+        """What is alive of the server, its daemon, its code servers and its runs."""
+        alive = []
+        for entry in Path("/proc").iterdir():
+            try:
+                words = (entry / "environ").read_bytes().split(b"\0") if entry.name.isdigit() else []
+            except OSError:
+                continue
+            if f"SHEAF_HOME={self.home}".encode() in words:
+                alive.append(int(entry.name))
+        return alive
+
+    def stop(self) -> list[int]:
+        """Ctrl+C, as an operator stops it; returns what had to be killed."""
+        self._process.send_signal(signal.SIGINT)
+        end = time.monotonic() + 60
+        while time.monotonic() < end and self.processes():
+            self._process.poll()
+            time.sleep(0.5)
+        left = self.processes()
+        for process in left:
+            os.kill(process, signal.SIGKILL)
+        self._process.wait()
+        return left
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory) -> Iterator[Lab]:
+    """The server, when its sensor has found the batches and run them."""
+    home = tmp_path_factory.mktemp("lab")
+    for batch in BATCHES:
+        sample_campaign.write(home / "inbox", only=batch)
+    for path in (home / "inbox").rglob("*"):
+        os.utime(path, (path.stat().st_mtime - 3600,) * 2)  # nobody is still writing them
+    lab = Lab(home)
+    try:
+        found = [("SUCCESS", "fermentation_inbox")] * len(BATCHES)
+        lab.wait("the sensor to run every batch", lambda: [run for run in lab.runs() if run[1] != "somebody"] == found)
+        yield lab
+    finally:
+        left = lab.stop()
+    assert not left, f"these processes outlived the server: {left}"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if not program:
+        pytest.fail("These tests need Chromium: apt install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, lab: Lab) -> Iterator[Page]:
+    """A page that reaches this machine only, and fails the test when its console shows an error."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, device_scale_factor=1)
+    context.route("**/*", lambda route: route.continue_() if route.request.url.startswith(lab.url) else route.abort())
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.set_default_timeout(PATIENT_MS)
+    yield page
+    context.close()
+    assert [error for error in errors if "ERR_FAILED" not in error] == []
+
+
+def picture(page: Page, name: str) -> None:
+    """Renew a picture of the documentation, if asked to."""
+    if not SCREENSHOTS:
+        return
+    page.wait_for_timeout(2500)  # lines of the graph and icons come last
+    path = Path(SCREENSHOTS) / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=path)
+    Image.open(path).quantize(128).save(path, optimize=True)
+    assert path.stat().st_size < 300_000
+
+
+def open_group(page: Page, lab: Lab) -> None:
+    """The lineage of the fermentation group, when its assets are drawn."""
+    page.goto(lab.lineage(), wait_until="domcontentloaded")
+    expect(page.get_by_text("training_parquet").first).to_be_visible()
+    expect(page.get_by_text("100% filled").first).to_be_visible()
+
+
+def test_a_batch_is_materialised_by_clicking(page, lab):
+    open_group(page, lab)
+    page.get_by_role("button", name="Materialize all").click()
+    page.get_by_text("Select a partition or create one").click()
+    page.get_by_role("menuitem").filter(has_text="batch-12-b").click()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Launch 1 run").click()
+    page.get_by_text("View", exact=True).click()
+    expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=SLOW_MS)
+    expect(page.get_by_text("partition: batch-12-b").first).to_be_visible()
+    expect(page.get_by_text("9 assets").first).to_be_visible()
+    store = Store.open(str(lab.home / "store"))
+    assert resolve(store, "fermentation/batch-12-b/samples_csv/latest").version == 1, "nothing had changed"
+    assert resolve(store, "fermentation/campaign/campaign_csv/latest").version >= 1
+
+
+def test_all_batches_are_backfilled_by_clicking(page, lab):
+    before = len(lab.runs())
+    open_group(page, lab)
+    page.get_by_role("button", name="Materialize all").click()
+    page.get_by_role("button", name="All", exact=True).click()
+    expect(page.get_by_text("3 partitions", exact=True).first).to_be_visible()
+    page.get_by_role("button", name="Launch backfill").click()
+    page.get_by_text("View", exact=True).click()
+    expect(page.get_by_text("100% completed")).to_have_count(9, timeout=SLOW_MS)
+    after = lab.runs()
+    started = after[: len(after) - before]
+    assert {status for status, _ in started} == {"SUCCESS"}
+    assert len(started) <= 2, "all batches share one run; the campaign exports may have another"
+
+    page.goto(f"{lab.url}/assets/fermentation/training_samples?view=partitions", wait_until="domcontentloaded")
+    expect(page.get_by_text("Materialized (3)")).to_be_visible()
+    for batch in BATCHES:
+        expect(page.get_by_text(batch, exact=True).first).to_be_visible()
+    page.get_by_text("batch-13-b", exact=True).first.click()
+    expect(page.get_by_text("dropout percent")).to_be_visible()
+    picture(page, "batches")
+
+    page.set_viewport_size({"width": 1720, "height": 1420})
+    open_group(page, lab)
+    picture(page, "lineage")
+
+
+def test_the_growth_curve_is_one_click_away(page, lab):
+    address = f"{lab.url}/assets/fermentation/training_samples?view=partitions&partition=batch-13-b"
+    page.goto(address, wait_until="domcontentloaded")
+    expect(page.get_by_text("Growth curve", exact=True)).to_be_visible()
+    page.get_by_text("[Show Markdown]").first.click()
+    plot = page.get_by_role("img", name="Growth curve")
+    expect(plot).to_be_visible()
+    assert plot.evaluate("image => image.naturalWidth") > 500
+    picture(page, "growth-curve")
+
+
+def test_checks_are_green_and_tell_what_they_found(page, lab):
+    page.goto(f"{lab.url}/assets/fermentation/records?view=checks&checkDetail=rejects", wait_until="domcontentloaded")
+    expect(page.get_by_text("Succeeded", exact=True)).to_have_count(3)
+    for check in ("readable", "rejects", "calibration"):
+        expect(page.get_by_text(check, exact=True).first).to_be_visible()
+    page.get_by_text("Execution history", exact=True).click()
+    expect(page.get_by_text("rows rejected (0.0%)").first).to_be_visible()
+    picture(page, "checks")
+
+    page.goto(f"{lab.url}/assets/fermentation/features?view=checks", wait_until="domcontentloaded")
+    page.get_by_text("Execution history", exact=True).click()
+    expect(page.get_by_text("21 gaps, the longest: ").first).to_be_visible()
+    for batch in BATCHES:
+        expect(page.get_by_text(batch, exact=True).first).to_be_visible()
