@@ -62,7 +62,7 @@ def described(definitions: dg.Definitions) -> dict[str, Any]:
     }
     sensors = {
         sensor.name: {
-            "job": sensor.job_name,
+            "jobs": sorted(target.job_name for target in sensor.targets),
             "seconds": sensor.minimum_interval_seconds,
             "on": sensor.default_status.value,
         }
