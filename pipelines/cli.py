@@ -207,6 +207,7 @@ def export(
     name: Annotated[str | None, typer.Option("--name", metavar="TEXT", help="How to call the export.")] = None,
     spec: Annotated[Path | None, typer.Option("--spec", metavar="FILE", help="All of this from a YAML file.")] = None,
     always: Annotated[bool, typer.Option("--always", help="A new version even if nothing changed.")] = False,
+    requested_by: cli_exports.RequestedBy = None,
     as_json: AsJson = False,
 ) -> None:
     """Make one export now, with a filter and options of its own.
@@ -231,7 +232,8 @@ def export(
             for name_, options in load_data_export(spec).series().items()
         ]
     else:
-        wanted = [_spec(domain, partition, series, filter_, saved, option, name, spec, always)]
+        asked = _spec(domain, partition, series, filter_, saved, option, name, spec, always)
+        wanted = [asked.model_copy(update={"requested_by": requested_by or asked.requested_by})]
     runner = Runner(Settings.load())
     results = []
     for asked in wanted:

@@ -20,6 +20,10 @@ from sheaf.settings import Settings
 from sheaf.store import Store
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+RequestedBy = Annotated[
+    str | None,
+    typer.Option("--requested-by", metavar="USER", help="A member; where they have roles, theirs decides."),
+]
 ExportName = Annotated[str, typer.Argument(metavar="EXPORT", help="domain/partition/series/v3 or …/latest")]
 
 
@@ -186,15 +190,19 @@ def _changes(found: Diff) -> list[tuple[str, str]]:
 def delete(
     name: ExportName,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    requested_by: RequestedBy = None,
     as_json: AsJson = False,
 ) -> None:
     """Delete the files of an export; its record stays, and its number is never used again."""
     store = _store()
     export = resolve(store, name)
     read_record(store, export)
+    series = series_named(domain_named(export.series.domain), export.series.series)
+    if requested_by and series.authorise:
+        series.authorise(store, export.series.partition, "delete", requested_by)
     if not yes:
         typer.confirm(f"Delete the files of {export}?", abort=True, err=True)
-    tombstone = outcome.delete(store, export, getpass.getuser())
+    tombstone = outcome.delete(store, export, requested_by or getpass.getuser())
     if as_json:
         show.json(tombstone)
     else:

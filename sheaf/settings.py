@@ -72,7 +72,10 @@ class Settings(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
-            raise UsageError(f"{config}: {key}={first['input']!r} cannot be used: {first['msg']}.") from error
+            if first["type"] == "extra_forbidden":  # its value may be a secret that does not belong here
+                raise UsageError(f"{config}: there is no setting {key}.") from error
+            shown = "" if "@" in str(first["input"]) else f"={first['input']!r}"
+            raise UsageError(f"{config}: {key}{shown} cannot be used: {first['msg']}.") from error
 
 
 def _read_yaml(path: Path, *, required: bool) -> dict[str, Any]:

@@ -268,9 +268,10 @@ class Store:
 
         parts = urlsplit(self.url)
         protocol: Any = parts.scheme  # one that `open` accepted
+        config: Any = {key: value for key, value in self._backend.config.items() if key not in ("bucket", "url")}
         inner = FsspecStore(
             protocol,
-            config={key: value for key, value in self._backend.config.items() if key not in ("bucket", "url")},
+            config=config,
             client_options=self._backend.client_options,
             retry_config=self._backend.retry_config,
             # Their cache would hand out a file system of the endpoint that was first asked for.

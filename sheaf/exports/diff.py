@@ -1,11 +1,13 @@
 """Comparing two versions: what was asked for, what they hold, and which rows differ."""
 
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sheaf.exports.records import Manifest, read_manifest
+from sheaf import duck
+from sheaf.exports.records import File, Manifest, read_manifest
 from sheaf.names import ExportId, parse_export
 from sheaf.scratch import scratch_folder
 from sheaf.store import Store
@@ -71,12 +73,14 @@ def diff(
         NotFoundError: one of them is not complete.
     """
     before, after = read_manifest(store, a), read_manifest(store, b)
-    old, new = ({file.path: file for file in manifest.files} for manifest in (before, after))
+    old, new = _by_name(a, before), _by_name(b, after)
     changed = tuple(path for path in old if path in new and old[path].sha256 != new[path].sha256)
     rows = {}
     for path in changed:
-        if path.endswith(TABULAR) and (found := _row_changes(store, f"{a.path}/{path}", f"{b.path}/{path}", row_key)):
-            rows[path] = found
+        if path.endswith(TABULAR):
+            then, now = f"{a.path}/{old[path].path}", f"{b.path}/{new[path].path}"
+            if found := _row_changes(store, then, now, row_key):
+                rows[new[path].path] = found
     return Diff(
         a=str(a),
         b=str(b),
@@ -89,12 +93,18 @@ def diff(
             {f"{item.table}/{item.partition}": item.rows for item in before.inputs},
             {f"{item.table}/{item.partition}": item.rows for item in after.inputs},
         ),
-        files_added=tuple(path for path in new if path not in old),
-        files_removed=tuple(path for path in old if path not in new),
-        files_changed=changed,
+        files_added=tuple(new[path].path for path in new if path not in old),
+        files_removed=tuple(old[path].path for path in old if path not in new),
+        files_changed=tuple(new[path].path for path in changed),
         rows=rows,
         content=_content(store, before, after, compare) if compare and (changed or set(old) != set(new)) else {},
     )
+
+
+def _by_name(export: ExportId, manifest: Manifest) -> dict[str, File]:
+    """The files by name; a version number in the name of some formats does not make another file."""
+    own = re.compile(rf"(?<![A-Za-z0-9])v{export.version}(?![A-Za-z0-9])")
+    return {own.sub("v", file.path): file for file in manifest.files}
 
 
 def _content(
@@ -122,7 +132,7 @@ def _row_changes(store: Store, a: str, b: str, row_key: tuple[str, ...]) -> RowC
     with scratch_folder(store) as folder:
         for name, path in (("a", a), ("b", b)):
             store.download(path, folder / f"{name}{Path(path).suffix}")
-        with duckdb.connect(config={"temp_directory": str(folder)}) as db:
+        with duck.connect(temp_directory=str(folder)) as db:
             try:
                 columns = [_open(db, name, folder / f"{name}{Path(a).suffix}") for name in ("a", "b")]
                 shared = [column for column in columns[0] if column in columns[1]]

@@ -59,6 +59,7 @@ class Request:
         requested_by: who asked.
         run_id: the Dagster run that does it.
         always: make a new version even when nothing changed.
+        member: the member of the partition on whose behalf it is asked for; None for who operates Sheaf.
     """
 
     partition: str
@@ -68,6 +69,7 @@ class Request:
     requested_by: str = "sheaf"
     run_id: str | None = None
     always: bool = False
+    member: str | None = None
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,8 @@ def prepare(
         InputError: the partition's newest input was refused, or it was never ingested.
     """
     series_id = SeriesId(series.domain, request.partition, series.name)
+    if request.member and series.authorise:
+        series.authorise(store, request.partition, "create", request.member)
     filter_ = series.filter.of(request.filter or {}, "filter")
     options = series.options.of(request.options or {}, "option")
     if not series.campaign:

@@ -67,6 +67,8 @@ class Series:
         domain: the domain.
         name: as in `fermentation/<batch>/samples_csv`.
         description: one or two sentences for the UI and `--help`.
+        authorise: refuses, with `UsageError`, what a member of the partition may not do; called with
+            store, partition, action (`create` or `delete`) and the member.
         compare: compares two folders with the files of two exports, where rows do not tell it all.
         title: what its exports are called where nobody names them, with their version.
         tables: what the writer reads; their content decides whether anything changed.
@@ -97,6 +99,7 @@ class Series:
     campaign: bool = False
     row_key: tuple[str, ...] = ()
     title: str = ""
+    authorise: Callable[[Store, str, str, str], None] | None = None
     compare: Callable[[Path, Path], dict[str, Any]] | None = None
 
 

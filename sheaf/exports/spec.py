@@ -20,6 +20,7 @@ class ExportSpec(BaseModel):
         options: keys of the series' options.
         name: how to call the export.
         always: make a new version even when nothing changed.
+        requested_by: the member of the partition who asks; where members have roles, theirs decides.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -32,9 +33,10 @@ class ExportSpec(BaseModel):
     options: dict[str, Any] = {}
     name: str | None = None
     always: bool = False
+    requested_by: str | None = None
 
     def request(self, store: Store, who: str) -> Request:
-        """The request, with the saved filter expanded.
+        """The request, with the saved filter expanded; `who` asks where the document names nobody.
 
         Raises:
             NotFoundError: there is no saved filter of that name.
@@ -45,8 +47,9 @@ class ExportSpec(BaseModel):
             filter=saved | self.filter,
             options=self.options,
             name=self.name,
-            requested_by=who,
+            requested_by=self.requested_by or who,
             always=self.always,
+            member=self.requested_by,
         )
 
 

@@ -5,7 +5,6 @@ so that decimals keep their digits and a column that is renamed or added does no
 Users and passwords of the ELN are never asked for.
 """
 
-import os
 from collections.abc import Generator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sheaf.errors import NotFoundError, SourceError
 from sheaf.fermentation.eln import Fingerprint, Record, Run
 from sheaf.fermentation.source_settings import PostgresSettings
+from sheaf.outside import secret
 from sheaf.postgres import snapshot
 
 if TYPE_CHECKING:
@@ -101,13 +101,8 @@ class ElnPostgres:
         return f"{count} batches in the {_DATABASE}"
 
     def _dsn(self) -> str:
-        dsn = os.environ.get(self._variable)
-        if not dsn:
-            raise SourceError(
-                f"Set the environment variable {self._variable} to the address of the {_DATABASE}, "
-                "such as postgresql://reader:…@host:5432/pichia_manual_data."
-            )
-        return dsn
+        what = f"address of the {_DATABASE}, such as postgresql://reader:…@host:5432/pichia_manual_data"
+        return secret(self._variable, what)
 
 
 def _present(database: "connection") -> list[str]:

@@ -5,7 +5,6 @@ asked for (`eln_rest`).
 """
 
 import json
-import os
 import threading
 from collections.abc import Mapping
 from decimal import Decimal
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sheaf.errors import NotFoundError, SourceError
 from sheaf.fermentation.source_settings import RestSettings
+from sheaf.outside import secret
 
 if TYPE_CHECKING:
     import httpx
@@ -39,7 +39,7 @@ class ElnSession:
 
     def user(self) -> str:
         """The user name from the environment."""
-        return self._secret(self._settings.user_env, "user name")
+        return secret(self._settings.user_env, "user name of the ELN")
 
     def json(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
         """One answer as JSON, numbers as `Decimal`; raises as `get` does."""
@@ -83,7 +83,7 @@ class ElnSession:
             if self._token is None or self._token == expired:
                 login = {
                     "username": self.user(),
-                    "password": self._secret(self._settings.password_env, "password"),
+                    "password": secret(self._settings.password_env, "password of the ELN"),
                 }
                 answer = self._ask("POST", "auth/login", None, json=login)
                 if answer.status_code != 200:
@@ -120,12 +120,6 @@ class ElnSession:
         except httpx.TransportError as error:
             raise SourceError(f"{url} cannot be reached: {error or type(error).__name__}") from error
         raise AssertionError("unreachable")
-
-    def _secret(self, variable: str, what: str) -> str:
-        value = os.environ.get(variable)
-        if not value:
-            raise SourceError(f"Set the environment variable {variable} to the ELN's {what}.")
-        return value
 
 
 def _detail(answer: "httpx.Response") -> str:

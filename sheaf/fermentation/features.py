@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from sheaf import tables
+from sheaf import duck, tables
 from sheaf.fermentation import schema
 from sheaf.fermentation.gas import gas_rates
 from sheaf.fermentation.growth import growth_rate
@@ -101,10 +101,9 @@ def window_columns(
         Columns by name, one row for every window from the first point to the last, also where there
         is no data; and the sensors that have any.
     """
-    import duckdb
     import numpy as np
 
-    with duckdb.connect() as connection:
+    with duck.connect() as connection:
         # One thread: the order of summation decides the last digit, and equal input gives equal bytes.
         connection.execute("SET threads = 1")
         connection.register("points", points)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sheaf import tables
+from sheaf import duck, tables
 from sheaf.fermentation import schema
 from sheaf.fermentation.features import sensor_points
 from sheaf.fermentation.plan import BY_NAME
@@ -104,9 +104,8 @@ def _span(store: Store, batch: str) -> dict[str, int] | None:
 
 
 def _query(store: Store, batch: str, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    import duckdb
 
-    with duckdb.connect() as connection:
+    with duck.connect() as connection:
         connection.register("points", sensor_points(store, batch))
         return connection.execute(sql, dict(parameters)).fetchall()
 

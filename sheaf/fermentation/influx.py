@@ -20,6 +20,7 @@ from sheaf.fermentation import influx_queries as queries
 from sheaf.fermentation.influx_csv import POINTS, read_points
 from sheaf.fermentation.influx_queries import Selection
 from sheaf.fermentation.source_settings import InfluxSettings
+from sheaf.outside import secret
 
 if TYPE_CHECKING:
     import httpx
@@ -113,7 +114,7 @@ class InfluxSensors:
         dialect = Dialect(header=True, annotations=[], delimiter=",", date_time_format="RFC3339")
         try:
             with InfluxDBClient(
-                url, _secret(self.settings.token_env), org=self.settings.org, timeout=timeout
+                url, secret(self.settings.token_env, "token of InfluxDB"), org=self.settings.org, timeout=timeout
             ) as client:
                 answer = client.query_api().query_raw(query, dialect=dialect)
                 try:
@@ -149,9 +150,9 @@ class InfluxSensors:
 
         headers, login = {"Accept": accept, "Accept-Encoding": "identity"}, None
         if self.settings.kind == "influx3":
-            headers["Authorization"] = f"Bearer {_secret(self.settings.token_env)}"
+            headers["Authorization"] = f"Bearer {secret(self.settings.token_env, 'token of InfluxDB')}"
         elif user := os.environ.get(self.settings.user_env):
-            login = (user, _secret(self.settings.password_env))
+            login = (user, secret(self.settings.password_env, "password of InfluxDB"))
         values = {"db": self.settings.bucket, "q": query, **how}
         try:
             with (
@@ -195,10 +196,3 @@ def _by_the_records_clock(batch: pa.RecordBatch, ahead_s: float) -> pa.RecordBat
 
     shift = pa.scalar(timedelta(seconds=ahead_s), pa.duration("us"))
     return batch.set_column(0, POINTS.field("time"), pc.call_function("subtract", [batch.column("time"), shift]))
-
-
-def _secret(variable: str) -> str:
-    value = os.environ.get(variable)
-    if not value:
-        raise SourceError(f"Set the environment variable {variable} for InfluxDB.")
-    return value

@@ -7,7 +7,7 @@ only its rejects when the input as a whole cannot be used: then the tables of th
 from datetime import datetime
 from pathlib import Path
 
-from sheaf import tables
+from sheaf import duck, tables
 from sheaf.errors import InputError
 from sheaf.fermentation import schema
 from sheaf.fermentation.batch_file import FILE, BatchFile, read_batch_file
@@ -36,14 +36,12 @@ def ingest(folder: Path, store: Store, batch: str, settings: FermentationSetting
     Raises:
         InputError: there is no such folder, or no `batch.json` in it.
     """
-    import duckdb
-
     if not folder.is_dir():
         raise InputError(f"{folder} does not exist or is no folder: put {FILE} of the batch there.")
     if not (folder / FILE).is_file():
         raise InputError(f"{folder} has no {FILE}: export the batch as JSON and put it there.")
     rejects = Rejects()
-    with scratch_folder(store) as scratch, duckdb.connect() as connection:
+    with scratch_folder(store) as scratch, duck.connect() as connection:
         connection.execute(f"SET temp_directory = '{str(scratch).replace(chr(39), chr(39) * 2)}'")
         connection.execute("SET memory_limit = '1GB'")  # beyond that it works in the scratch folder
         file = read_batch_file(folder / FILE, batch, settings.naive_timezone, rejects)

@@ -4,22 +4,10 @@ Here: addresses, names, mapping and windows. Not here: how records are read and 
 """
 
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-
-def _without_secret(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("write a whole address such as http://host:8086")
-    if parts.username or parts.password:
-        raise ValueError("a login does not belong into an address: name environment variables instead")
-    return url.rstrip("/")
-
-
-Url = Annotated[str, AfterValidator(_without_secret)]
-Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+from sheaf.outside import Url, Variable
 
 
 class RestSettings(BaseModel):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from sheaf import tables
+from sheaf import duck, tables
 from sheaf.errors import VerificationError
 from sheaf.exports.series import Draft, Written
 from sheaf.fermentation import schema
@@ -99,7 +99,7 @@ def verify_parquet(path: Path, count: int, columns: Sequence[str]) -> None:
     """
     import duckdb
 
-    with duckdb.connect() as connection:
+    with duck.connect() as connection:
         try:
             result = connection.execute("SELECT * FROM read_parquet(?)", [str(path)])
             found = [entry[0] for entry in result.description or ()]

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from sheaf import duck
 from sheaf.matches.schema import EVENTS
 
 if TYPE_CHECKING:
@@ -93,15 +94,11 @@ class Merged:
 
 def merge(staged: Staged, memory_mb: int) -> Merged:
     """Find duplicates and prepare the ordered stream."""
-    import duckdb
-
-    connection = duckdb.connect(
+    connection = duck.connect(
         str(staged.folder / "merge.duckdb"),
-        config={
-            "memory_limit": f"{memory_mb}MB",
-            "temp_directory": str(staged.folder / "spill"),
-            "threads": 2,
-        },
+        memory_limit=f"{memory_mb}MB",
+        temp_directory=str(staged.folder / "spill"),
+        threads=2,
     )
     connection.execute("SET preserve_insertion_order = true")
     pattern = str(staged.folder / "staged-*.parquet").replace("'", "''")

@@ -10,7 +10,7 @@ from typing import Literal
 import pyarrow as pa
 from pydantic import field_validator
 
-from sheaf import tables
+from sheaf import duck, tables
 from sheaf.errors import UsageError, VerificationError
 from sheaf.exports.series import Draft, Written
 from sheaf.matches import schema
@@ -99,7 +99,7 @@ def _read_back(path: Path) -> tuple[int, set[str]]:
             missing = set(schema.ANALYTICS_SCHEMA.names) - set(file.schema_arrow.names)
             meta = file.metadata
             codecs = {meta.row_group(group).column(0).compression for group in range(meta.num_row_groups)}
-        with duckdb.connect(config={"memory_limit": "128MB", "threads": 2}) as connection:
+        with duck.connect(memory_limit="128MB", threads=2) as connection:
             query = "SELECT count(*), count(COLUMNS(*)) FROM read_parquet(?)"
             ((rows, *_),) = connection.execute(query, [str(path)]).fetchall()
     except (pa.ArrowException, OSError, duckdb.Error) as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 import orjson
 import pyarrow as pa
 
+from sheaf import duck
 from sheaf.errors import VerificationError
 from sheaf.exports.series import Draft, Written
 from sheaf.matches.events_stream import counts, events, warnings
@@ -77,9 +78,7 @@ def verify(folder: Path, written: Written) -> None:
     with path.open("rb") as file:
         if orjson.loads(file.readline()).get("_type") != "schema":
             raise VerificationError(f"{name} does not start with its schema record.")
-    with duckdb.connect(
-        config={"memory_limit": "128MB", "threads": 2, "temp_directory": str(folder.parent)}
-    ) as connection:
+    with duck.connect(memory_limit="128MB", threads=2, temp_directory=str(folder.parent)) as connection:
         try:
             ((total, whole, known),) = connection.execute(
                 """

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from sheaf import duck
 from sheaf.errors import VerificationError
 from sheaf.exports.series import Draft, Written
 from sheaf.media.results_json import counts, failures, read_batch
@@ -65,9 +66,7 @@ def verify_results_csv(folder: Path, written: Written) -> None:
     Raises:
         VerificationError: columns or number of lines are not what was written.
     """
-    import duckdb
-
-    with duckdb.connect() as connection:
+    with duck.connect() as connection:
         found = connection.read_csv(str(folder / _NAME), header=True, all_varchar=True)
         columns, rows = tuple(found.columns), len(found.fetchall())
     if columns != COLUMNS:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sheaf import duck
+
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
@@ -58,10 +60,8 @@ def merge(before: Path, changed: Path, ids: Path, target: Path) -> bool:
 
 
 def _rows(query: str) -> list[tuple[Any, ...]]:
-    import duckdb
 
-    with duckdb.connect() as database:
-        database.execute("SET enable_progress_bar = false")  # standard output belongs to the command line
+    with duck.connect() as database:
         return database.execute(query).fetchall()
 
 

@@ -9,13 +9,19 @@ from sheaf.occurrences.dwca import write_dwca
 from sheaf.occurrences.dwca_check import verify_dwca
 from sheaf.occurrences.json_export import verify_json, write_json
 from sheaf.occurrences.request import ArchiveOptions, OccurrenceFilter, check_filter
+from sheaf.occurrences.roles import Action, check_role
 from sheaf.occurrences.settings import OccurrencesSettings
+from sheaf.store import Store
 
 _NAME = "occurrences"
 
 
 def occurrences_domain(settings: OccurrencesSettings) -> Domain:
     """The domain with the checks that an installation wants."""
+
+    def authorise(store: Store, project: str, action: str, member: str) -> None:
+        check_role(store, project, Action(action), member, settings)
+
     return Domain(
         _NAME,
         "project",
@@ -29,6 +35,7 @@ def occurrences_domain(settings: OccurrencesSettings) -> Domain:
                 write_csv,
                 verify_csv,
                 check=check_filter,
+                authorise=authorise,
                 filter=OccurrenceFilter,
                 kinds=("csv",),
                 row_key=("id",),
@@ -41,6 +48,7 @@ def occurrences_domain(settings: OccurrencesSettings) -> Domain:
                 write_json,
                 verify_json,
                 check=check_filter,
+                authorise=authorise,
                 filter=OccurrenceFilter,
                 kinds=("json",),
                 row_key=("id",),
@@ -53,6 +61,7 @@ def occurrences_domain(settings: OccurrencesSettings) -> Domain:
                 write_dwca,
                 partial(verify_dwca, schemas=settings.schemas),
                 check=check_filter,
+                authorise=authorise,
                 options=ArchiveOptions,
                 filter=OccurrenceFilter,
                 kinds=("dwca", "zip"),

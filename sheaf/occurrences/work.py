@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sheaf import tables
+from sheaf import duck, tables
 from sheaf.errors import NotFoundError
 from sheaf.scratch import scratch_folder
 from sheaf.store import Store
@@ -26,10 +26,7 @@ def working_database(store: Store, time_zone: str = "UTC") -> "Iterator[duckdb.D
     Args:
         time_zone: zone in which a time with an offset becomes a wall time.
     """
-    import duckdb
-
-    with scratch_folder(store) as folder, duckdb.connect(str(folder / "work.duckdb")) as database:
-        database.execute("SET enable_progress_bar = false")  # standard output belongs to the command line
+    with scratch_folder(store) as folder, duck.connect(str(folder / "work.duckdb")) as database:
         database.execute(f"SET memory_limit = '{MEMORY}'")
         database.execute(f"SET temp_directory = '{folder / 'spill'}'")
         database.execute(f"SET TimeZone = '{time_zone}'")
