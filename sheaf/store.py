@@ -269,7 +269,7 @@ class Store:
         parts = urlsplit(self.url)
         protocol: Any = parts.scheme  # one that `open` accepted
         config: Any = {key: value for key, value in self._backend.config.items() if key not in ("bucket", "url")}
-        inner = FsspecStore(
+        inner = FsspecStore(  # pyright: ignore[reportCallIssue]  # its stub knows no skip_instance_cache
             protocol,
             config=config,
             client_options=self._backend.client_options,
