@@ -5,37 +5,33 @@ Usage: python .ci/occurrences_checks.py SHARED_DIR
 SHARED_DIR holds `tools/check_dwca.py` with its `schemas/` and `data/occurrences/antenna/occurrences.json`.
 Checked are the sample season and real detections of a trap in Vermont: every archive of both profiles, with and
 without filters, passes the checker, the XML schemas and python-dwca-reader; GBIF has registered every term for
-its row type; two runs give the same bytes; and the number of records is the same in file, manifest and format.
+its row type; two homes give the same bytes; and the number of records is the same in file, manifest and format.
 Exits with 1 and what is wrong.
 """
 
 import csv
 import io
-import itertools
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import zipfile
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby, product
 from pathlib import Path
+from typing import Any
 
+from command import Home
 from lxml import etree
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-os.environ["SOURCE_DATE_EPOCH"] = "1767225600"
+from sheaf.occurrences import sample_season
 
+ENVIRONMENT = {"SOURCE_DATE_EPOCH": "1767225600"}
 PARTITIONS = ("p1", "p2", "p3")
-FILTERS = ({}, {"verified": "true"}, {"min_score": "0.8"}, {"date_to": "1990-01-01"})
-SERIES = (
-    ("occurrences_simple_csv", {}),
-    ("occurrences_api_json", {}),
-    ("dwca", {}),
-    ("dwca", {"profile": "gbif"}),
-)
+FILTERED = ("p1", "p3")
+FILTERS = ("verified=true", "min_score=0.8", "date_to=1990-01-01")
+SERIES = (("occurrences_simple_csv", ""), ("occurrences_api_json", ""), ("dwca", ""), ("dwca", "profile=gbif"))
 REGISTERED = {
     "event.txt": "dwc_event_2025-07-10.xml",
     "occurrence.txt": "dwc_occurrence_2025-07-10.xml",
@@ -52,36 +48,33 @@ class Made:
 
     partition: str
     series: str
-    options: tuple[tuple[str, str], ...]
-    filter: tuple[tuple[str, str], ...]
+    option: str
+    filter: str
     path: Path
     record_count: int
     rows: int | None
     sha256: str
 
-    @property
-    def profile(self) -> str:
-        """The profile of an archive; `spec` for other formats too."""
-        return dict(self.options).get("profile", "spec")
-
     def __str__(self) -> str:
-        return f"{self.partition} {self.series} {dict(self.options)} {dict(self.filter)}"
+        return " ".join(filter(None, (self.partition, self.series, self.option, self.filter)))
 
 
 def main(shared: Path) -> int:
-    """Publish everything twice, check it, and print what is wrong."""
+    """Publish everything, and part of it twice; check it, and print what is wrong."""
+    faults = []
     with tempfile.TemporaryDirectory() as folder:
-        inbox = Path(folder) / "inbox"
-        write_inbox(inbox, shared)
-        faults = []
-        runs = [produce_exports(inbox, Path(folder) / name) for name in ("first", "second")]
-        for one, other in zip(*runs, strict=True):
+        home, again = (Home(Path(folder) / name, ENVIRONMENT) for name in ("first", "second"))
+        for each in (home, again):
+            write_inbox(each.inbox, shared)
+        whole = whole_exports(home)
+        for one, other in zip(whole, whole_exports(again), strict=True):
             if one.sha256 != other.sha256:
-                faults.append(f"{one}: two runs differ")
-        for made in runs[0]:
+                faults.append(f"{one}: two homes differ")
+        exports = whole + filtered_exports(home)
+        for made in exports:
             faults += check(made, shared)
-        faults += check_counts(runs[0])
-    print(f"{len(runs[0])} exports, {len(faults)} faults")
+        faults += check_counts(exports)
+    print(f"{len(exports)} exports, {len(faults)} faults")
     for fault in faults:
         print(fault, file=sys.stderr)
     return 1 if faults else 0
@@ -89,8 +82,6 @@ def main(shared: Path) -> int:
 
 def write_inbox(inbox: Path, shared: Path) -> None:
     """The sample season, and the real detections as project 3."""
-    from sheaf.occurrences import sample_season
-
     sample_season.write(inbox)
     vermont = json.loads((shared / "data/occurrences/antenna/occurrences.json").read_bytes())
     folder = inbox / "occurrences" / "p3"
@@ -157,38 +148,31 @@ def as_tables(occurrences: list[dict]) -> dict[str, list[dict]]:
     return {name: [rows[key] for key in sorted(rows)] for name, rows in tables.items()}
 
 
-def produce_exports(inbox: Path, home: Path) -> list[Made]:
-    """Ingest every project and publish every series with every filter."""
-    from sheaf.exports.publish import Request, publish
-    from sheaf.occurrences.build import build_occurrences
-    from sheaf.occurrences.ingest import ingest
-    from sheaf.occurrences.series import OCCURRENCES
-    from sheaf.occurrences.settings import OccurrencesSettings
-    from sheaf.store import Store
+def whole_exports(home: Home) -> list[Made]:
+    """All projects in every series, in the order in which they were published."""
+    found = [as_made(home, result, "", "") for result in home.sheaf("run", "occurrences")]
+    return found + [export(home, partition, "dwca", "profile=gbif", "") for partition in PARTITIONS]
 
-    store, settings = Store.open(str(home)), OccurrencesSettings()
-    by_name = {series.name: series for series in OCCURRENCES.series}
-    made = []
-    for partition in PARTITIONS:
-        ingest(inbox / "occurrences" / partition, store, partition, settings)
-        build_occurrences(store, partition, settings)
-        for (name, options), filter_ in itertools.product(SERIES, FILTERS):
-            request = Request(partition, filter_, options)
-            done = publish(store, by_name[name], OCCURRENCES.rejects, request)
-            (file,) = done.manifest.files
-            made.append(
-                Made(
-                    partition,
-                    name,
-                    tuple(options.items()),
-                    tuple(filter_.items()),
-                    home / done.export.path / file.path,
-                    done.manifest.record_count,
-                    file.rows,
-                    file.sha256,
-                )
-            )
-    return made
+
+def filtered_exports(home: Home) -> list[Made]:
+    """Every series with every filter."""
+    return [export(home, key, *series, filter_) for key, series, filter_ in product(FILTERED, SERIES, FILTERS)]
+
+
+def export(home: Home, partition: str, series: str, option: str, filter_: str) -> Made:
+    """One export with an option and a filter, if any."""
+    pairs = (*(("--option", option) if option else ()), *(("--filter", filter_) if filter_ else ()))
+    (result,) = home.sheaf("export", "occurrences", partition, series, *pairs)
+    return as_made(home, result, option, filter_)
+
+
+def as_made(home: Home, result: dict[str, Any], option: str, filter_: str) -> Made:
+    """An export as the command reports it; each is one file."""
+    (file,), (path,) = result["files"], home.files(result).values()
+    return Made(
+        *(result["partition"], result["series"], option, filter_, path),
+        *(result["record_count"], file["rows"], file["sha256"]),
+    )
 
 
 def check(made: Made, shared: Path) -> list[str]:
@@ -213,7 +197,7 @@ def check_archive(made: Made, shared: Path) -> list[str]:
         faults.append(f"{made}: check_dwca.py ended with {verdict.returncode} {verdict.stderr[-500:]}")
     with zipfile.ZipFile(made.path) as archive:
         found = sum(1 for _ in io.TextIOWrapper(archive.open("occurrence.txt"), encoding="utf-8")) - 1
-        if made.profile == "gbif":
+        if made.option:
             faults += check_registered(made, archive.read("meta.xml"), shared)
     if not found == made.record_count == made.rows:
         faults.append(f"{made}: {found} occurrences, {made.record_count} reported")
@@ -240,16 +224,19 @@ def check_registered(made: Made, meta: bytes, shared: Path) -> list[str]:
 def check_counts(exports: list[Made]) -> list[str]:
     """CSV, JSON and the specification's archive hold the same occurrences."""
     faults = []
-    for partition, filter_ in itertools.product(PARTITIONS, FILTERS):
-        counts = {
-            str(made): made.record_count
-            for made in exports
-            if made.partition == partition and made.filter == tuple(filter_.items()) and made.profile == "spec"
-        }
-        if len(set(counts.values())) != 1:
+    plain = sorted((made for made in exports if not made.option), key=_selection)
+    for _, same in groupby(plain, key=_selection):
+        counts = {str(made): made.record_count for made in same}
+        if len(counts) != 3 or len(set(counts.values())) != 1:
             faults.append(f"counts differ: {counts}")
     return faults
 
 
+def _selection(made: Made) -> tuple[str, str]:
+    return made.partition, made.filter
+
+
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else ROOT.parent / "shared")))
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    sys.exit(main(Path(sys.argv[1])))
