@@ -11,7 +11,7 @@ demo: .venv/ready  ## Publish sample data of all domains and show what was publi
 	@$(BIN)/sheaf demo
 
 test: .venv/ready  ## Run the tests
-	@$(BIN)/pytest -m "not ui"
+	@$(BIN)/pytest -m "not ui and not influxd"
 
 dev: .venv/ready  ## Open the Dagster UI on http://127.0.0.1:3000
 	@$(BIN)/sheaf dev

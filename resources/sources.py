@@ -4,14 +4,19 @@ Here: which there are and in what order. Not here: how one is read (`sheaf/inbox
 `sheaf/<domain>/` for live systems).
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
+from sheaf.annotations.postgres import AnnotationServer
 from sheaf.fermentation.eln_live import ElnSource
 from sheaf.fermentation.eln_postgres import ElnPostgres
 from sheaf.fermentation.eln_rest import ElnRest
 from sheaf.fermentation.source_settings import RestSettings
 from sheaf.inbox import InboxSource
 from sheaf.media.inbox import MediaInbox
+from sheaf.occurrences.live import AntennaApi, AntennaDatabase
+from sheaf.occurrences.settings import ApiSettings
+from sheaf.outside import secret
 from sheaf.report import Report
 from sheaf.settings import Settings
 from sheaf.sources import Source, Sources
@@ -25,8 +30,8 @@ def configured_sources(settings: Settings) -> Sources:
             "fermentation": _fermentation(settings),
             "matches": (_matches(settings),),
             "media": (MediaInbox(settings.inbox, settings.store_url, settings.media),),
-            "occurrences": (_occurrences(settings),),
-            "annotations": (_annotations(settings),),
+            "occurrences": _occurrences(settings),
+            "annotations": _annotations(settings),
         }
     )
 
@@ -55,19 +60,29 @@ def _matches(settings: Settings) -> Source:
     return InboxSource(settings.inbox, "matches", read)
 
 
-def _occurrences(settings: Settings) -> Source:
+def _occurrences(settings: Settings) -> tuple[Source, ...]:
     def read(folder: Path, store: Store, project: str) -> Report:
         from sheaf.occurrences.ingest import ingest
 
         return ingest(folder, store, project, settings.occurrences)
 
-    return InboxSource(settings.inbox, "occurrences", read)
+    own, mirror = settings.occurrences, settings.home / "mirror" / "occurrences"
+    live = [
+        AntennaApi(source, own, mirror) if isinstance(source, ApiSettings) else AntennaDatabase(source, own, mirror)
+        for source in own.sources
+    ]
+    return (InboxSource(settings.inbox, "occurrences", read), *live)
 
 
-def _annotations(settings: Settings) -> Source:
+def _annotations(settings: Settings) -> tuple[Source, ...]:
     def read(folder: Path, store: Store, project: str) -> Report:
         from sheaf.annotations.ingest import ingest
 
         return ingest(folder, store, project, settings.annotations)
 
-    return InboxSource(settings.inbox, "annotations", read)
+    def address(variable: str) -> Callable[[], str]:
+        return lambda: secret(variable, "address of the annotation database, such as postgresql://reader:…@host/db")
+
+    own = settings.annotations
+    live = [AnnotationServer(address(source.dsn_env), own) for source in own.sources]
+    return (InboxSource(settings.inbox, "annotations", read), *live)

@@ -109,7 +109,8 @@ def test_a_project_becomes_tables_and_exports(database: Database, tmp_path: Path
     Image.new("RGB", (100, 50)).save(tmp_path / "share" / PROJECT / "1.png")
 
     store = Store.open(str(tmp_path / "store"))
-    report = AnnotationServer(database.dsn, AnnotationsSettings(images_root=tmp_path / "share")).ingest(store, PROJECT)
+    settings = AnnotationsSettings(images_root=tmp_path / "share")
+    report = AnnotationServer(lambda: database.dsn, settings).ingest(store, PROJECT)
     assert report.rejects == {}
     assert (report.counts["images"], report.counts["images_without_file"]) == (2, 1)
     assert tables.read(store, schema.JOBS, PROJECT)["version"].to_pylist() == [3]
@@ -137,14 +138,14 @@ def test_what_is_written_meanwhile_is_not_seen(
 
     monkeypatch.setattr(postgres, "_rows", interrupted)
     store = Store.open(str(tmp_path / "store"))
-    report = AnnotationServer(database.dsn, AnnotationsSettings()).ingest(store, PROJECT)
+    report = AnnotationServer(lambda: database.dsn, AnnotationsSettings()).ingest(store, PROJECT)
     assert report.rejects == {}
     assert tables.read(store, schema.DETECTIONS, PROJECT)["width"].to_pylist() == [40]
     assert report.counts["segmentations"] == 1
 
 
 def test_projects_and_their_states(database: Database) -> None:
-    server = AnnotationServer(database.dsn, AnnotationsSettings())
+    server = AnnotationServer(lambda: database.dsn, AnnotationsSettings())
     made = database.project(PROJECT)
     database.project("other")
     database.insert("projects", name="odd", slug="no/slug")
@@ -163,12 +164,12 @@ def test_projects_and_their_states(database: Database) -> None:
 
 def test_errors_say_what_to_do_and_no_password(database: Database, tmp_path: Path) -> None:
     store = Store.open(str(tmp_path / "store"))
-    server = AnnotationServer(database.dsn, AnnotationsSettings())
+    server = AnnotationServer(lambda: database.dsn, AnnotationsSettings())
     with pytest.raises(NotFoundError, match="no project 'signs'"):
         server.ingest(store, PROJECT)
     database.run("DROP TABLE projects CASCADE")
     with pytest.raises(SourceError, match='relation "projects" does not exist'):
         server.offers()
     with pytest.raises(SourceError, match="cannot be reached") as caught:
-        AnnotationServer("postgresql://user:hunter2@127.0.0.1:1/none", AnnotationsSettings()).check()
+        AnnotationServer(lambda: "postgresql://user:hunter2@127.0.0.1:1/none", AnnotationsSettings()).check()
     assert "hunter2" not in str(caught.value)

@@ -35,7 +35,7 @@ from sheaf.fermentation.source_settings import InfluxSettings, RestSettings
 from sheaf.inbox import InboxSource
 from sheaf.store import Store
 
-pytestmark = pytest.mark.services
+pytestmark = pytest.mark.influxd
 
 T0 = datetime(2026, 3, 2, 20, 30, tzinfo=UTC)
 NAMES = ("pH", "DO", "OD", "broth")

@@ -5,7 +5,7 @@ while it lasts. Not here: what the rows mean (`rows`), which are the same as in 
 """
 
 import hashlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -55,18 +55,18 @@ class AnnotationServer:
     """The database of an annotation server as a source; its partitions are the slugs of its projects.
 
     Attributes:
-        dsn: libpq connection string or URL.
+        dsn: gives the libpq connection string or URL, when it is needed.
         settings: `images_root` is where the server keeps image files.
     """
 
-    dsn: str
+    dsn: Callable[[], str]
     settings: AnnotationsSettings
     name: str = "postgres"
     authoritative: bool = True
 
     def offers(self) -> Offer:
         """Projects that are not archived."""
-        with _snapshot(self.dsn) as database:
+        with _snapshot(self.dsn()) as database:
             found = _query(database, 'SELECT slug FROM projects WHERE NOT is_archived ORDER BY slug COLLATE "C"')
         slugs = [slug for (slug,) in found]
         usable = tuple(slug for slug in slugs if PARTITION_KEY.fullmatch(slug))
@@ -76,7 +76,7 @@ class AnnotationServer:
         """A digest of every row of a project, computed by the server; nothing is transferred."""
         for project in partitions:
             try:
-                with _snapshot(self.dsn) as database:
+                with _snapshot(self.dsn()) as database:
                     number = _project(database, project)
                     token = hashlib.sha256(
                         repr([_query(database, _digest(table), number) for table in _QUERIES]).encode()
@@ -94,7 +94,7 @@ class AnnotationServer:
             InputError: nothing of it can be used.
             SourceError: the database cannot be reached or read.
         """
-        with _snapshot(self.dsn) as database:
+        with _snapshot(self.dsn()) as database:
             number = _project(database, partition)
             source = Source(lambda table: _rows(database, table, number), self.settings.images_root)
             return write_project(source, store, partition, self.settings, Rejects(), [])

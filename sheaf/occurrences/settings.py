@@ -4,14 +4,46 @@ Here: choices that hold for all projects. Not here: the options and filters of o
 """
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from sheaf.outside import Url, Variable
+
+
+class DatabaseSettings(BaseModel):
+    """The PostgreSQL database of Antenna; `dsn_env` names the variable that holds a read-only role's address."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["postgres"]
+    dsn_env: Variable = "SHEAF_OCCURRENCES_DSN"
+
+
+class ApiSettings(BaseModel):
+    """The API of Antenna.
+
+    Attributes:
+        url: up to and with the version, such as `https://api.example.org/api/v2`.
+        projects: what to read, as `p` and the project's id.
+        token_env: environment variable that holds a user's token; public projects need none.
+        refresh_hours: how often a project is read again.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["api"]
+    url: Url
+    projects: tuple[Annotated[str, Field(pattern="^p[0-9]+$")], ...] = Field(min_length=1)
+    token_env: Variable = "SHEAF_OCCURRENCES_TOKEN"  # noqa: S105 (the name of a variable)
+    refresh_hours: float = Field(default=24.0, ge=0.1)
 
 
 class OccurrencesSettings(BaseModel):
     """Choices for all projects of an installation.
 
     Attributes:
+        sources: live systems, beside the inbox.
         source_time_zone: zone in which the source database writes its station-local wall times. A time
             that arrives with an offset is converted back to it; one without is taken as it is.
         licence: licence of projects that name none: `CC0-1.0`, `CC-BY-4.0`, `CC-BY-NC-4.0`, or any text.
@@ -33,6 +65,7 @@ class OccurrencesSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    sources: tuple[Annotated[DatabaseSettings | ApiSettings, Field(discriminator="kind")], ...] = ()
     source_time_zone: str = "America/New_York"
     licence: str = ""
     rights_holder: str = ""
