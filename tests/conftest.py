@@ -1,12 +1,16 @@
-"""Stores that every test may use."""
+"""Stores that every test may use, and what holds for all of them."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from servers import BUCKET, moto_server, swift_server
 
 from sheaf.store import Store
+
+settings.register_profile("sheaf", deadline=None)  # a slow machine is no fault of the code
+settings.load_profile("sheaf")
 
 
 @pytest.fixture(scope="session")
