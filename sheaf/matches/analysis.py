@@ -16,7 +16,8 @@ from sheaf import tables
 from sheaf.matches import devices, plots, schema
 from sheaf.matches.correlate import Correlated, Impacts, Shots, correlate
 from sheaf.matches.manifest import Device, Manifest
-from sheaf.matches.runs import COLUMNS, Found, RunBuilder
+from sheaf.matches.run_events import COLUMNS
+from sheaf.matches.runs import Found, RunBuilder
 from sheaf.matches.settings import Correlation
 from sheaf.report import Report
 from sheaf.store import Store

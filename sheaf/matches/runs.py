@@ -16,13 +16,9 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from sheaf.matches.manifest import Device
+from sheaf.matches.run_events import COLUMNS, STEP_US, Event, Events
 from sheaf.matches.vocabulary import summary
 
-COLUMNS = (
-    *("event_no", "ts", "event_type", "device", "device_id", "device_position", "details"),
-    *("shot_number", "shot_time_s", "magnitude", "ambiguous_time"),
-)
-_STEP_US = 2_000_000
 _SAME_BEEP_US = 60_000_000
 _AT_ONCE = 8192
 
@@ -75,21 +71,6 @@ class _Run:
     flags: set[str] = field(default_factory=set)
 
 
-@dataclass(slots=True)
-class _Event:
-    number: int
-    ts: int
-    type: str
-    device: str | None
-    device_id: str | None
-    position: str | None
-    details: str | None
-    shot_number: int | None
-    shot_time: float | None
-    magnitude: float | None
-    ambiguous: bool
-
-
 class RunBuilder:
     """Takes the events of a match in order and finds its runs.
 
@@ -105,7 +86,7 @@ class RunBuilder:
         self._open: dict[str, _Run] = {}
         self._sensors: dict[str, int] = {}
         self._closed: list[tuple[object, ...]] = []
-        self._count = 0
+        self._opened = 0
         self._steps = {
             "timer_start_button": self._button,
             "timer_start_beep": self._beep,
@@ -122,11 +103,51 @@ class RunBuilder:
 
         relevant = batch.select(COLUMNS).filter(pc.is_in(batch.column("event_type"), pa.array(list(self._steps))))
         for start in range(0, relevant.num_rows, _AT_ONCE):
-            columns = relevant.slice(start, _AT_ONCE).columns
-            columns[1] = columns[1].cast(pa.int64())
-            for values in zip(*(column.to_pylist() for column in columns), strict=True):
-                event = _Event(*values)
-                self._steps[event.type](event)
+            events = Events(relevant.slice(start, _AT_ONCE))
+            done = 0
+            for turn in events.turns:
+                self._count(events, done, turn)
+                self._step(events[turn])
+                done = turn + 1
+            self._count(events, done, len(events))
+
+    def _step(self, event: Event) -> None:
+        self._steps[event.type](event)
+
+    def _count(self, events: Events, start: int, end: int) -> None:
+        """Take shots and impacts, all at once where it is plain which run they belong to."""
+        if start == end:
+            return
+        run = self._only_run(events.timers)
+        if run is None:
+            for place in range(start, end):
+                self._step(events[place])
+            return
+        run.shots += events.shots[events.shots_before[start] : events.shots_before[end]]
+        hits = slice(events.impacts_before[start], events.impacts_before[end])
+        if number := hits.stop - hits.start:
+            found, sensors = self.found, self._sensors
+            found.impact_event.extend(events.impact_number[hits])
+            found.impact_run.extend([run.number] * number)
+            found.impact_ts.extend(events.impact_ts[hits])
+            found.impact_sensor.extend([sensors.setdefault(name, len(sensors)) for name in events.impact_sensor[hits]])
+            found.impact_magnitude.extend(events.impact_magnitude[hits])
+            run.impacts += number
+            run.last_impact = events.impact_ts[hits.stop - 1]
+        for number in events.number[start:end]:
+            self._belongs(number, run)
+        if events.ts[start] < run.last - STEP_US or events.steps_back(start, end):
+            run.flags.add("clock_step")
+        if events.ambiguous(start, end):
+            run.flags.add("ambiguous_time")
+        run.last = events.ts[end - 1]
+
+    def _only_run(self, timers: set[str]) -> _Run | None:
+        """The one run that is going on, when all shots can only be its own."""
+        if len(self._open) != 1:
+            return None
+        ((key, run),) = self._open.items()
+        return run if run.stop is None and (not key or timers <= {key, ""}) else None
 
     def finish(self) -> Found:
         """Close what is still open, and return everything."""
@@ -136,10 +157,10 @@ class RunBuilder:
         self.found.sensors = list(self._sensors)
         return self.found
 
-    def _button(self, event: _Event) -> None:
+    def _button(self, event: Event) -> None:
         self._join(self._start(event), event)
 
-    def _beep(self, event: _Event) -> None:
+    def _beep(self, event: Event) -> None:
         key = self._key(event)
         run = self._open.get(key)
         stale = run and run.beep is not None and event.ts - run.beep > _SAME_BEEP_US
@@ -149,7 +170,7 @@ class RunBuilder:
             run.beep = event.ts
         self._join(run, event)
 
-    def _shot(self, event: _Event) -> None:
+    def _shot(self, event: Event) -> None:
         run = self._open.get(self._key(event))
         if run is None or run.stop is not None:
             self.found.orphans["shots"] += 1
@@ -157,7 +178,7 @@ class RunBuilder:
         run.shots.append((event.number, event.ts, event.shot_time))
         self._join(run, event)
 
-    def _told(self, event: _Event) -> None:
+    def _told(self, event: Event) -> None:
         run = self._open.get(self._key(event))
         if run is None:
             return
@@ -165,7 +186,7 @@ class RunBuilder:
             run.told.setdefault(event.shot_number, (event.number, event.ts, event.shot_time))
         self._join(run, event)
 
-    def _impact(self, event: _Event) -> None:
+    def _impact(self, event: Event) -> None:
         run = self._run_of_sensor(event)
         if run is None:
             self.found.orphans["impacts"] += 1
@@ -176,12 +197,11 @@ class RunBuilder:
         found.impact_event.append(event.number)
         found.impact_run.append(run.number)
         found.impact_ts.append(event.ts)
-        sensor = event.device_id or event.position or ""
-        found.impact_sensor.append(self._sensors.setdefault(sensor, len(self._sensors)))
+        found.impact_sensor.append(self._sensors.setdefault(event.sensor, len(self._sensors)))
         found.impact_magnitude.append(float("nan") if event.magnitude is None else event.magnitude)
         self._join(run, event)
 
-    def _stop(self, event: _Event) -> None:
+    def _stop(self, event: Event) -> None:
         run = self._open.get(self._key(event))
         if run is None:
             self.found.orphans["stops"] += 1
@@ -190,7 +210,7 @@ class RunBuilder:
             run.stop = event.ts
         self._join(run, event)
 
-    def _summary(self, event: _Event) -> None:
+    def _summary(self, event: Event) -> None:
         key = self._key_of_summary(event)
         if key is None:
             self.found.orphans["summaries"] += 1
@@ -198,17 +218,17 @@ class RunBuilder:
         self._join(self._open[key], event)
         self._close(key, event, None)
 
-    def _start(self, event: _Event) -> _Run:
+    def _start(self, event: Event) -> _Run:
         key = self._key(event)
         if key in self._open:
             self._close(key, None, "restarted")
-        run = _Run(self._count, event.ts, event.device, event.device_id, event.position, last=event.ts)
-        self._count += 1
+        run = _Run(self._opened, event.ts, event.device, event.device_id, event.position, last=event.ts)
+        self._opened += 1
         # A run is known by the device that opened it, even when that stood in for an unnamed one.
         self._open[event.device_id or ""] = run
         return run
 
-    def _key(self, event: _Event) -> str:
+    def _key(self, event: Event) -> str:
         """Under which name the run of a timer event is open; some sources do not name the timer."""
         name = event.device_id or ""
         if name in self._open:
@@ -217,14 +237,14 @@ class RunBuilder:
             return next(iter(self._open))
         return "" if "" in self._open else name
 
-    def _key_of_summary(self, event: _Event) -> str | None:
+    def _key_of_summary(self, event: Event) -> str | None:
         candidates = list(self._open)
         if len(candidates) > 1:
             same_bay = [key for key in candidates if self._open[key].position == event.position]
             candidates = same_bay or candidates
         return max(candidates, key=lambda key: (self._open[key].stop or 0, self._open[key].number), default=None)
 
-    def _run_of_sensor(self, event: _Event) -> _Run | None:
+    def _run_of_sensor(self, event: Event) -> _Run | None:
         candidates = [run for run in self._open.values() if run.stop is None or event.ts <= run.stop + self._window]
         if len(candidates) < 2:
             return candidates[0] if candidates else None
@@ -240,27 +260,30 @@ class RunBuilder:
         device = self._devices.get(device_id or "")
         return device.bay if device else None
 
-    def _join(self, run: _Run, event: _Event) -> None:
-        known = self.found.run_of_event
-        if (skipped := event.number - len(known)) > 0:
-            known.extend([-1] * skipped)
-        known.append(run.number)
-        if event.ts < run.last - _STEP_US:
+    def _join(self, run: _Run, event: Event) -> None:
+        self._belongs(event.number, run)
+        if event.ts < run.last - STEP_US:
             run.flags.add("clock_step")
         if event.ambiguous:
             run.flags.add("ambiguous_time")
         run.last = event.ts
 
-    def _close(self, key: str, summed_up: _Event | None, why: str | None) -> None:
+    def _belongs(self, number: int, run: _Run) -> None:
+        known = self.found.run_of_event
+        if (skipped := number - len(known)) > 0:
+            known.extend([-1] * skipped)
+        known.append(run.number)
+
+    def _close(self, key: str, summed_up: Event | None, why: str | None) -> None:
         run = self._open.pop(key)
         shots = run.shots or sorted(run.told.values())
-        for index, (number, ts, timer_time) in enumerate(shots):
-            told = run.told.get(index + 1)
-            time = timer_time if timer_time is not None else told[2] if told else None
-            self.found.shot_event.append(number)
-            self.found.shot_run.append(run.number)
-            self.found.shot_ts.append(ts)
-            self.found.shot_timer_s.append(float("nan") if time is None else time)
+        times: tuple[int, ...] = ()
+        if shots:
+            events, times, timer_times = zip(*shots, strict=True)
+            self.found.shot_event.extend(events)
+            self.found.shot_run.extend([run.number] * len(shots))
+            self.found.shot_ts.extend(times)
+            self.found.shot_timer_s.extend(_timer_time(time, run.told, at) for at, time in enumerate(timer_times, 1))
         said = summary(summed_up.details) if summed_up else None
         if said and said[1:] != (len(shots), run.impacts):
             run.flags.add("count_mismatch")
@@ -275,7 +298,7 @@ class RunBuilder:
         self._closed.append(
             (
                 *(run.number, len(shots), run.impacts),
-                *(run.start, run.beep, end, max((ts for _, ts, _ in shots), default=None), run.last_impact),
+                *(run.start, run.beep, end, max(times, default=None), run.last_impact),
                 _duration(run, end, said[0] if said else None),
                 *("completed" if completed else "incomplete", run.device, run.device_id),
                 *self._place(run),
@@ -294,6 +317,13 @@ class RunBuilder:
         arrays = [pa.array(values, kind.type) for values, kind in zip(columns, RUN_SCHEMA, strict=True)]
         self.found.runs.append(pa.RecordBatch.from_arrays(arrays, schema=RUN_SCHEMA))
         self._closed = []
+
+
+def _timer_time(said: float | None, told: Mapping[int, tuple[int, int, float | None]], number: int) -> float:
+    """The timer's time of a shot, from the shot itself or from the text about it; NaN without either."""
+    if said is None and number in told:
+        said = told[number][2]
+    return float("nan") if said is None else said
 
 
 def _duration(run: _Run, end: int | None, string_time: float | None) -> float | None:
