@@ -23,17 +23,17 @@ from sheaf.names import ExportId
 from sheaf.store import Store
 
 
-def test_history_lists_newest_first_and_by_what_is_asked(store: Store) -> None:
-    ingest(store, "a")
-    ingest(store, "b", partition="batch-2")
-    publish_readings(store)
-    publish_readings(store, always=True)
-    publish_readings(store, partition="batch-2")
-    everything = [str(record.id) for record in history(store)]
+def test_history_lists_newest_first_and_by_what_is_asked(atomic_store: Store) -> None:
+    ingest(atomic_store, "a")
+    ingest(atomic_store, "b", partition="batch-2")
+    publish_readings(atomic_store)
+    publish_readings(atomic_store, always=True)
+    publish_readings(atomic_store, partition="batch-2")
+    everything = [str(record.id) for record in history(atomic_store)]
     assert everything == [f"{BATCH}/v2", f"{BATCH}/v1", "demo/batch-2/readings_csv/v1"]
-    assert [str(record.id) for record in history(store, "demo", "batch-2")] == everything[2:]
-    assert [str(record.id) for record in history(store, series="readings_csv")] == everything
-    assert list(history(store, "other")) == list(history(store, "demo", "batch-3")) == []
+    assert [str(record.id) for record in history(atomic_store, "demo", "batch-2")] == everything[2:]
+    assert [str(record.id) for record in history(atomic_store, series="readings_csv")] == everything
+    assert list(history(atomic_store, "other")) == list(history(atomic_store, "demo", "batch-3")) == []
 
 
 def test_an_export_is_found_by_number_or_as_latest(local_store: Store) -> None:
@@ -48,26 +48,26 @@ def test_an_export_is_found_by_number_or_as_latest(local_store: Store) -> None:
         read_record(local_store, resolve(local_store, f"{BATCH}/v3"))
 
 
-def test_verify_notices_every_kind_of_damage(store: Store) -> None:
-    ingest(store, "a")
-    export = publish_readings(store).export
+def test_verify_notices_every_kind_of_damage(atomic_store: Store) -> None:
+    ingest(atomic_store, "a")
+    export = publish_readings(atomic_store).export
     path = f"{export.path}/readings.csv"
-    whole = store.get(path)
+    whole = atomic_store.get(path)
     for damage, complaint in (
         (whole.replace(b"a", b"b"), r"readings\.csv differs from what was published"),
         (whole + b"x", r"readings\.csv has \d+ bytes, its manifest says \d+"),
         (None, r"readings\.csv is missing in the store"),
     ):
         if damage is None:
-            store.delete([path])
+            atomic_store.delete([path])
         else:
-            store.put(path, damage)
+            atomic_store.put(path, damage)
         with pytest.raises(VerificationError, match=complaint):
-            verify(store, export)
-    store.put(path, whole)
-    store.put(f"{export.path}/smuggled.txt", b"")
+            verify(atomic_store, export)
+    atomic_store.put(path, whole)
+    atomic_store.put(f"{export.path}/smuggled.txt", b"")
     with pytest.raises(VerificationError, match=r"smuggled\.txt is in the store but not in the manifest"):
-        verify(store, export)
+        verify(atomic_store, export)
 
 
 def test_deleting_moves_latest_and_keeps_a_tombstone(store: Store) -> None:
@@ -92,26 +92,28 @@ def test_an_export_in_the_making_cannot_be_deleted(local_store: Store) -> None:
     ingest(local_store, "a")
     export = publish_readings(local_store).export
     record = read_record(local_store, export)
-    local_store.put(export.record_path, record.model_copy(update={"status": "processing"}).model_dump_json().encode())
+    local_store.put(
+        export.record_path, record.model_copy(update={"status": Status.PROCESSING}).model_dump_json().encode()
+    )
     with pytest.raises(UsageError, match="is still being written: wait until it ends"):
         outcome.delete(local_store, export, "ada")
 
 
-def test_diff_tells_what_was_asked_for_what_it_holds_and_which_rows_differ(store: Store) -> None:
-    ingest(store, "a", "b", "c")
-    before = publish_readings(store).export
-    ingest(store, "a", "B", "c", "d")
-    after = publish_readings(store, filter={"values": "B,c,d"}, options={"upper": True}).export
-    found = diff(store, before, after, row_key=("id",))
+def test_diff_tells_what_was_asked_for_what_it_holds_and_which_rows_differ(atomic_store: Store) -> None:
+    ingest(atomic_store, "a", "b", "c")
+    before = publish_readings(atomic_store).export
+    ingest(atomic_store, "a", "B", "c", "d")
+    after = publish_readings(atomic_store, filter={"values": "B,c,d"}, options={"upper": True}).export
+    found = diff(atomic_store, before, after, row_key=("id",))
     assert found.filter == {"values": Change(None, ["B", "c", "d"])}
     assert found.options == {"upper": Change(before=False, after=True)}
     assert found.counts == {}
     assert found.inputs == {"readings/batch-1": Change(3, 4)}
     assert (found.files_added, found.files_removed, found.files_changed) == ((), (), ("readings.csv",))
     assert found.rows == {"readings.csv": RowChanges(added=1, removed=1, changed=2)}
-    assert diff(store, before, before).is_empty
+    assert diff(atomic_store, before, before).is_empty
     assert not found.is_empty
-    assert diff(store, before, after).rows == {"readings.csv": RowChanges(added=3, removed=3, changed=0)}
+    assert diff(atomic_store, before, after).rows == {"readings.csv": RowChanges(added=3, removed=3, changed=0)}
 
 
 def rows_of(store: Store, name: str, before: bytes, after: bytes, row_key: tuple[str, ...] = ()) -> RowChanges | None:
@@ -169,21 +171,21 @@ def saved(name: str, **asked: object) -> filters.SavedFilter:
     )
 
 
-def test_a_saved_filter_is_kept_changed_renamed_and_forgotten(store: Store) -> None:
-    filters.save(store, saved("late", min_id=2))
+def test_a_saved_filter_is_kept_changed_renamed_and_forgotten(atomic_store: Store) -> None:
+    filters.save(atomic_store, saved("late", min_id=2))
     with pytest.raises(UsageError, match="There is a filter 'late' already"):
-        filters.save(store, saved("late", min_id=9))
-    filters.update(store, saved("late", min_id=3))
-    assert filters.load(store, "demo", "batch-1", "late").filter == {"min_id": 3}
-    filters.rename(store, filters.load(store, "demo", "batch-1", "late"), "later", "bob")
-    assert [item.name for item in filters.listing(store)] == ["later"]
+        filters.save(atomic_store, saved("late", min_id=9))
+    filters.update(atomic_store, saved("late", min_id=3))
+    assert filters.load(atomic_store, "demo", "batch-1", "late").filter == {"min_id": 3}
+    filters.rename(atomic_store, filters.load(atomic_store, "demo", "batch-1", "late"), "later", "bob")
+    assert [item.name for item in filters.listing(atomic_store)] == ["later"]
     with pytest.raises(NotFoundError, match="has no saved filter 'late': there are later"):
-        filters.load(store, "demo", "batch-1", "late")
+        filters.load(atomic_store, "demo", "batch-1", "late")
     with pytest.raises(NotFoundError, match="has no saved filter 'nothing'"):
-        filters.update(store, saved("nothing"))
-    filters.delete(store, filters.load(store, "demo", "batch-1", "later"), "ada")
-    assert filters.listing(store, "demo", "batch-1") == []
-    said = [event.what for event in activity.newest(store)]
+        filters.update(atomic_store, saved("nothing"))
+    filters.delete(atomic_store, filters.load(atomic_store, "demo", "batch-1", "later"), "ada")
+    assert filters.listing(atomic_store, "demo", "batch-1") == []
+    said = [event.what for event in activity.newest(atomic_store)]
     assert sorted(said) == ["filter deleted", "filter deleted", "filter saved", "filter saved", "filter updated"]
 
 
@@ -195,15 +197,15 @@ def test_a_saved_filter_cannot_leave_its_folder(local_store: Store, name: str) -
         filters.load(local_store, "demo", "batch-1", name)
 
 
-def test_activity_tells_what_happened_newest_first(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_activity_tells_what_happened_newest_first(atomic_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     start = datetime(2026, 1, 31, 23, 59, 59, tzinfo=UTC)
     for number in range(5):
         monkeypatch.setenv("SOURCE_DATE_EPOCH", str(int((start + timedelta(seconds=number)).timestamp())))
-        activity.log(store, f"event {number}", "subject", "ada", "detail")
-    assert [event.what for event in activity.newest(store)] == [f"event {number}" for number in (4, 3, 2, 1, 0)]
-    assert [event.what for event in activity.newest(store, limit=2)] == ["event 4", "event 3"]
+        activity.log(atomic_store, f"event {number}", "subject", "ada", "detail")
+    assert [event.what for event in activity.newest(atomic_store)] == [f"event {number}" for number in (4, 3, 2, 1, 0)]
+    assert [event.what for event in activity.newest(atomic_store, limit=2)] == ["event 4", "event 3"]
     since = start + timedelta(seconds=3)
-    assert [event.what for event in activity.newest(store, since=since)] == ["event 4", "event 3"]
+    assert [event.what for event in activity.newest(atomic_store, since=since)] == ["event 4", "event 3"]
 
 
 def test_activity_names_who_and_why(local_store: Store) -> None:

@@ -79,15 +79,15 @@ def test_an_export_with_filter_and_options_says_so(local_store: Store) -> None:
     assert not done.manifest.canonical
 
 
-def test_unchanged_input_makes_no_new_version(store: Store) -> None:
-    ingest(store, "a")
-    first = publish_readings(store)
-    before = {item.path for item in store.list("")}
-    again = publish_readings(store)
+def test_unchanged_input_makes_no_new_version(atomic_store: Store) -> None:
+    ingest(atomic_store, "a")
+    first = publish_readings(atomic_store)
+    before = {item.path for item in atomic_store.list("")}
+    again = publish_readings(atomic_store)
     assert (again.export, again.manifest, again.unchanged) == (first.export, first.manifest, True)
-    ingest(store, "a")  # the same once more
-    assert publish_readings(store).unchanged
-    assert {item.path for item in store.list("")} == before
+    ingest(atomic_store, "a")  # the same once more
+    assert publish_readings(atomic_store).unchanged
+    assert {item.path for item in atomic_store.list("")} == before
 
 
 def test_unchanged_is_judged_for_each_filter_option_and_writer_by_itself(local_store: Store) -> None:
@@ -115,20 +115,20 @@ def test_equal_input_gives_equal_bytes(tmp_path: Path, monkeypatch: pytest.Monke
     assert found[0] == found[1]
 
 
-def test_a_refused_request_allocates_nothing(store: Store) -> None:
+def test_a_refused_request_allocates_nothing(atomic_store: Store) -> None:
     with pytest.raises(InputError, match=r"demo 'batch-1' has no readings table yet: run `sheaf run demo batch-1`"):
-        publish_readings(store)
-    ingest(store, "a")
+        publish_readings(atomic_store)
+    ingest(atomic_store, "a")
     with pytest.raises(UsageError, match=r"Unknown filter 'colour': known are min_id, values"):
-        publish_readings(store, filter={"colour": "red"})
+        publish_readings(atomic_store, filter={"colour": "red"})
     with pytest.raises(UsageError, match=r"Option upper='perhaps' cannot be used"):
-        publish_readings(store, options={"upper": "perhaps"})
+        publish_readings(atomic_store, options={"upper": "perhaps"})
     with pytest.raises(UsageError, match="is not a valid partition name"):
-        publish_readings(store, partition="../escape")
-    tables.refuse(store, REJECTS, "batch-1", "batch.json is not JSON")
+        publish_readings(atomic_store, partition="../escape")
+    tables.refuse(atomic_store, REJECTS, "batch-1", "batch.json is not JSON")
     with pytest.raises(InputError, match=r"batch\.json is not JSON"):
-        publish_readings(store)
-    assert list(store.list("exports")) == []
+        publish_readings(atomic_store)
+    assert list(atomic_store.list("exports")) == []
 
 
 def test_a_failed_check_keeps_its_reason_and_leaves_latest(store: Store) -> None:
@@ -235,11 +235,11 @@ def test_what_the_store_garbles_is_noticed(s3_store: Store, monkeypatch: pytest.
     assert left == {"record.json", "manifest.json"}  # what had been moved in is gone at once
 
 
-def test_a_preview_counts_and_keeps_nothing(store: Store) -> None:
-    ingest(store, "a", "b", "c")
-    before = {item.path for item in store.list("")}
-    assert preview(store, SERIES, REJECTS, Request("batch-1", filter={"min_id": 2})).record_count == 2
-    assert {item.path for item in store.list("")} == before
+def test_a_preview_counts_and_keeps_nothing(atomic_store: Store) -> None:
+    ingest(atomic_store, "a", "b", "c")
+    before = {item.path for item in atomic_store.list("")}
+    assert preview(atomic_store, SERIES, REJECTS, Request("batch-1", filter={"min_id": 2})).record_count == 2
+    assert {item.path for item in atomic_store.list("")} == before
 
 
 def test_a_campaign_series_is_made_from_all_partitions(local_store: Store) -> None:

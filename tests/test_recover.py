@@ -128,21 +128,21 @@ def publish_kill_and_recover(url: str, wanted: int) -> int:
         assert store.get(f"{done.export.path}/readings.csv") == f"id,value\n1,{step}\n".encode()
         assert done.export.version > newest
         newest = done.export.version
-        assert check_readers(store, BATCH) == newest
         check_recovered(store, BATCH)
+        assert check_readers(store, BATCH) == newest
     return kills
 
 
 def test_a_kill_at_any_line_leaves_latest_whole_and_the_next_run_recovers_on_disk(local_store: Store) -> None:
-    assert publish_kill_and_recover(local_store.url, 80) >= 70
+    assert publish_kill_and_recover(local_store.url, 70) >= 60
 
 
 def test_a_kill_at_any_line_leaves_latest_whole_and_the_next_run_recovers_on_s3(s3_store: Store) -> None:
-    assert publish_kill_and_recover(s3_store.url, 56) >= 50
+    assert publish_kill_and_recover(s3_store.url, 54) >= 50
 
 
 def test_a_kill_at_any_line_leaves_latest_whole_and_the_next_run_recovers_on_swift(swift_store: Store) -> None:
-    assert publish_kill_and_recover(swift_store.url, 6) >= 4
+    assert publish_kill_and_recover(swift_store.url, 4) >= 3
 
 
 def test_a_kill_at_a_random_moment_of_a_busy_publisher(atomic_store: Store) -> None:
@@ -207,12 +207,13 @@ def test_recovery_finishes_gives_up_and_sweeps(store: Store) -> None:
     assert records(store, BATCH)[2].error == "Its writer stopped before it was finished."
     assert check_readers(store, BATCH) == 3
     check_recovered(store, BATCH)
+    assert recover.recover(store) == recover.Recovered()  # a second look finds nothing more
 
 
 def test_recovery_may_itself_be_killed_anywhere(local_store: Store, tmp_path: Path) -> None:
     leave_everything_a_crash_can_leave(local_store)
     total = lines_of(lambda: recover.recover(local_store))
-    for step in spread(total, 30):
+    for step in spread(total, 20):
         store = Store.open(str(tmp_path / f"store-{step}"))
         leave_everything_a_crash_can_leave(store)
         assert run(recover_until_line, store.url, step)
@@ -327,7 +328,7 @@ def give_up_and_delete(store: Store) -> int:
 def test_a_suspended_writer_cannot_break_undo_or_resurrect(
     atomic_store: Store, others: Callable[[Store], int], dies: bool
 ) -> None:
-    stride = 1 if atomic_store.root else 5
+    stride = 1 if atomic_store.root else 8
     for at in range(1, 1000, stride):
         store = Store.open(f"{atomic_store.url}-{at}")
         ingest(store, "a")
@@ -412,16 +413,16 @@ def test_latest_never_moves_backwards_while_many_publish(atomic_store: Store) ->
     check_recovered(atomic_store, BATCH)
 
 
-def test_a_damaged_or_missing_pointer_is_written_again(store: Store) -> None:
-    ingest(store, "a")
-    publish_readings(store)
+def test_a_damaged_or_missing_pointer_is_written_again(atomic_store: Store) -> None:
+    ingest(atomic_store, "a")
+    publish_readings(atomic_store)
     for damage in (b"", b"{", b'{"version": "x"}'):
-        store.put(BATCH.latest_path, damage)
-        recover.recover(store)
-        assert check_readers(store, BATCH) == 1
-    store.delete([BATCH.latest_path])
-    recover.recover(store)
-    assert check_readers(store, BATCH) == 1
+        atomic_store.put(BATCH.latest_path, damage)
+        recover.recover(atomic_store)
+        assert check_readers(atomic_store, BATCH) == 1
+    atomic_store.delete([BATCH.latest_path])
+    recover.recover(atomic_store)
+    assert check_readers(atomic_store, BATCH) == 1
 
 
 def test_a_completed_record_without_manifest_counts_for_nothing(local_store: Store) -> None:
@@ -439,10 +440,10 @@ def test_a_completed_record_without_manifest_counts_for_nothing(local_store: Sto
         verify(local_store, second)
 
 
-def test_working_files_of_dead_processes_are_swept_and_others_kept(store: Store) -> None:
+def test_working_files_of_dead_processes_are_swept_and_others_kept(atomic_store: Store) -> None:
     gone = children.start(print)
     gone.join()
-    with scratch_folder(store) as mine:
+    with scratch_folder(atomic_store) as mine:
         host = socket.gethostname()
         left = {
             "dead": mine.with_name(f"{host}-{gone.pid}-{'a' * 12}"),
@@ -458,7 +459,7 @@ def test_working_files_of_dead_processes_are_swept_and_others_kept(store: Store)
         long_ago = time.time() - 2 * 24 * 3600
         for path in (left["old"] / "file", left["old"], left["fresh"]):
             os.utime(path, (long_ago, long_ago))
-        recover.recover(store)
+        recover.recover(atomic_store)
         assert not staged.exists()
         assert {name for name, folder in left.items() if folder.exists()} == {"fresh", "stray"}
         assert mine.exists()

@@ -30,19 +30,19 @@ def _field_id(table: pa.Table, name: str) -> dict[bytes, bytes]:
     return {key: value for key, value in table.schema.field(name).metadata.items() if key == b"PARQUET:field_id"}
 
 
-def test_an_empty_partition_is_one(store: Store) -> None:
-    assert tables.version(store, READINGS, "one") is None
-    assert tables.write(store, READINGS, "one", READINGS.schema.empty_table()).rows == 0
-    assert tables.read(store, READINGS, "one").num_rows == 0
-    assert tables.dataset(store, READINGS).count_rows() == 0
+def test_an_empty_partition_is_one(atomic_store: Store) -> None:
+    assert tables.version(atomic_store, READINGS, "one") is None
+    assert tables.write(atomic_store, READINGS, "one", READINGS.schema.empty_table()).rows == 0
+    assert tables.read(atomic_store, READINGS, "one").num_rows == 0
+    assert tables.dataset(atomic_store, READINGS).count_rows() == 0
 
 
-def test_writing_replaces(store: Store) -> None:
-    ingest(store, "a", "b", "c")
-    first = tables.version(store, READINGS, "batch-1")
-    ingest(store, "z")
-    assert tables.read(store, READINGS, "batch-1").to_pylist() == [{"id": 1, "value": "z"}]
-    second = tables.version(store, READINGS, "batch-1")
+def test_writing_replaces(atomic_store: Store) -> None:
+    ingest(atomic_store, "a", "b", "c")
+    first = tables.version(atomic_store, READINGS, "batch-1")
+    ingest(atomic_store, "z")
+    assert tables.read(atomic_store, READINGS, "batch-1").to_pylist() == [{"id": 1, "value": "z"}]
+    second = tables.version(atomic_store, READINGS, "batch-1")
     assert first is not None
     assert second is not None
     assert first.sha256 != second.sha256
@@ -113,9 +113,9 @@ def test_a_column_the_schema_does_not_know_is_an_error_in_rows() -> None:
         tables.from_rows(READINGS, [{"id": 1, "colour": "red"}])
 
 
-def test_what_was_never_ingested_says_what_to_do(store: Store) -> None:
+def test_what_was_never_ingested_says_what_to_do(atomic_store: Store) -> None:
     with pytest.raises(NotFoundError, match=r"demo 'one' has no readings table yet: run `sheaf run demo one`"):
-        tables.read(store, READINGS, "one")
+        tables.read(atomic_store, READINGS, "one")
 
 
 @pytest.mark.parametrize("partition", ["../escape", "", "a/b", "x" * 300, "ü"])
