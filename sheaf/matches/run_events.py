@@ -45,7 +45,7 @@ class Events:
     """Consecutive events.
 
     Attributes:
-        turns: places of the events that are neither shot nor impact.
+        turns: the events that are neither shot nor impact, each with its place.
         timers: names of the timers that heard the shots; empty for a shot without a name.
         shots: number, time and timer's time of each shot.
         impact_number, impact_ts, impact_magnitude, impact_sensor: of each impact.
@@ -59,7 +59,9 @@ class Events:
         times, magnitudes = self._columns[8:10]
         type_ = np.array(types, dtype=object)
         shot, impact = type_ == "shot_detected", type_ == "impact_detected"
-        self.turns: list[int] = np.flatnonzero(~(shot | impact)).tolist()
+        places = np.flatnonzero(~(shot | impact)).tolist()
+        rows = zip(*([column[place] for place in places] for column in self._columns), strict=True)
+        self.turns = [(place, Event(*row)) for place, row in zip(places, rows, strict=True)]
         shots, impacts = np.flatnonzero(shot).tolist(), np.flatnonzero(impact).tolist()
         self.timers = {names[place] or "" for place in shots}
         self.shots = [(self.number[place], self.ts[place], times[place]) for place in shots]

@@ -105,10 +105,10 @@ class RunBuilder:
         for start in range(0, relevant.num_rows, _AT_ONCE):
             events = Events(relevant.slice(start, _AT_ONCE))
             done = 0
-            for turn in events.turns:
-                self._count(events, done, turn)
-                self._step(events[turn])
-                done = turn + 1
+            for place, event in events.turns:
+                self._count(events, done, place)
+                self._step(event)
+                done = place + 1
             self._count(events, done, len(events))
 
     def _step(self, event: Event) -> None:
@@ -134,8 +134,12 @@ class RunBuilder:
             found.impact_magnitude.extend(events.impact_magnitude[hits])
             run.impacts += number
             run.last_impact = events.impact_ts[hits.stop - 1]
-        for number in events.number[start:end]:
-            self._belongs(number, run)
+        first, last = events.number[start], events.number[end - 1]
+        if last - first == end - 1 - start:
+            self._belongs(first, run, end - start)
+        else:
+            for number in events.number[start:end]:
+                self._belongs(number, run)
         if events.ts[start] < run.last - STEP_US or events.steps_back(start, end):
             run.flags.add("clock_step")
         if events.ambiguous(start, end):
@@ -268,11 +272,11 @@ class RunBuilder:
             run.flags.add("ambiguous_time")
         run.last = event.ts
 
-    def _belongs(self, number: int, run: _Run) -> None:
+    def _belongs(self, number: int, run: _Run, count: int = 1) -> None:
         known = self.found.run_of_event
         if (skipped := number - len(known)) > 0:
             known.extend([-1] * skipped)
-        known.append(run.number)
+        known.extend([run.number] * count)
 
     def _close(self, key: str, summed_up: Event | None, why: str | None) -> None:
         run = self._open.pop(key)
