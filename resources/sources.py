@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sheaf.annotations.postgres import AnnotationServer
-from sheaf.fermentation.eln_live import ElnSource
+from sheaf.fermentation.eln_live import ElnSource, ingest_folder
 from sheaf.fermentation.eln_postgres import ElnPostgres
 from sheaf.fermentation.eln_rest import ElnRest
 from sheaf.fermentation.source_settings import RestSettings
@@ -38,9 +38,7 @@ def configured_sources(settings: Settings) -> Sources:
 
 def _fermentation(settings: Settings) -> tuple[Source, ...]:
     def read(folder: Path, store: Store, batch: str) -> Report:
-        from sheaf.fermentation.ingest import ingest
-
-        return ingest(folder, store, batch, settings.fermentation)
+        return ingest_folder(folder, store, batch, settings.fermentation)
 
     elns = [
         ElnRest(eln) if isinstance(eln, RestSettings) else ElnPostgres(eln) for eln in settings.fermentation.sources

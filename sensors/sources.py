@@ -2,22 +2,26 @@
 
 A tick lists the partitions, looks at as many as its time allows (the next tick goes on where it
 stopped), registers those it has not seen and asks for a run of every one that changed and has
-been quiet for a while. A source that fails stops its own sensor only.
+been quiet for a while, or whose last run failed because the source did. A source that fails stops
+its own sensor only.
 """
 
 import json
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
 from resources.store import StoreResource
 from sheaf.errors import InputError, SourceError
-from sheaf.sources import Source, Sources, State, bury
+from sheaf.sources import Source, Sources, State, bury, unread
+from sheaf.store import Store
 
 TICK_SECONDS = 20.0
 MOST_RUNS = 25
+RETRY_AFTER = timedelta(minutes=10)
 
 
 def source_sensor(
@@ -56,6 +60,8 @@ def source_sensor(
             context.log.warning(f"{partition} in the {name} is passed over: the inbox has it too, and comes first.")
         found = [partition for partition in offer.partitions if partition not in hidden]
 
+        opened = store.open()
+        due = {key for key, tried in unread(opened, domain).items() if datetime.now(UTC) - tried > RETRY_AFTER}
         changed: list[State] = []
         looked = 0
         unreadable: list[str] = []
@@ -66,7 +72,7 @@ def source_sensor(
                 if state.problem:
                     unreadable.append(f"{state.partition}: {state.problem}")
                     context.log.warning(unreadable[-1])
-                elif seen.get(state.partition) != state.token and state.quiet_s >= quiet_s:
+                elif state.quiet_s >= quiet_s and (seen.get(state.partition) != state.token or state.partition in due):
                     changed.append(state)
                 if time.monotonic() - started > TICK_SECONDS or len(changed) == MOST_RUNS:
                     break
@@ -75,7 +81,7 @@ def source_sensor(
             raise InputError(f"Nothing in the {name} could be read. {unreadable[0]}")
 
         gone = sorted(seen.keys() - set(offer.partitions))
-        deleted = _deleted(context, source, offer.partitions, gone, domain, store) if source.authoritative else []
+        deleted = _deleted(context, source, offer.partitions, gone, domain, opened) if source.authoritative else []
         seen = {key: value for key, value in seen.items() if key not in gone}
         seen |= {state.partition: state.token for state in changed}
         known = set(partitions.get_partition_keys(dynamic_partitions_store=context.instance))
@@ -101,7 +107,7 @@ def _deleted(
     offered: Sequence[str],
     gone: Sequence[str],
     domain: str,
-    store: StoreResource,
+    store: Store,
 ) -> list[dg.AssetObservation]:
     """Put up a tombstone for each partition that the source has deleted; what was published stays."""
     if gone and not offered:
@@ -109,9 +115,8 @@ def _deleted(
             f"The {source.name} of {domain} offers nothing at all any more, {len(gone)} partitions before: is it the "
             "right database? Nothing is taken for deleted until it offers something."
         )
-    opened = store.open() if gone else None
     for partition in gone:
-        if opened and bury(opened, domain, partition, source.name):
+        if bury(store, domain, partition, source.name):
             context.log.warning(f"{partition} was deleted in the {source.name}; its tables and exports stay.")
     # The asset that reads a live source is called `records` in every domain that has one.
     return [

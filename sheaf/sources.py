@@ -1,6 +1,6 @@
 """Where records come from: what every source can do, and to which source a partition belongs.
 
-Here: the interface, the order of sources, tombstones of what a system has deleted. Not here: the
+Here: the interface, the order of sources, what a system has deleted or could not give. Not here: the
 sources themselves (`inbox`, and `<domain>/` for live systems), nor which are configured
 (`resources/sources.py`).
 """
@@ -14,7 +14,7 @@ from typing import Protocol
 from pydantic import BaseModel
 
 from sheaf import activity, clock
-from sheaf.errors import NotFoundError, UsageError
+from sheaf.errors import NotFoundError, SourceError, UsageError
 from sheaf.report import Report
 from sheaf.store import Store
 
@@ -132,7 +132,10 @@ class Sources:
             except NotFoundError as error:
                 reasons.append(str(error))
                 continue
-            store.delete([_tombstone(domain, partition)])
+            except SourceError:
+                store.put(_unread(domain, partition), b"")
+                raise
+            store.delete([_tombstone(domain, partition), _unread(domain, partition)])
             return report
         raise NotFoundError(" ".join(reasons))
 
@@ -153,6 +156,16 @@ def tombstones(store: Store, domain: str) -> dict[str, Tombstone]:
         item.path[len(folder) + 1 : -len(".json")]: Tombstone.model_validate_json(store.get(item.path))
         for item in store.list(folder)
     }
+
+
+def unread(store: Store, domain: str) -> dict[str, datetime]:
+    """Partitions that could not be read because their source failed, and when that was tried last."""
+    folder = _unread(domain, "")
+    return {item.path[len(folder) :]: item.modified for item in store.list(folder.rstrip("/"))}
+
+
+def _unread(domain: str, partition: str) -> str:
+    return f"unread/{domain}/{partition}"
 
 
 def _tombstone(domain: str, partition: str) -> str:

@@ -167,6 +167,7 @@ def eln_server(documents: list[dict[str, Any]]) -> Iterator[Eln]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = 1 << 16  # head and body in one packet, else each answer waits for an acknowledgement
 
         def do_GET(self) -> None:
             """Answer, and note what was asked."""

@@ -3,9 +3,12 @@
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
+import orjson
 import pyarrow.parquet as pq
 import pytest
 from eln_server import PASSWORD, USER, eln_server
@@ -25,7 +28,7 @@ from live_campaign import (
 from sheaf import tables
 from sheaf.errors import InputError, SourceError
 from sheaf.fermentation import influx_csv, schema
-from sheaf.fermentation.eln_live import ElnSource, ingest_record
+from sheaf.fermentation.eln_live import ElnSource, ingest_folder, ingest_record
 from sheaf.fermentation.eln_rest import ElnRest
 from sheaf.fermentation.influx import InfluxSensors
 from sheaf.fermentation.influx_queries import Selection
@@ -171,7 +174,7 @@ def test_names_with_quotes_and_statements_in_them_are_only_names(influx, sensors
 
 
 def test_inbox_and_live_systems_with_sensors_publish_the_same_bytes(influx, sensors, monkeypatch, tmp_path):
-    documents = shared_records()[:2]
+    documents = shared_records()[:1]
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1780000000")
     monkeypatch.setenv("SHEAF_ELN_USER", USER)
     monkeypatch.setenv("SHEAF_ELN_PASSWORD", PASSWORD)
@@ -189,6 +192,54 @@ def test_inbox_and_live_systems_with_sensors_publish_the_same_bytes(influx, sens
             found.append(published(store, sorted(map(batch_id, documents)), plain))
     assert found[0] == found[1]
     assert tables.read(store, schema.SENSORS_TABLE, batch_id(documents[0])).num_rows == len(points(documents[0]))
+
+
+def test_a_batch_of_the_inbox_without_a_sensors_file_gets_them_from_the_database(sensors, local_store, tmp_path):
+    documents = shared_records()[:2]
+    put_in_inbox(tmp_path, documents)
+    settings = FermentationSettings(sensors=sensors)
+    for document in documents:
+        folder = tmp_path / "fermentation" / batch_id(document)
+        for _ in range(2):  # what the store knows of the batch itself is no neighbour
+            report = ingest_folder(folder, local_store, batch_id(document), settings)
+        assert report.counts["sensor_points"] == len(points(document))
+    again = orjson.loads((folder / "batch.json").read_bytes())
+    again["batch"] |= {key: documents[0]["batch"][key] for key in ("inoculated_at", "completed_at")}
+    (folder / "batch.json").write_bytes(orjson.dumps(again))
+    with pytest.raises(InputError, match="were in vessel V-FR-01 at the same time"):
+        ingest_folder(folder, local_store, batch_id(document), settings)
+
+
+@pytest.fixture
+def cutting(influx: Influx) -> Iterator[str]:
+    """A proxy that ends each CSV early and in good order, as a server that failed in mid-query does."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            """Pass on a query; shorten the answer."""
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            answer = httpx.post(f"{influx.url}/query", content=body, headers=dict(self.headers), timeout=60)
+            lines = answer.content.splitlines(keepends=True)
+            data = b"".join(lines[:-50]) if "csv" in answer.headers["Content-Type"] else answer.content
+            self.send_response(answer.status_code)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: Any) -> None:
+            """Keep quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_an_answer_with_fewer_points_than_were_counted_is_not_used(cutting, tmp_path):
+    cut = InfluxSensors(InfluxSettings(kind="influx1", url=cutting, bucket="pichia_raw", vessels=VESSELS))
+    with pytest.raises(SourceError, match=r"counts 480 points but gave 43[01]"):
+        cut.fetch(hours(2, 6), tmp_path / "a.parquet")
 
 
 def test_a_point_that_arrives_late_changes_one_batch_for_as_long_as_is_configured(influx, sensors, monkeypatch):
@@ -231,7 +282,6 @@ def test_a_declared_unit_is_converted_and_an_undeclared_one_refused(influx, sens
             for second in range(0, 3600, 10)
         ]
         influx.write("pascal", "\n".join(lines))
-    import orjson
 
     def read(**more: Any) -> Any:
         settings = FermentationSettings(sensors=sensors.model_copy(update={"bucket": "pascal"}), **more)
@@ -245,8 +295,6 @@ def test_a_declared_unit_is_converted_and_an_undeclared_one_refused(influx, sens
 
 
 def test_a_vessel_that_is_not_mapped_refuses_the_batch(sensors, local_store, tmp_path):
-    import orjson
-
     settings = FermentationSettings(sensors=sensors.model_copy(update={"vessels": {"V-9": "vessel1"}}))
     with pytest.raises(InputError, match=r"Vessel 'V-FR-01' of batch b is not mapped .*fermentation\.sensors\.vessels"):
         ingest_record(orjson.dumps(shared_records()[0]), [], local_store, "b", settings, tmp_path)

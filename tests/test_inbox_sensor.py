@@ -43,6 +43,8 @@ def instance(shared_instance):
 @pytest.fixture
 def inbox(tmp_path: Path) -> Path:
     (tmp_path / "inbox" / "fermentation").mkdir(parents=True)
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store").chmod(0o777)  # also for the user without rights
     return tmp_path / "inbox"
 
 

@@ -2,7 +2,9 @@
 
 import copy
 import json
+import os
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from eln_database import as_reader, create_database, execute, inserts, postgres_server
 from live_campaign import batch_id, put_in_inbox, shared_records
 
+import sensors.sources
 from assets.partitions import FERMENTATION_BATCHES
 from pipelines import cli
 from resources.sources import configured_sources
@@ -50,15 +53,15 @@ class Lab:
         self.store = Store.open(self.settings.store_url)
         self.instance = instance
         self.cursor: str | None = None
-        self._sources = configured_sources(self.settings)
-        source = self._sources.named("fermentation", "eln_postgres")
+        self.sources = configured_sources(self.settings)
+        source = self.sources.named("fermentation", "eln_postgres")
         self._sensor = source_sensor("fermentation", source, FERMENTATION_BATCHES, 30.0)
 
     def tick(self) -> dg.SensorResult:
         """One evaluation, with what the daemon does with its result."""
         context = dg.build_sensor_context(instance=self.instance, cursor=self.cursor)
         store = StoreResource(url=self.settings.store_url)
-        result = self._sensor(context, sources=self._sources, store=store)
+        result = self._sensor(context, sources=self.sources, store=store)
         assert isinstance(result, dg.SensorResult)
         self.cursor = result.cursor
         for request in result.dynamic_partitions_requests or ():
@@ -120,7 +123,7 @@ def test_a_deleted_batch_gets_a_tombstone_and_keeps_what_it_has(lab, documents):
     assert not lab.tick().asset_events, "noticed once"
     execute(lab.dsn, *inserts(next(document for document in documents if batch_id(document) == keys[0])))
     assert lab.requested() == [keys[0]], "one that comes back is read again"
-    lab._sources.ingest("fermentation", lab.store, keys[0])
+    lab.sources.ingest("fermentation", lab.store, keys[0])
     assert tombstones(lab.store, "fermentation") == {}
 
 
@@ -130,6 +133,22 @@ def test_a_database_that_is_suddenly_empty_fails_the_tick_and_buries_nothing(lab
     with pytest.raises(SourceError, match="offers nothing at all any more"):
         lab.tick()
     assert tombstones(lab.store, "fermentation") == {}
+
+
+def test_a_batch_that_could_not_be_read_in_an_outage_is_run_again_later(lab, documents, monkeypatch):
+    """Its fingerprint has not changed since: without this it would wait for somebody to notice."""
+    keys = sorted(map(batch_id, documents))
+    lab.tick()
+    address = os.environ["SHEAF_ELN_DSN"]
+    monkeypatch.setenv("SHEAF_ELN_DSN", "postgresql://reader@127.0.0.1:9/none")
+    with pytest.raises(SourceError):
+        lab.sources.ingest("fermentation", lab.store, keys[1])
+    monkeypatch.setenv("SHEAF_ELN_DSN", address)
+    assert lab.requested() == [], "not at once"
+    monkeypatch.setattr(sensors.sources, "RETRY_AFTER", timedelta(0))
+    assert lab.requested() == [keys[1]]
+    lab.sources.ingest("fermentation", lab.store, keys[1])
+    assert lab.requested() == []
 
 
 def test_a_batch_in_the_inbox_comes_before_the_same_one_in_the_database(lab, documents, capfd):
@@ -177,7 +196,7 @@ def test_a_late_dry_weight_makes_the_next_version_of_one_batch_and_an_outage_non
     assert findings["fermentation inbox"]["ok"]
 
 
-def test_all_partitions_of_all_sources_are_run_and_a_failing_source_is_a_failed_result(
+def test_all_partitions_of_allsources_are_run_and_a_failing_source_is_a_failed_result(
     lab, documents, capfd, monkeypatch
 ):
     own = copy.deepcopy(documents[:1])

@@ -1,4 +1,4 @@
-"""Batches of a live ELN, with their sensors from InfluxDB where that is configured, as a source.
+"""Batches of a live ELN, or of the inbox, with their sensors from InfluxDB where that is configured.
 
 What the systems hold is brought into the form of an inbox folder and read by the same code, so
 that equal data give equal tables wherever they come from. Every state of a record that was ever
@@ -13,12 +13,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sheaf import clock
+from sheaf import clock, tables
 from sheaf.errors import SheafError, SourceError
+from sheaf.fermentation import schema
 from sheaf.fermentation.batch_file import FILE
 from sheaf.fermentation.eln import Eln, Run
 from sheaf.fermentation.influx import InfluxSensors
 from sheaf.fermentation.records import FieldError, read_time
+from sheaf.fermentation.sensor_files import FILES
 from sheaf.fermentation.settings import FermentationSettings
 from sheaf.fermentation.vessel_window import Window, settings_hash, window_of
 from sheaf.names import PARTITION_KEY
@@ -106,6 +108,20 @@ class ElnSource:
             return f"{where} {window.stop:%Y%m%dT%H%M%S}"
         count = InfluxSensors(settings).count(window.selection(settings, list(self.settings.names())))
         return f"{where} {window.stop:%Y%m%dT%H%M%S} {count}"
+
+
+def ingest_folder(folder: Path, store: Store, batch: str, settings: FermentationSettings) -> Report:
+    """Read a folder of the inbox; where it has no sensors file, they come from InfluxDB if that is configured."""
+    from sheaf.fermentation.ingest import ingest
+
+    if settings.sensors is None or not (folder / FILE).is_file() or any((folder / name).is_file() for name in FILES):
+        return ingest(folder, store, batch, settings)
+    runs = []
+    for key in tables.partitions(store, schema.BATCHES):
+        (row,) = tables.read(store, schema.BATCHES, key).to_pylist()
+        runs.append(Run(key, row["vessel_id"], row["inoculated_at"], row["completed_at"]))
+    with scratch_folder(store) as scratch:
+        return ingest_record((folder / FILE).read_bytes(), runs, store, batch, settings, scratch)
 
 
 def ingest_record(
