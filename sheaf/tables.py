@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pyarrow.dataset
 
 UTC_TIME = pa.timestamp("us", tz="UTC")
-ROW_GROUP = 128 * 1024
+ROW_GROUP = 32 * 1024
 """Rows in one row group, however the data came: equal rows give equal bytes."""
 
 

@@ -23,7 +23,7 @@ from sheaf.matches import database, devices, manifest, schema, staging
 from sheaf.matches.clocks import Clock
 from sheaf.matches.lines import LogFile
 from sheaf.matches.manifest import Device, Manifest
-from sheaf.matches.merge import Merged, Staged, merge
+from sheaf.matches.merge import SAME_US, Merged, Staged, merge
 from sheaf.matches.records import JsonLines
 from sheaf.matches.settings import MatchesSettings
 from sheaf.matches.sources import Source, discover
@@ -89,8 +89,11 @@ class _Reading:
     devices: list[Device] = field(default_factory=list)
     naive: bool = False
     ordered: bool = True
+    rising: bool = True
+    alike: list[np.ndarray] = field(default_factory=list)
     _next: int = 0
     _latest: int = 0
+    _latest_ts: int = 0
     _reject_writer: Any = None
 
     def read(self, source: Source, match: Manifest) -> None:
@@ -154,7 +157,9 @@ class _Reading:
         path = self.scratch / f"staged-{len(self.files):06d}.parquet"
         latest: dict[str, int] = {}  # by table of a database; a log has one order for all it holds
         dialects: set[str] = set()
-        with pq.ParquetWriter(path, staging.SCHEMA, compression="lz4") as writer:
+        with pq.ParquetWriter(
+            path, staging.SCHEMA, compression="lz4", use_dictionary=staging.REPEATING, write_statistics=False
+        ) as writer:
             for batch in batches:
                 entry["lines"] += batch.lines
                 entry["pending"] += batch.pending
@@ -201,8 +206,22 @@ class _Reading:
         if len(ts):
             self.ordered = self.ordered and order[0] >= self._latest and not (np.diff(order) < 0).any()
             self._latest = int(order[-1])
+            self._note_alike(ts)
             latest = int(running[-1])
         return self._inside(staged, ts, match), latest
+
+    def _note_alike(self, ts: np.ndarray) -> None:
+        """Keep the numbers of events that may be duplicates, as long as times only rise.
+
+        Duplicates agree to 10 ms, so then they are neighbours; `_latest_ts` belongs to the event
+        before these, which is noted with the first of them.
+        """
+        ts = np.concatenate([[self._latest_ts], ts])
+        self.rising = self.rising and not (np.diff(ts) < 0).any()
+        if self.rising:
+            same = np.flatnonzero(np.diff(ts // SAME_US) == 0) + self._next - len(ts)
+            self.alike.append(np.union1d(same, same + 1))
+        self._latest_ts = int(ts[-1])
 
     def _inside(self, staged: pa.RecordBatch, ts: np.ndarray, match: Manifest) -> pa.RecordBatch:
         start, end = match.bounds()
@@ -254,7 +273,9 @@ class _Reading:
 
 def _write(store: Store, match: str, described: Manifest, reading: _Reading) -> Report:
     names = devices.resolve(reading.seen, [*described.devices, *reading.devices])
-    staged = Staged(reading.scratch, tuple(entry["file"] for entry in reading.files), reading.ordered, names.full)
+    alike = np.concatenate(reading.alike) if reading.rising and reading.alike else None
+    files = tuple(entry["file"] for entry in reading.files)
+    staged = Staged(reading.scratch, files, reading.ordered, names.full, alike)
     merged = _merge(staged, reading)
     span = _Span()
     written = [tables.write(store, schema.EVENTS, match, span.watch(merged.batches()) if merged else [])]

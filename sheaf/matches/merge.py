@@ -38,6 +38,8 @@ _TIMER_TOLERANCE_US = 100_000
 _CONSOLE_TOLERANCE_US = 1_100_000  # stamped to the second
 _SHARED_TYPES = ("timer_start_beep", "timer_start_button", "timer_stop_button", "shot_detected", "impact_detected")
 _BATCH = 16 * 1024
+SAME_US = 10_000
+"""Two records of one event differ in time by less than this: both are cut to it."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,14 @@ class Staged:
         files: name of the source by `file_no`.
         ordered: whether reading order is time order already.
         names: full address by the name a source used.
+        alike: the only events that can be duplicates within 10 ms; None when that can be any.
     """
 
     folder: Path
     files: tuple[str, ...]
     ordered: bool
     names: Mapping[str, str]
+    alike: np.ndarray | None = None
 
 
 @dataclass
@@ -80,7 +84,7 @@ class Merged:
 
             self.close()  # frees its memory
             for path in sorted(self._staged.folder.glob("staged-*.parquet")):
-                with pq.ParquetFile(path) as file:
+                with pq.ParquetFile(path, pre_buffer=False) as file:  # what is fetched ahead would be kept
                     yield from file.iter_batches(_BATCH)
             return
         order = "" if self._staged.ordered else "ORDER BY order_ts, file_no, line, n"
@@ -107,20 +111,22 @@ def merge(staged: Staged, memory_mb: int) -> Merged:
     if staged.names:
         connection.executemany("INSERT INTO names VALUES (?, ?)", [list(pair) for pair in staged.names.items()])
     connection.execute("CREATE TABLE duplicates (n BIGINT)")
-    _exact_duplicates(connection)
+    if staged.alike is not None:
+        connection.register("alike", pa.table({"n": staged.alike}))
+    _exact_duplicates(connection, "WHERE n IN (SELECT n FROM alike)" if staged.alike is not None else "")
     _duplicates_of_other_loggers(connection)
     ((count,),) = connection.execute("SELECT count(*) FROM duplicates").fetchall()
     return Merged(count, connection, staged)
 
 
-def _exact_duplicates(connection: "duckdb.DuckDBPyConnection") -> None:
+def _exact_duplicates(connection: "duckdb.DuckDBPyConnection", which: str) -> None:
     rank = " ".join(f"WHEN '{name}' THEN {index}" for index, name in enumerate(DIALECTS))
     connection.execute(
         f"""
         CREATE TABLE keys AS
         SELECT n, file_no, seq, CASE dialect {rank} ELSE 99 END AS rank,
-               hash(ts // 10000, event_type, coalesce(full_name, device_id), coalesce(details, raw)) AS k
-        FROM staged LEFT JOIN names ON name = device_id;
+               hash(ts // {SAME_US}, event_type, coalesce(full_name, device_id), coalesce(details, raw)) AS k
+        FROM staged LEFT JOIN names ON name = device_id {which};
 
         CREATE TABLE repeated AS
         SELECT * FROM keys WHERE k IN (SELECT k FROM keys GROUP BY k HAVING count(*) > 1);

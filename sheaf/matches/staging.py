@@ -40,6 +40,12 @@ SCHEMA = pa.schema(
     ]
 )
 
+REPEATING = [
+    *("file_no", "ambiguous_time", "dialect", "source_type", "event_type"),
+    *("device", "device_id", "device_position", "details", "session_id"),
+]
+"""Columns in which values repeat, so that a dictionary is worth its time."""
+
 
 @dataclass
 class Rejected:
