@@ -99,13 +99,11 @@ class ElnRest:
                 if not isinstance(page, list) or not all(isinstance(row, dict) and "batch_id" in row for row in page):
                     raise SourceError(f"{self._settings.url}/batches did not answer with a list of batches.")
                 keys = [str(row["batch_id"]) for row in page]
-                if last is not None and keys[:1] != [last]:
-                    break
                 new = {key: row for key, row in zip(keys, page, strict=True) if key not in found}
+                if last is not None and (keys[:1] != [last] or len(new) != len(page) - 1):
+                    break
                 if not new:
                     return found
-                if last is not None and len(new) != len(page) - 1:
-                    break
                 found |= new
                 last = keys[-1]
         raise SourceError(f"The list {self._settings.url}/batches changed each time it was read: try again later.")
