@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 UTC_TIME = pa.timestamp("us", tz="UTC")
 ROW_GROUP = 32 * 1024
 """Rows in one row group, however the data came: equal rows give equal bytes."""
+_AT_ONCE = 16 * 1024
 
 
 def column(name: str, type_: pa.DataType, description: str, unit: str | None = None, *, null: bool = True) -> pa.Field:
@@ -157,7 +158,7 @@ def batches(
 
     # What is fetched ahead would be kept until the end.
     with _open(store, table, partition) as file, pq.ParquetFile(file, pre_buffer=False) as parquet:
-        yield from parquet.iter_batches(columns=list(columns) if columns else None)
+        yield from parquet.iter_batches(_AT_ONCE, columns=list(columns) if columns else None)
 
 
 def _open(store: Store, table: Table, partition: str) -> pa.NativeFile:

@@ -88,18 +88,19 @@ class _Result:
             len(found.sensors),
             settings,
         )
-        self.impact_of_shot = np.full(len(self.shot_ts), -1, np.int64)
+        self.impact_of_shot = np.full(len(self.shot_ts), -1, np.int32)
         hits = np.flatnonzero(self.correlated.shot_of_impact >= 0)
         self.impact_of_shot[self.correlated.shot_of_impact[hits]] = hits
         # Shots were appended run by run as these closed; in order of runs they can be numbered.
-        self.shot_order = np.lexsort((np.arange(len(self.shot_run)), self.number[self.shot_run]))
+        self.shot_order = np.argsort(self.number[self.shot_run], kind="stable").astype(np.int32)
         self.shot_no = np.empty(len(self.shot_run), np.int32)
         self.split = np.full(len(self.shot_run), np.nan)
-        run, ts = self.shot_run[self.shot_order], self.shot_ts[self.shot_order]
-        first = np.diff(run, prepend=-1) != 0
-        start = np.maximum.accumulate(np.where(first, np.arange(len(run)), 0))
-        self.shot_no[self.shot_order] = np.arange(len(run)) - start + 1
-        self.split[self.shot_order] = np.where(first, np.nan, np.diff(ts, prepend=0) / 1e6)
+        first = np.flatnonzero(np.diff(self.shot_run[self.shot_order], prepend=-1)).astype(np.int32)
+        size = np.diff(first, append=np.int32(len(self.shot_run)))
+        self.shot_no[self.shot_order] = np.arange(1, len(self.shot_run) + 1, dtype=np.int32) - np.repeat(first, size)
+        split = np.diff(self.shot_ts[self.shot_order], prepend=0) / 1e6
+        split[first] = np.nan
+        self.split[self.shot_order] = split
         self.targets = pa.array([self._target(sensor) for sensor in found.sensors], pa.string())
         self.sensor_names = pa.array([sensor or None for sensor in found.sensors], pa.string())
 

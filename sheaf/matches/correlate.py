@@ -138,8 +138,9 @@ class _Estimate:
 
 def _assign_all(shots: Shots, impacts: Impacts, estimate: _Estimate) -> tuple[np.ndarray, np.ndarray]:
     """Shot of each impact (-1 for none), and the delay from it."""
-    shot_of_impact = np.full(len(impacts.ts), -1, np.int64)
-    delay = np.zeros(len(impacts.ts), np.int64)
+    # No window is so long, and no match so large, that four bytes would not do.
+    shot_of_impact = np.full(len(impacts.ts), -1, np.int32)
+    delay = np.zeros(len(impacts.ts), np.int32)
     for pairs in _pairs(shots, impacts, estimate.window):
         chosen = _assign(pairs, impacts.sensor[pairs.impact], estimate)
         shot_of_impact[pairs.impact[chosen]] = pairs.shot[chosen]
@@ -160,8 +161,8 @@ def _pairs(shots: Shots, impacts: Impacts, window: int) -> Iterator[_Pairs]:
     """All pairs, some thousand runs at a time: runs do not influence each other."""
     if not len(shots.ts) or not len(impacts.ts):
         return
-    shot_order = np.argsort(shots.run, kind="stable")
-    impact_order = np.argsort(impacts.run, kind="stable")
+    shot_order = np.argsort(shots.run, kind="stable").astype(np.int32)
+    impact_order = np.argsort(impacts.run, kind="stable").astype(np.int32)
     shot_run, impact_run = shots.run[shot_order], impacts.run[impact_order]
     # Each part begins with a run, never within one.
     starts = np.unique(shot_run[::_PART])

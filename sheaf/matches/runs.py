@@ -101,7 +101,8 @@ class RunBuilder:
         """Take the next events; `batch` has at least `COLUMNS`."""
         import pyarrow.compute as pc
 
-        relevant = batch.select(COLUMNS).filter(pc.is_in(batch.column("event_type"), pa.array(list(self._steps))))
+        wanted = pc.is_in(batch.column("event_type"), pa.array(list(self._steps)))
+        relevant = batch.select(COLUMNS) if pc.all(wanted).as_py() else batch.select(COLUMNS).filter(wanted)
         for start in range(0, relevant.num_rows, _AT_ONCE):
             events = Events(relevant.slice(start, _AT_ONCE))
             done = 0
