@@ -22,7 +22,7 @@ from sheaf.matches.settings import Correlation
 from sheaf.report import Report
 from sheaf.store import Store
 
-_PART = 128 * 1024
+_PART = 32 * 1024
 UTC_US = pa.timestamp("us", "UTC")
 
 
@@ -125,22 +125,27 @@ class _Result:
             "offset_fallbacks": sum("offset_fallback" in sensor.flags for sensor in self.correlated.sensors),
         }
 
-    def runs(self) -> pa.Table:
+    def runs(self) -> Iterator[pa.RecordBatch]:
         """The run table, by start time."""
-        table = self.opened.take(pa.array(self.by_start))
         count = len(self.by_start)
         matched = np.bincount(self.shot_run[self.impact_of_shot >= 0], minlength=count)[self.by_start]
+        first = np.full(count, np.nan)
+        opening = np.flatnonzero(self.shot_no == 1)
+        first[self.number[self.shot_run[opening]] - 1] = self.shot_ts[opening]
+        medians = self._median_delays()
+        for part in _parts(np.arange(count)):
+            yield from self._some_runs(part, matched[part], first[part], medians[part]).to_batches()
+
+    def _some_runs(self, part: np.ndarray, matched: np.ndarray, first: np.ndarray, medians: np.ndarray) -> pa.Table:
+        table = self.opened.take(pa.array(self.by_start[part]))
         shots, impacts = _ints(table["shots_detected"]), _ints(table["impacts_detected"])
         with np.errstate(invalid="ignore", divide="ignore"):
             rate = np.round(matched / shots, 4)
         beep = table["beep"].fill_null(-1).to_numpy()
-        first = np.full(count, np.nan)
-        opening = np.flatnonzero(self.shot_no == 1)
-        first[self.number[self.shot_run[opening]] - 1] = self.shot_ts[opening]
         return pa.table(
             {
-                "run_no": np.arange(1, count + 1, dtype=np.int32),
-                "run_id": _run_ids(np.arange(1, count + 1)),
+                "run_no": (part + 1).astype(np.int32),
+                "run_id": _run_ids(part + 1),
                 **{name: table[name] for name in ("status", "duration_seconds", "shots_detected", "impacts_detected")},
                 **{name: table[name] for name in ("start_device", "start_device_id", "stage", "bay", "flags")},
                 **{
@@ -156,7 +161,7 @@ class _Result:
                 "correlation_success_rate": _floats(np.where(shots > 0, rate, np.nan)),
                 "impacts_correlated": matched.astype(np.int32),
                 "uncorrelated_impacts": (impacts - matched).astype(np.int32),
-                "median_delay_ms": _floats(self._median_delays()),
+                "median_delay_ms": _floats(medians),
                 "first_shot_s": _floats(np.where(beep >= 0, (first - beep) / 1e6, np.nan)),
             }
         ).select(schema.RUNS.schema.names)

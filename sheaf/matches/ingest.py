@@ -158,7 +158,11 @@ class _Reading:
         latest: dict[str, int] = {}  # by table of a database; a log has one order for all it holds
         dialects: set[str] = set()
         with pq.ParquetWriter(
-            path, staging.SCHEMA, compression="lz4", use_dictionary=staging.REPEATING, write_statistics=False
+            path,
+            staging.SCHEMA,
+            compression="lz4",
+            use_dictionary=staging.REPEATING,  # type: ignore[arg-type]  # names of columns do as well
+            write_statistics=False,
         ) as writer:
             for batch in batches:
                 entry["lines"] += batch.lines
