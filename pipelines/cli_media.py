@@ -1,7 +1,7 @@
 """The command that only media has: one pair on the spot."""
 
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 
@@ -21,9 +21,7 @@ def register(app: typer.Typer) -> None:
 def sync(
     master: Annotated[Path, typer.Argument(metavar="MASTER")],
     dub: Annotated[Path, typer.Argument(metavar="DUB")],
-    methods: Annotated[
-        str | None, typer.Option("--methods", metavar="A,B", help=f"Of {', '.join(get_args(Method))}.")
-    ] = None,
+    methods: Annotated[str | None, typer.Option("--methods", metavar="A,B", help=f"Of {', '.join(Method)}.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find how far a dub is from its master, here and now.
@@ -49,8 +47,8 @@ def sync(
 def _options(methods: str | None) -> PairOptions:
     media = Settings.load().media
     names = [name.strip() for name in methods.split(",")] if methods else list(media.methods)
-    if unknown := [name for name in names if name not in get_args(Method)]:
-        raise UsageError(f"There is no method {unknown[0]!r}: there are {', '.join(get_args(Method))}.")
+    if unknown := [name for name in names if name not in list(Method)]:
+        raise UsageError(f"There is no method {unknown[0]!r}: there are {', '.join(Method)}.")
     return PairOptions.model_validate({"methods": names, "models": media.models})
 
 
