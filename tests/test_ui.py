@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -59,7 +60,7 @@ class Lab:
         environ = {name: value for name, value in os.environ.items() if name not in unset}
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [shutil.which("sheaf") or "sheaf", "dev", "--port", str(port)],
+                [Path(sys.executable).with_name("sheaf"), "dev", "--port", str(port)],
                 env=environ | {"SHEAF_HOME": str(home)},
                 cwd=home,
                 stdout=log,
