@@ -7,7 +7,7 @@ import typer
 
 from pipelines import show
 from sheaf.errors import InputError, UsageError
-from sheaf.media.result import Method, PairOptions, PairResult
+from sheaf.media.result import Method, Model, PairOptions, PairResult
 from sheaf.settings import Settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
@@ -22,6 +22,9 @@ def sync(
     master: Annotated[Path, typer.Argument(metavar="MASTER")],
     dub: Annotated[Path, typer.Argument(metavar="DUB")],
     methods: Annotated[str | None, typer.Option("--methods", metavar="A,B", help=f"Of {', '.join(Method)}.")] = None,
+    ai_model: Annotated[
+        str | None, typer.Option("--ai-model", metavar="NAME", help=f"For the method ai: {', '.join(Model)}.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find how far a dub is from its master, here and now.
@@ -31,25 +34,29 @@ def sync(
     Example:
 
         sheaf sync master.mov dub.wav
+
+        sheaf sync master.mov dub.wav --methods ai,onset --ai-model wav2vec2
     """
     from sheaf.media.analysis import analyse_pair
 
     for path in (master, dub):
         if not path.is_file():
             raise InputError(f"{path} does not exist or is no file.")
-    result = analyse_pair(master, dub, _options(methods))
+    result = analyse_pair(master, dub, _options(methods, ai_model))
     if as_json:
         show.json(result.model_dump(mode="json", exclude={"timeline", "overlay"}))
     else:
         show.table(("", ""), _facts(result).items(), "")
 
 
-def _options(methods: str | None) -> PairOptions:
+def _options(methods: str | None, ai_model: str | None) -> PairOptions:
     media = Settings.load().media
     names = [name.strip() for name in methods.split(",")] if methods else list(media.methods)
     if unknown := [name for name in names if name not in list(Method)]:
         raise UsageError(f"There is no method {unknown[0]!r}: there are {', '.join(Method)}.")
-    return PairOptions.model_validate({"methods": names, "models": media.models})
+    if ai_model and ai_model not in list(Model):
+        raise UsageError(f"There is no AI model {ai_model!r}: there are {', '.join(Model)}.")
+    return PairOptions.model_validate({"methods": names, "ai_model": ai_model, "models": media.models})
 
 
 def _facts(result: PairResult) -> dict[str, object]:

@@ -89,7 +89,7 @@ def source_sensor(
         return dg.SensorResult(
             # Without a run key: Dagster would pass over what returns to what it was before.
             run_requests=[
-                dg.RunRequest(partition_key=state.partition, tags={"sheaf/partition": state.partition})
+                dg.RunRequest(partition_key=state.partition, tags={"sheaf/partition": state.partition, **state.tags})
                 for state in changed
             ],
             dynamic_partitions_requests=[partitions.build_add_request(new)] if new else [],

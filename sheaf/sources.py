@@ -7,7 +7,7 @@ sources themselves (`inbox`, and `<domain>/` for live systems), nor which are co
 
 import math
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -36,12 +36,14 @@ class State:
         token: differs whenever what the source holds of it differs.
         quiet_s: seconds since it last changed, where somebody may still be writing.
         problem: why it could not be looked at, as a sentence; then there is no token.
+        tags: further tags of the run that reads it, such as its priority.
     """
 
     partition: str
     token: str = ""
     quiet_s: float = math.inf
     problem: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 class Source(Protocol):

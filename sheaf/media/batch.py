@@ -63,16 +63,26 @@ def analyse_batch(
     """
     clear_cancel(store, batch)
     left = unfinished(store, batch, settings, timeout_seconds)
-    analyse_items(
-        store,
-        batch,
-        left,
-        settings,
-        parallel_jobs=parallel_jobs,
-        timeout_seconds=timeout_seconds,
-        cancelled=cancelled,
-    )
+    try:
+        analyse_items(
+            store,
+            batch,
+            left,
+            settings,
+            parallel_jobs=parallel_jobs,
+            timeout_seconds=timeout_seconds,
+            cancelled=cancelled,
+        )
+    except BaseException as error:  # also a run that is terminated: the record must not say that it goes on
+        _stop(store, batch, BatchStatus.FAILED if isinstance(error, Exception) else BatchStatus.CANCELLED)
+        raise
     return finish_batch(store, batch)
+
+
+def _stop(store: Store, batch: str, status: BatchStatus) -> None:
+    """Close the record of a batch that was interrupted; a later run goes on with what is left."""
+    ended = {"status": status, "items_processing": 0, "finished_at": clock.now(), "estimated_completion": None}
+    write_record(store, read_record(store, batch).model_copy(update=ended))
 
 
 def unfinished(store: Store, batch: str, settings: MediaSettings, timeout_seconds: float | None = None) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sheaf.errors import InputError, NotFoundError
 from sheaf.inbox import domain_folder
+from sheaf.media.batch_options import read_batch_options
 from sheaf.media.ingest import batch_id, ingest
 from sheaf.media.settings import MediaSettings
 from sheaf.report import Report
@@ -52,7 +53,7 @@ class MediaInbox:
                 if path.is_file():
                     digest.update(path.read_bytes())
                     newest = max(newest, path.stat().st_mtime)
-            yield State(batch, digest.hexdigest()[:16], time.time() - newest)
+            yield State(batch, digest.hexdigest()[:16], time.time() - newest, tags=_tags(files[batch]))
 
     def ingest(self, store: Store, partition: str) -> Report:
         """Read one batch; raises `NotFoundError` when the inbox has none of that name."""
@@ -74,3 +75,11 @@ class MediaInbox:
             with suppress(InputError):
                 found.setdefault(batch_id(path, store), path)
         return found
+
+
+def _tags(csv_path: Path) -> dict[str, str]:
+    """Where the batch stands in the queue; options that cannot be read are told by the run."""
+    try:
+        return {"dagster/priority": read_batch_options(csv_path).priority.dagster}
+    except InputError:
+        return {}
