@@ -6,17 +6,16 @@ import dagster as dg
 
 from assets.exports import export_assets
 from assets.partitions import ANNOTATION_PROJECTS
+from assets.reading import READABLE, read_each
 from assets.steps import (
     Check,
     StepEvent,
-    ingest_or_refuse,
     not_checked,
-    rejects_check,
     run_each,
     table_outcome,
     unless_refused,
 )
-from assets.tables import READABLE, table_asset
+from assets.tables import table_asset
 from resources.store import StoreResource
 from sheaf.annotations import schema
 from sheaf.annotations.overview import describe
@@ -46,19 +45,7 @@ def records(
     store: StoreResource,
 ) -> Iterator[StepEvent]:
     """Images, tasks, tags, labels, boxes and masks of a project, cleaned, with every correction counted."""
-    opened = store.open()
-
-    def work(project: str):
-        report, readable = ingest_or_refuse(
-            opened,
-            schema.REJECTS,
-            project,
-            lambda: sources.ingest("annotations", opened, project),
-        )
-        second = rejects_check(report, schema.REJECTS) if readable.passed else not_checked("rejects")
-        return table_outcome(report, [readable, second])
-
-    yield from run_each(context, context.partition_keys, work)
+    yield from read_each(context, sources, store, "annotations", schema.REJECTS)
 
 
 @table_asset(

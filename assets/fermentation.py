@@ -7,17 +7,16 @@ import dagster as dg
 
 from assets.exports import export_assets
 from assets.partitions import FERMENTATION_BATCHES
+from assets.reading import READABLE, read_each
 from assets.steps import (
     Check,
     StepEvent,
-    ingest_or_refuse,
     not_checked,
-    rejects_check,
     run_each,
     table_outcome,
     unless_refused,
 )
-from assets.tables import READABLE, table_asset
+from assets.tables import table_asset
 from resources.store import StoreResource
 from sheaf.exports.series import Domain
 from sheaf.fermentation import schema
@@ -25,8 +24,10 @@ from sheaf.fermentation.features import build_features
 from sheaf.fermentation.gaps import calibration_problems, sensor_gaps
 from sheaf.fermentation.settings import FermentationSettings
 from sheaf.fermentation.training import build_training
+from sheaf.report import Report
 from sheaf.settings import Settings
 from sheaf.sources import Sources
+from sheaf.store import Store
 
 RECORDS = dg.AssetKey(["fermentation", "records"])
 FEATURES = dg.AssetKey(["fermentation", "features"])
@@ -47,22 +48,12 @@ def records(
     store: StoreResource,
 ) -> Iterator[StepEvent]:
     """Batch records and sensor series as typed tables, with what could not be used in `rejects`."""
-    opened = store.open()
+    yield from read_each(context, sources, store, "fermentation", schema.REJECTS, {"calibration": _calibration_check})
 
-    def work(batch: str):
-        report, readable = ingest_or_refuse(
-            opened,
-            schema.REJECTS,
-            batch,
-            lambda: sources.ingest("fermentation", opened, batch),
-        )
-        if not readable.passed:
-            return table_outcome(report, [readable, not_checked("rejects"), not_checked("calibration")])
-        problems = calibration_problems(opened, batch)
-        calibration = Check("calibration", not problems, " ".join(problems))
-        return table_outcome(report, [readable, rejects_check(report, schema.REJECTS), calibration])
 
-    yield from run_each(context, context.partition_keys, work)
+def _calibration_check(store: Store, batch: str, _report: Report) -> Check:
+    problems = calibration_problems(store, batch)
+    return Check("calibration", not problems, " ".join(problems))
 
 
 @table_asset(

@@ -6,23 +6,24 @@ import dagster as dg
 
 from assets.exports import export_assets
 from assets.partitions import MATCHES
+from assets.reading import READABLE, read_each
 from assets.steps import (
     Check,
     StepEvent,
-    ingest_or_refuse,
     not_checked,
-    rejects_check,
     run_each,
     table_outcome,
     unless_refused,
 )
-from assets.tables import READABLE, table_asset
+from assets.tables import table_asset
 from resources.store import StoreResource
 from sheaf.exports.series import Domain
 from sheaf.matches import schema
 from sheaf.matches.analysis import build_runs
+from sheaf.report import Report
 from sheaf.settings import Settings
 from sheaf.sources import Sources
+from sheaf.store import Store
 
 EVENTS = dg.AssetKey(["matches", "events"])
 RUNS = dg.AssetKey(["matches", "runs"])
@@ -49,25 +50,12 @@ def events(
     store: StoreResource,
 ) -> Iterator[StepEvent]:
     """Events of all logs and databases of a match in UTC, each once, with the file and line it came from."""
-    opened = store.open()
+    yield from read_each(context, sources, store, "matches", schema.REJECTS, {"open": _open_check})
 
-    def work(match: str):
-        report, readable = ingest_or_refuse(
-            opened, schema.REJECTS, match, lambda: sources.ingest("matches", opened, match)
-        )
-        if not readable.passed:
-            return table_outcome(report, [readable, not_checked("rejects"), not_checked("open")])
-        pending = int(report.counts.get("pending", 0))
-        return table_outcome(
-            report,
-            [
-                readable,
-                rejects_check(report, schema.REJECTS),
-                Check("open", not pending, f"{pending} last lines are not finished yet" if pending else ""),
-            ],
-        )
 
-    yield from run_each(context, context.partition_keys, work)
+def _open_check(_store: Store, _match: str, report: Report) -> Check:
+    pending = int(report.counts.get("pending", 0))
+    return Check("open", not pending, f"{pending} last lines are not finished yet" if pending else "")
 
 
 @table_asset(

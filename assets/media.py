@@ -6,17 +6,16 @@ import dagster as dg
 
 from assets.exports import export_assets
 from assets.partitions import MEDIA_BATCHES
+from assets.reading import READABLE, read_each
 from assets.steps import (
     Check,
     StepEvent,
-    ingest_or_refuse,
     not_checked,
-    rejects_check,
     run_each,
     table_outcome,
     unless_refused,
 )
-from assets.tables import READABLE, table_asset
+from assets.tables import table_asset
 from resources.store import StoreResource
 from sheaf.exports.series import Domain
 from sheaf.media import schema
@@ -44,16 +43,7 @@ def pairs(
     context: dg.AssetExecutionContext, sources: dg.ResourceParam[Sources], store: StoreResource
 ) -> Iterator[StepEvent]:
     """The pairs a batch asks for, each with its files found or the reason why not."""
-    opened = store.open()
-
-    def work(batch: str):
-        report, readable = ingest_or_refuse(
-            opened, schema.REJECTS, batch, lambda: sources.ingest("media", opened, batch)
-        )
-        second = rejects_check(report, schema.REJECTS) if readable.passed else not_checked("rejects")
-        return table_outcome(report, [readable, second])
-
-    yield from run_each(context, context.partition_keys, work)
+    yield from read_each(context, sources, store, "media", schema.REJECTS)
 
 
 @table_asset(

@@ -6,16 +6,14 @@ import dagster as dg
 
 from assets.exports import export_assets
 from assets.partitions import OCCURRENCE_PROJECTS
+from assets.reading import READABLE, read_each
 from assets.steps import (
     StepEvent,
-    ingest_or_refuse,
-    not_checked,
-    rejects_check,
     run_each,
     table_outcome,
     unless_refused,
 )
-from assets.tables import READABLE, table_asset
+from assets.tables import table_asset
 from resources.store import StoreResource
 from sheaf.exports.series import Domain
 from sheaf.occurrences import schema, source_tables
@@ -46,19 +44,7 @@ def records(
     store: StoreResource,
 ) -> Iterator[StepEvent]:
     """A project's tables as its source has them: typed, checked, with what could not be used in `rejects`."""
-    opened = store.open()
-
-    def work(project: str):
-        report, readable = ingest_or_refuse(
-            opened,
-            schema.REJECTS,
-            project,
-            lambda: sources.ingest("occurrences", opened, project),
-        )
-        second = rejects_check(report, schema.REJECTS) if readable.passed else not_checked("rejects")
-        return table_outcome(report, [readable, second])
-
-    yield from run_each(context, context.partition_keys, work)
+    yield from read_each(context, sources, store, "occurrences", schema.REJECTS)
 
 
 @table_asset(

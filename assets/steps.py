@@ -138,25 +138,6 @@ def column_schema(table: tables.Table) -> dg.TableSchema:
     return dg.TableSchema(columns)
 
 
-def ingest_or_refuse(
-    store: Store, rejects: tables.Table, partition: str, ingest: Callable[[], Report]
-) -> tuple[Report, Check]:
-    """Ingest one partition; an input that cannot be used at all is kept as a refusal.
-
-    A refusal does not raise, so that in a run over many partitions the good ones go on. Its
-    tables keep the last good input, its exports fail with the reason.
-    """
-    try:
-        report = ingest()
-    except InputError as error:
-        report = Report((tables.refuse(store, rejects, partition, str(error)),), rejects={str(error): 1})
-    try:
-        tables.refuse_if_blocked(store, rejects, partition)
-    except InputError as error:
-        return report, Check("readable", passed=False, detail=str(error), severity=dg.AssetCheckSeverity.ERROR)
-    return report, Check("readable", passed=True)
-
-
 def not_checked(name: str) -> Check:
     """The verdict on a partition whose newest input could not be read."""
     return Check(name, passed=False, detail="Not checked: the newest input could not be read.")
@@ -169,14 +150,6 @@ def unless_refused(store: Store, rejects: tables.Table, partition: str, work: Ca
     except InputError as error:
         return Report(warnings=(f"Skipped. {error}",))
     return work()
-
-
-def rejects_check(report: Report, rejects: tables.Table, limit: float = 0.05) -> Check:
-    """At most one row in twenty may be rejected before somebody should look."""
-    rows = sum(table.rows for table in report.tables if table.table != rejects.name)
-    rejected = sum(report.rejects.values())
-    share = rejected / (rows + rejected) if rejected else 0.0
-    return Check("rejects", share <= limit, f"{rejected} of {rows + rejected} rows rejected ({share:.1%})")
 
 
 def _evaluations(

@@ -47,9 +47,3 @@ def table_asset(
             for name, description in (checks or {}).items()
         ],
     )
-
-
-READABLE = {
-    "readable": "The input could be read as a whole.",
-    "rejects": "At most one row in twenty was rejected.",
-}
