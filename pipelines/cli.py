@@ -328,10 +328,11 @@ def dev(
     host: Annotated[str, typer.Option(help="Address it listens on; it has no login.")] = "127.0.0.1",
 ) -> None:
     """Start the Dagster UI with its daemon, on the same instance that the commands use."""
-    from pipelines.instance import dagster_home
+    from pipelines.instance import dagster_home, open_instance
 
     settings = Settings.load()
     settings.inbox.mkdir(parents=True, exist_ok=True)
+    open_instance(settings)
     os.environ["DAGSTER_HOME"] = str(dagster_home(settings))
     os.environ["SHEAF_HOME"] = str(settings.home)
     show.OUT.print(f"Dagster UI: [bold]http://{host}:{port}[/] (stop with Ctrl+C)", highlight=False)

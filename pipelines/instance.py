@@ -44,12 +44,16 @@ def dagster_home(settings: Settings) -> Path:
 
 
 def open_instance(settings: Settings) -> "DagsterInstance":
-    """Open the instance. Only one process at a time creates its databases."""
+    """Open the instance, and end runs that a crash left. Only one process at a time creates its databases."""
     import fcntl
 
     from dagster import DagsterInstance
 
+    from pipelines.dead_runs import end_dead_runs
+
     home = dagster_home(settings)
     with (home / ".sheaf-lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return DagsterInstance.from_config(str(home))
+        instance = DagsterInstance.from_config(str(home))
+        end_dead_runs(instance)
+    return instance

@@ -4,7 +4,7 @@ import getpass
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipelines import offload
+from pipelines import dead_runs, offload
 from pipelines.definitions import build_definitions
 from pipelines.instance import open_instance
 from pipelines.jobs import campaign_job_name
@@ -69,7 +69,10 @@ class Runner:
         quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
         job = self._definitions.resolve_job_def(offload.JOB_NAME)
         run = job.execute_in_process(
-            instance=self._instance, run_config=quiet | offload.run_config(settings), raise_on_error=False
+            instance=self._instance,
+            run_config=quiet | offload.run_config(settings),
+            raise_on_error=False,
+            tags={dead_runs.PROCESS: dead_runs.this_process()},
         )
         if not run.success:
             raise SheafError(_why(run, "offload_logs"))
@@ -102,7 +105,11 @@ class Runner:
             run_config=quiet,
             asset_selection=only,
             raise_on_error=False,
-            tags={"sheaf/partition": partition, "sheaf/requested_by": getpass.getuser()},
+            tags={
+                "sheaf/partition": partition,
+                "sheaf/requested_by": getpass.getuser(),
+                dead_runs.PROCESS: dead_runs.this_process(),
+            },
         )
         found = (self._result(run, SeriesId(domain.name, partition, entry.name)) for entry in series)
         return [result for result in found if result]

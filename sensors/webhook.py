@@ -37,6 +37,8 @@ def _sensor(name: str, status: dg.DagsterRunStatus) -> dg.SensorDefinition:
         batch = run.tags.get("dagster/partition")
         if run.job_name != "media" or batch is None:
             return dg.SkipReason("Not a media batch.")
+        if run.tags.get("dagster/will_retry") == "true":
+            return dg.SkipReason("The run is tried again.")
         started = context.instance.get_run_stats(run.run_id).start_time or 0.0
         return dg.SkipReason(notify(store, media, batch, started))
 

@@ -4,18 +4,18 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dagster import DagsterInstance, DagsterRunStatus
+from lab import PROGRAM, environment, processes
 from media_files import moved, programme, write_endless, write_wave
 
 from sheaf.media.batch_record import ROOT
 
-PROGRAM = Path(sys.executable).with_name("sheaf")
 ROWS = ("dub_1", "dub_2", "dub_3", "endless", "dub_4")
 
 
@@ -32,24 +32,6 @@ def home(tmp_path: Path) -> Path:
     (folder / "evening.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (folder / "evening.yaml").write_text("parallel_jobs: 1\n", encoding="utf-8")
     return tmp_path
-
-
-def environment(home: Path) -> dict[str, str]:
-    ours = {key: value for key, value in os.environ.items() if not key.startswith(("SHEAF_", "DAGSTER_"))}
-    return ours | {"SHEAF_HOME": str(home)}
-
-
-def processes(home: Path, program: str = "") -> list[int]:
-    """What is alive of the run, its items and their decoders; those of a program, if one is named."""
-    alive = []
-    for entry in Path("/proc").iterdir():
-        try:
-            mine = entry.name.isdigit() and f"SHEAF_HOME={home}".encode() in (entry / "environ").read_bytes()
-            if mine and program in (entry / "cmdline").read_bytes().split(b"\0")[0].decode():
-                alive.append(int(entry.name))
-        except OSError:
-            continue
-    return alive
 
 
 def wait_until(what: str, done: Callable[[], object], seconds: float) -> None:
@@ -104,3 +86,5 @@ def test_a_killed_batch_goes_on_where_it_was(home: Path) -> None:
     assert name.endswith("/v1")
     subprocess.run([PROGRAM, "verify", name], env=environment(home), capture_output=True, check=True)
     assert processes(home) == []
+    with DagsterInstance.from_config(str(home / "dagster")) as instance:  # a killed run keeps no place in the queue
+        assert [run.status for run in instance.get_runs()] == [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE]

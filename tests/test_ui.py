@@ -5,21 +5,13 @@ user. `pytest -m ui` runs this; with SHEAF_SCREENSHOTS=docs/images it also renew
 documentation. Needs Chromium (`apt install chromium`).
 """
 
-import json
 import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from lab import Lab
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -46,89 +38,11 @@ PATIENT_MS = 60_000
 expect.set_options(timeout=PATIENT_MS)
 
 
-class Lab:
-    """A running `sheaf dev` on a home of its own."""
-
-    def __init__(self, home: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self.home = home
-        self.url = f"http://127.0.0.1:{port}"
-        self._log = home / "dev.log"
-        unset = ("DAGSTER_HOME", "SHEAF_STORE_URL", "SHEAF_INBOX", "SHEAF_CONFIG")
-        environ = {name: value for name, value in os.environ.items() if name not in unset}
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [Path(sys.executable).with_name("sheaf"), "dev", "--port", str(port)],
-                env=environ | {"SHEAF_HOME": str(home)},
-                cwd=home,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                # A shell that starts tests in the background may have set it to be ignored.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-            )
-
-    def ask(self, query: str) -> dict[str, Any]:
-        """A GraphQL query to the server."""
-        body = json.dumps({"query": query}).encode()
-        request = urllib.request.Request(f"{self.url}/graphql", body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)["data"]
-
-    def wait(self, what: str, done: Callable[[], bool], seconds: float = 420) -> None:
-        """Wait until something is so; the server may not answer at first."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            if self._process.poll() is not None:
-                break
-            try:
-                if done():
-                    return
-            except (urllib.error.URLError, OSError):
-                pass
-            time.sleep(1)
-        pytest.fail(f"Waited in vain for {what}. The end of the log:\n{self._log.read_text()[-3000:]}")
-
-    def runs(self) -> list[tuple[str, str]]:
-        """Status and starter of all runs."""
-        found = self.ask("{runsOrError {... on Runs {results {status tags {key value}}}}}")["runsOrError"]["results"]
-        tags = [{tag["key"]: tag["value"] for tag in run["tags"]} for run in found]
-        return [
-            (run["status"], tag.get("dagster/sensor_name", "somebody")) for run, tag in zip(found, tags, strict=True)
-        ]
-
-    def lineage(self) -> str:
-        """The page of the fermentation group."""
-        entries = self.ask("{workspaceOrError {... on Workspace {locationEntries {name}}}}")
-        location = entries["workspaceOrError"]["locationEntries"][0]["name"]
-        return f"{self.url}/locations/{location}/asset-groups/fermentation/lineage"
-
-    def processes(self) -> list[int]:
-        """What is alive of the server, its daemon, its code servers and its runs."""
-        alive = []
-        for entry in Path("/proc").iterdir():
-            try:
-                words = (entry / "environ").read_bytes().split(b"\0") if entry.name.isdigit() else []
-            except OSError:
-                continue
-            if f"SHEAF_HOME={self.home}".encode() in words:
-                alive.append(int(entry.name))
-        return alive
-
-    def stop(self) -> list[int]:
-        """Ctrl+C, as an operator stops it; returns what had to be killed."""
-        self._process.send_signal(signal.SIGINT)
-        end = time.monotonic() + 60
-        while time.monotonic() < end and self.processes():
-            self._process.poll()
-            time.sleep(0.5)
-        left = self.processes()
-        for process in left:
-            os.kill(process, signal.SIGKILL)
-        self._process.wait()
-        return left
+def lineage(lab: Lab) -> str:
+    """The page of the fermentation group."""
+    entries = lab.ask("{workspaceOrError {... on Workspace {locationEntries {name}}}}")
+    location = entries["workspaceOrError"]["locationEntries"][0]["name"]
+    return f"{lab.url}/locations/{location}/asset-groups/fermentation/lineage"
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +103,7 @@ def picture(page: Page, name: str) -> None:
 
 def open_group(page: Page, lab: Lab) -> None:
     """The lineage of the fermentation group, when its assets are drawn."""
-    page.goto(lab.lineage(), wait_until="domcontentloaded")
+    page.goto(lineage(lab), wait_until="domcontentloaded")
     expect(page.get_by_text("training_parquet").first).to_be_visible()
     expect(page.get_by_text("100% filled").first).to_be_visible()
 
