@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -92,8 +93,11 @@ def write(
     rows = 0
     with scratch_folder(store) as folder:
         local = folder / "data.parquet"
-        with pq.ParquetWriter(local, table.schema, compression="zstd") as writer:
-            for group in _row_groups(batches, table.schema):
+        groups = _row_groups(batches, table.schema)
+        first = next(groups, table.schema.empty_table())
+        dictionaries: Any = _repeating(first)  # names of columns do as well
+        with pq.ParquetWriter(local, table.schema, compression="zstd", use_dictionary=dictionaries) as writer:
+            for group in chain([first], groups):
                 writer.write_table(group, row_group_size=ROW_GROUP)
                 rows += group.num_rows
         with local.open("rb") as file:
@@ -117,6 +121,14 @@ def _row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterato
             rows -= ROW_GROUP
     if rows:
         yield pa.Table.from_batches(waiting).combine_chunks()
+
+
+def _repeating(first: pa.Table) -> list[str]:
+    """The columns in which values repeat: a dictionary of the others costs time and holds them all once more."""
+    import pyarrow.compute as pc
+
+    flat = [field.name for field in first.schema if not pa.types.is_nested(field.type)]
+    return [name for name in flat if pc.count_distinct(first[name]).as_py() * 2 <= first.num_rows]
 
 
 def _conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
@@ -151,13 +163,24 @@ def read(store: Store, table: Table, partition: str, columns: Sequence[str] | No
 
 
 def batches(
-    store: Store, table: Table, partition: str, columns: Sequence[str] | None = None
+    store: Store,
+    table: Table,
+    partition: str,
+    columns: Sequence[str] | None = None,
+    dictionaries: Sequence[str] = (),
 ) -> Iterable[pa.RecordBatch]:
-    """One partition as a stream, for data larger than memory."""
+    """One partition as a stream, for data larger than memory.
+
+    Args:
+        dictionaries: text columns to give as dictionaries, which is faster where values repeat.
+    """
     import pyarrow.parquet as pq
 
     # What is fetched ahead would be kept until the end.
-    with _open(store, table, partition) as file, pq.ParquetFile(file, pre_buffer=False) as parquet:
+    with (
+        _open(store, table, partition) as file,
+        pq.ParquetFile(file, pre_buffer=False, read_dictionary=list(dictionaries)) as parquet,
+    ):
         yield from parquet.iter_batches(_AT_ONCE, columns=list(columns) if columns else None)
 
 

@@ -128,6 +128,13 @@ def test_two_timers_interleaved_keep_their_runs_and_sensors_apart(match: Match) 
         (OTHER, 2, 2),
     ]
     assert [(run["stage"], run["bay"], run["flags"]) for run in found] == [("S1", "1", ""), ("S2", "2", "")]
+    # The run that opened first closed last.
+    assert [(row["run_id"], row["since_beep_s"], row["sensor"]) for row in match.rows(schema.SHOTS)] == [
+        ("run_1", 2.0, PLATE_1),
+        ("run_2", pytest.approx(1.2), PLATE_2),
+        ("run_2", 3.0, PLATE_2),
+    ]
+    assert [row["run_id"] for row in match.rows(schema.IMPACTS)] == ["run_1", "run_2", "run_2"]
 
 
 def test_a_clock_set_back_within_a_run_is_flagged_and_the_string_time_holds(match: Match) -> None:

@@ -16,8 +16,8 @@ from sheaf import tables
 from sheaf.matches import devices, plots, schema
 from sheaf.matches.correlate import Correlated, Impacts, Shots, correlate
 from sheaf.matches.manifest import Device, Manifest
-from sheaf.matches.run_events import COLUMNS
-from sheaf.matches.runs import Found, RunBuilder
+from sheaf.matches.run_events import COLUMNS, TEXTS
+from sheaf.matches.runs import RUN_SCHEMA, Found, RunBuilder
 from sheaf.matches.settings import Correlation
 from sheaf.report import Report
 from sheaf.store import Store
@@ -44,7 +44,7 @@ def build_runs(store: Store, match: str) -> Report:
     known = devices.resolve((), manifest.devices).devices
     builder = RunBuilder(known, round(settings.window_ms * 1000))
     events = 0
-    for batch in tables.batches(store, schema.EVENTS, match, COLUMNS):
+    for batch in tables.batches(store, schema.EVENTS, match, COLUMNS, TEXTS):
         builder.feed(batch)
         events += batch.num_rows
     found = builder.finish()
@@ -75,7 +75,7 @@ class _Result:
 
     def __init__(self, found: Found, known: Mapping[str, Device], events: int, settings: Correlation) -> None:
         self.found, self.known, self.events_count = found, known, events
-        self.opened = pa.Table.from_batches(found.runs)
+        self.opened = pa.Table.from_batches(found.runs, RUN_SCHEMA)
         self.by_start = np.argsort(_ints(self.opened["start"]), kind="stable")
         self.number = np.empty(len(self.by_start), np.int32)
         self.number[self.by_start] = np.arange(1, len(self.by_start) + 1)

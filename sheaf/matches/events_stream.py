@@ -15,6 +15,11 @@ from sheaf.options import Options
 from sheaf.store import Store
 
 _AT_ONCE = 16 * 1024
+TEXTS = (
+    *("event_type", "source_type", "device", "device_id", "device_position", "details", "session_id"),
+    *("dialect", "source_file"),
+)
+"""Columns that come as dictionaries, because their values repeat."""
 
 
 class EventFilter(Options):
@@ -36,11 +41,11 @@ class EventFilter(Options):
 
 
 def events(store: Store, match: str, wanted: EventFilter) -> Iterator[pa.RecordBatch]:
-    """The chosen events in order: columns of `events`, then those of `event_runs` and `run_id`."""
+    """The chosen events in order: columns of `events`, then those of `event_runs` and `run_id`, `TEXTS` encoded."""
     import pyarrow.compute as pc
 
     names = [name for name in schema.EVENT_RUNS.schema.names if name not in ("event_no", "split_s")]
-    left = tables.batches(store, schema.EVENTS, match)
+    left = tables.batches(store, schema.EVENTS, match, dictionaries=TEXTS)
     right = tables.batches(store, schema.EVENT_RUNS, match)
     chosen = pa.array(wanted.events or (), pa.string())
     for event, run in _aligned(iter(left), iter(right)):

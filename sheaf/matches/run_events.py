@@ -1,13 +1,13 @@
-"""Some events of a match in the form the state machine takes: one by one, or many between two turns.
+"""Some consecutive events of a match in columns, as the search for runs takes them.
 
-A turn is an event that can start or end a run; between turns only shots and impacts are counted.
-Not here: what becomes of them (`runs`).
+Not here: what becomes of them (`runs`, `clean_runs`).
 """
 
-from array import array
-from collections.abc import Mapping
+# pyarrow.compute makes its functions when it is imported.
+# pyright: reportAttributeAccessIssue=false
+
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,18 @@ COLUMNS = (
     *("event_no", "ts", "event_type", "device", "device_id", "device_position", "details"),
     *("shot_number", "shot_time_s", "magnitude", "ambiguous_time"),
 )
+TEXTS = ("event_type", "device", "device_id", "device_position", "details")
+"""Columns that may come as dictionaries, which is faster."""
+
+KINDS = (
+    *("timer_start_button", "timer_start_beep", "timer_stop_button", "string_summary", "timer_shot_detail"),
+    *("shot_detected", "impact_detected"),
+)
+"""The types that matter for runs, by their code in `Events.kind`."""
+
+BUTTON, BEEP, STOP, SUMMARY, TOLD, SHOT, IMPACT = range(len(KINDS))
 STEP_US = 2_000_000
+"""A time that lies further back than this means that the clock was set back."""
 
 
 @dataclass(slots=True)
@@ -42,59 +53,46 @@ class Event:
 
 
 class Events:
-    """Consecutive events.
+    """The events of a batch that matter for runs.
 
     Attributes:
-        turns: the events that are neither shot nor impact, each with its place.
-        timers: names of the timers that heard the shots; empty for a shot without a name.
-        shots: number, time and timer's time of each shot.
-        impact_number, impact_ts, impact_magnitude, impact_sensor: of each impact.
-        shots_before, impacts_before: how many there are before each place.
+        number, ts, kind, shot_time, magnitude, ambiguous: of each; missing numbers are NaN.
+        device, device_id, position, details: of each, as a dictionary.
     """
 
     def __init__(self, batch: pa.RecordBatch) -> None:
-        columns = [column.cast(pa.int64()) if name == "ts" else column for name, column in _columns(batch).items()]
-        self._columns: list[list[Any]] = [column.to_pylist() for column in columns]
-        self.number, self.ts, types, _, names, positions, *_ = self._columns
-        times, magnitudes = self._columns[8:10]
-        type_ = np.array(types, dtype=object)
-        shot, impact = type_ == "shot_detected", type_ == "impact_detected"
-        places = np.flatnonzero(~(shot | impact)).tolist()
-        rows = zip(*([column[place] for place in places] for column in self._columns), strict=True)
-        self.turns = [(place, Event(*row)) for place, row in zip(places, rows, strict=True)]
-        shots, impacts = np.flatnonzero(shot).tolist(), np.flatnonzero(impact).tolist()
-        self.timers = {names[place] or "" for place in shots}
-        self.shots = [(self.number[place], self.ts[place], times[place]) for place in shots]
-        self.impact_number = array("q", [self.number[place] for place in impacts])
-        self.impact_ts = array("q", [self.ts[place] for place in impacts])
-        self.impact_magnitude = array("d", [_number(magnitudes[place]) for place in impacts])
-        self.impact_sensor = [names[place] or positions[place] or "" for place in impacts]
-        self.shots_before, self.impacts_before = _before(shot), _before(impact)
-        back = np.diff(np.array(self.ts, np.int64), prepend=self.ts[:1]) < -STEP_US
-        self._steps_before, self._ambiguous_before = _before(back), _before(np.array(self._columns[10], bool))
+        import pyarrow.compute as pc
+
+        kind = pc.index_in(batch.column("event_type").cast(pa.string()), pa.array(KINDS))
+        batch = batch.select(COLUMNS)
+        if kind.null_count:
+            batch, kind = batch.filter(kind.is_valid()), kind.drop_null()
+        self.kind = kind.to_numpy()
+        self.number = batch.column("event_no").to_numpy()
+        self.ts = batch.column("ts").cast(pa.int64()).to_numpy()
+        self.shot_time, self.magnitude = (
+            batch.column(name).to_numpy(zero_copy_only=False).astype(float) for name in ("shot_time_s", "magnitude")
+        )
+        self.ambiguous = batch.column("ambiguous_time").to_numpy(zero_copy_only=False)
+        self.device, self.device_id, self.position, self.details = (
+            _encoded(batch.column(name)) for name in ("device", "device_id", "device_position", "details")
+        )
+        self._batch = batch
 
     def __len__(self) -> int:
         return len(self.number)
 
-    def __getitem__(self, place: int) -> Event:
-        return Event(*(column[place] for column in self._columns))
-
-    def steps_back(self, start: int, end: int) -> bool:
-        """Whether the clock was set back between the first and the last of some events."""
-        return self._steps_before[end] > self._steps_before[start + 1]
-
-    def ambiguous(self, start: int, end: int) -> bool:
-        """Whether the time of one of some events existed twice."""
-        return self._ambiguous_before[end] > self._ambiguous_before[start]
+    def one_by_one(self, start: int, end: int) -> Iterator[Event]:
+        """The events of some places."""
+        part = self._batch.slice(start, end - start)
+        columns = [column.cast(pa.int64()) if column.type == pa.timestamp("us", "UTC") else column for column in part]
+        return (Event(*values) for values in zip(*(column.to_pylist() for column in columns), strict=True))
 
 
-def _columns(batch: pa.RecordBatch) -> Mapping[str, pa.Array]:
-    return {name: batch.column(name) for name in COLUMNS}
+def codes(column: pa.DictionaryArray) -> np.ndarray:
+    """The number of each value; -1 for none."""
+    return column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
 
 
-def _before(which: np.ndarray) -> list[int]:
-    return np.concatenate([[0], np.cumsum(which)]).tolist()
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value
+def _encoded(column: pa.Array) -> pa.DictionaryArray:
+    return column if pa.types.is_dictionary(column.type) else column.dictionary_encode()

@@ -12,15 +12,18 @@ from array import array
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+from sheaf.matches import clean_runs
+from sheaf.matches.clean_runs import CleanRuns
 from sheaf.matches.manifest import Device
-from sheaf.matches.run_events import COLUMNS, STEP_US, Event, Events
+from sheaf.matches.run_events import IMPACT, KINDS, SHOT, STEP_US, Event, Events, codes
 from sheaf.matches.vocabulary import summary
 
 _SAME_BEEP_US = 60_000_000
-_AT_ONCE = 8192
 
 RUN_SCHEMA = pa.schema(
     [
@@ -87,78 +90,93 @@ class RunBuilder:
         self._sensors: dict[str, int] = {}
         self._closed: list[tuple[object, ...]] = []
         self._opened = 0
-        self._steps = {
-            "timer_start_button": self._button,
-            "timer_start_beep": self._beep,
-            "shot_detected": self._shot,
-            "timer_shot_detail": self._told,
-            "impact_detected": self._impact,
-            "timer_stop_button": self._stop,
-            "string_summary": self._summary,
-        }
+        self._steps = dict(
+            zip(
+                KINDS,
+                (self._button, self._beep, self._stop, self._summary, self._told, self._shot, self._impact),
+                strict=True,
+            )
+        )
 
     def feed(self, batch: pa.RecordBatch) -> None:
         """Take the next events; `batch` has at least `COLUMNS`."""
-        import pyarrow.compute as pc
+        events = Events(batch)
+        clean = clean_runs.find(events, self._window)
+        done = at = 0
+        while at < len(clean):
+            self._step(events, done, clean.button[at])
+            if self._open:  # another run goes on, so this one is not by itself
+                done = clean.summary[at] + 1
+                self._step(events, clean.button[at], done)
+                at += 1
+            else:
+                stretch = clean.stretch(at)
+                self._take(events, stretch)
+                done = stretch.summary[-1] + 1
+                at += len(stretch)
+        self._step(events, done, len(events))
 
-        wanted = pc.is_in(batch.column("event_type"), pa.array(list(self._steps)))
-        relevant = batch.select(COLUMNS) if pc.all(wanted).as_py() else batch.select(COLUMNS).filter(wanted)
-        for start in range(0, relevant.num_rows, _AT_ONCE):
-            events = Events(relevant.slice(start, _AT_ONCE))
-            done = 0
-            for place, event in events.turns:
-                self._count(events, done, place)
-                self._step(event)
-                done = place + 1
-            self._count(events, done, len(events))
+    def _step(self, events: Events, start: int, end: int) -> None:
+        for event in events.one_by_one(start, end):
+            self._steps[event.type](event)
 
-    def _step(self, event: Event) -> None:
-        self._steps[event.type](event)
+    def _take(self, events: Events, runs: CleanRuns) -> None:
+        """Note clean runs, all at once."""
+        taken, first, found = clean_runs.take(events, runs), self._opened, self.found
+        self._opened += len(runs)
+        opening = pa.array(runs.button)
+        device, device_id, position = (
+            column.take(opening).cast(pa.string()) for column in (events.device, events.device_id, events.position)
+        )
+        places = [self._place(*both) for both in zip(device_id.to_pylist(), position.to_pylist(), strict=True)]
+        columns = {
+            "opened": pa.array(np.arange(first, self._opened, dtype=np.int32)),
+            **taken.closed,
+            "status": pa.repeat("completed", len(runs)),
+            "start_device": device,
+            "start_device_id": device_id,
+            "stage": pa.array([stage for stage, _ in places], pa.string()),
+            "bay": pa.array([bay for _, bay in places], pa.string()),
+            "flags": pa.array(np.where(taken.agrees, "", "count_mismatch")),
+        }
+        self._flush()
+        found.runs.append(pa.RecordBatch.from_arrays([columns[name] for name in RUN_SCHEMA.names], schema=RUN_SCHEMA))
+        _append(found.shot_event, events.number[taken.shots])
+        _append(found.shot_run, taken.shot_run + first)
+        _append(found.shot_ts, events.ts[taken.shots])
+        _append(found.shot_timer_s, events.shot_time[taken.shots])
+        _append(found.impact_event, events.number[taken.impacts])
+        _append(found.impact_run, taken.impact_run + first)
+        _append(found.impact_ts, events.ts[taken.impacts])
+        _append(found.impact_sensor, self._sensors_of(events, taken.impacts))
+        _append(found.impact_magnitude, events.magnitude[taken.impacts])
+        numbers = events.number[runs.button[0] : runs.summary[-1] + 1]
+        known = len(found.run_of_event)
+        run_of_event = np.full(numbers[-1] + 1 - known, -1, np.int32)
+        run_of_event[numbers - known] = np.where(taken.run_of_event < 0, -1, taken.run_of_event + first)
+        _append(found.run_of_event, run_of_event)
+        stray = np.bincount(events.kind[runs.button[0] + np.flatnonzero(taken.run_of_event < 0)], minlength=len(KINDS))
+        found.orphans.update(shots=int(stray[SHOT]), impacts=int(stray[IMPACT]))
 
-    def _count(self, events: Events, start: int, end: int) -> None:
-        """Take shots and impacts, all at once where it is plain which run they belong to."""
-        if start == end:
-            return
-        run = self._only_run(events.timers)
-        if run is None:
-            for place in range(start, end):
-                self._step(events[place])
-            return
-        run.shots += events.shots[events.shots_before[start] : events.shots_before[end]]
-        hits = slice(events.impacts_before[start], events.impacts_before[end])
-        if number := hits.stop - hits.start:
-            found, sensors = self.found, self._sensors
-            found.impact_event.extend(events.impact_number[hits])
-            found.impact_run.extend([run.number] * number)
-            found.impact_ts.extend(events.impact_ts[hits])
-            found.impact_sensor.extend([sensors.setdefault(name, len(sensors)) for name in events.impact_sensor[hits]])
-            found.impact_magnitude.extend(events.impact_magnitude[hits])
-            run.impacts += number
-            run.last_impact = events.impact_ts[hits.stop - 1]
-        first, last = events.number[start], events.number[end - 1]
-        if last - first == end - 1 - start:
-            self._belongs(first, run, end - start)
-        else:
-            for number in events.number[start:end]:
-                self._belongs(number, run)
-        if events.ts[start] < run.last - STEP_US or events.steps_back(start, end):
-            run.flags.add("clock_step")
-        if events.ambiguous(start, end):
-            run.flags.add("ambiguous_time")
-        run.last = events.ts[end - 1]
-
-    def _only_run(self, timers: set[str]) -> _Run | None:
-        """The one run that is going on, when all shots can only be its own."""
-        if len(self._open) != 1:
-            return None
-        ((key, run),) = self._open.items()
-        return run if run.stop is None and (not key or timers <= {key, ""}) else None
+    def _sensors_of(self, events: Events, impacts: np.ndarray) -> np.ndarray:
+        """Number of the sensor of each impact; sensors count in the order in which they are first heard."""
+        device, position = (codes(column)[impacts] for column in (events.device_id, events.position))
+        pair = device.astype(np.int64) * (len(events.position.dictionary) + 1) + position
+        _, first, which = np.unique(pair, return_index=True, return_inverse=True)
+        number = np.empty(len(first), np.int32)
+        for index in np.argsort(first).tolist():
+            place = impacts[first[index]]
+            name = events.device_id[place].as_py() or events.position[place].as_py() or ""
+            number[index] = self._sensors.setdefault(name, len(self._sensors))
+        return number[which]
 
     def finish(self) -> Found:
         """Close what is still open, and return everything."""
         for key in sorted(self._open, key=lambda name: self._open[name].number):
             self._close(key, None, "unfinished")
         self._flush()
+        table = pa.Table.from_batches(self.found.runs, RUN_SCHEMA)
+        self.found.runs = table.sort_by("opened").combine_chunks().to_batches()
         self.found.sensors = list(self._sensors)
         return self.found
 
@@ -273,11 +291,11 @@ class RunBuilder:
             run.flags.add("ambiguous_time")
         run.last = event.ts
 
-    def _belongs(self, number: int, run: _Run, count: int = 1) -> None:
+    def _belongs(self, number: int, run: _Run) -> None:
         known = self.found.run_of_event
         if (skipped := number - len(known)) > 0:
             known.extend([-1] * skipped)
-        known.extend([run.number] * count)
+        known.append(run.number)
 
     def _close(self, key: str, summed_up: Event | None, why: str | None) -> None:
         run = self._open.pop(key)
@@ -306,22 +324,29 @@ class RunBuilder:
                 *(run.start, run.beep, end, max(times, default=None), run.last_impact),
                 _duration(run, end, said[0] if said else None),
                 *("completed" if completed else "incomplete", run.device, run.device_id),
-                *self._place(run),
+                *self._place(run.device_id, run.position),
                 ";".join(sorted(run.flags)),
             )
         )
         if len(self._closed) >= 10_000:
             self._flush()
 
-    def _place(self, run: _Run) -> tuple[str | None, str | None]:
-        device = self._devices.get(run.device_id or "")
-        return (device.stage if device else None), (device.bay if device and device.bay else run.position)
+    def _place(self, device_id: str | None, position: str | None) -> tuple[str | None, str | None]:
+        """Stage and bay of a timer."""
+        device = self._devices.get(device_id or "")
+        return (device.stage if device else None), (device.bay if device and device.bay else position)
 
     def _flush(self) -> None:
-        columns = list(zip(*self._closed, strict=True)) or [() for _ in RUN_SCHEMA]
+        if not self._closed:
+            return
+        columns = list(zip(*self._closed, strict=True))
         arrays = [pa.array(values, kind.type) for values, kind in zip(columns, RUN_SCHEMA, strict=True)]
         self.found.runs.append(pa.RecordBatch.from_arrays(arrays, schema=RUN_SCHEMA))
         self._closed = []
+
+
+def _append(column: "array[Any]", values: np.ndarray) -> None:
+    column.frombytes(values.astype(column.typecode).tobytes())
 
 
 def _timer_time(said: float | None, told: Mapping[int, tuple[int, int, float | None]], number: int) -> float:

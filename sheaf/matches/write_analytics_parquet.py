@@ -25,6 +25,8 @@ PARTITION_COLUMNS = (
     *("event_type", "device", "device_id", "device_position", "session_id"),
     *("run_id", "match_id", "source_file"),
 )
+_REPEATING = [*PARTITION_COLUMNS, "details"]
+"""Columns in which values repeat; a dictionary of all others would cost time and space."""
 
 
 class ParquetOptions(Options):
@@ -119,6 +121,7 @@ def _write_file(draft: Draft, path: Path) -> int:
         schema.ANALYTICS_SCHEMA,
         compression=draft.options.compression,
         compression_level=_level(draft.options.compression),
+        use_dictionary=_REPEATING,  # type: ignore[arg-type]  # names of columns do as well
     ) as writer:
         for batch in _rows(draft):
             writer.write_batch(batch, row_group_size=ROW_GROUP)
@@ -148,7 +151,9 @@ def _write_partitions(draft: Draft, folder: Path) -> dict[str, int]:
         folder,
         format=form,
         file_options=form.make_write_options(
-            compression=draft.options.compression, compression_level=_level(draft.options.compression)
+            compression=draft.options.compression,
+            compression_level=_level(draft.options.compression),
+            use_dictionary=_REPEATING,
         ),
         partitioning=ds.partitioning(pa.schema([(by, pa.string())]), flavor="hive"),
         basename_template="part-{i}.parquet",
@@ -195,4 +200,4 @@ def _rows(draft: Draft) -> Iterator[pa.RecordBatch]:
 
 def _level(codec: str) -> int | None:
     """A level that costs little time; the libraries' own default for gzip is the slowest."""
-    return {"gzip": 4, "brotli": 4, "zstd": 3}.get(codec)
+    return {"gzip": 1, "brotli": 1, "zstd": 1}.get(codec)

@@ -100,9 +100,10 @@ def _lines(batch: pa.RecordBatch, match: str, with_raw: bool) -> pa.Buffer:
     """The JSON lines of a batch, put together column by column."""
     import pyarrow.compute as pc
 
-    time = batch.column("ts").cast(pa.string())
-    time = pc.replace_substring(pc.utf8_replace_slice(time, 10, 11, "T"), ".000000Z", "Z")
-    parts: list[pa.Array | str] = [f'{{"_schema_version":"{VERSION}","timestamp_iso":"', time, '"']
+    # Without a zone, which is UTC anyway, the text is made twenty times as fast.
+    time = pc.binary_replace_slice(batch.column("ts").cast(pa.timestamp("us")).cast(pa.string()), 10, 11, "T")
+    time = pc.replace_substring(time, ".000000", "")
+    parts: list[pa.Array | str] = [f'{{"_schema_version":"{VERSION}","timestamp_iso":"', time, 'Z"']
     for name in ("event_type", "device", "device_id", "device_position", "details", "session_id", "seq", "run_id"):
         parts.extend([f',"{name}":', _json(batch.column(name))])
     parts.append(f',"match_id":{orjson.dumps(match).decode()}')
@@ -116,13 +117,13 @@ def _lines(batch: pa.RecordBatch, match: str, with_raw: bool) -> pa.Buffer:
 
 def _json(column: pa.Array) -> pa.Array:
     """Each value as JSON text. Values repeat, so only the different ones are converted."""
-    import pyarrow.compute as pc
-
     if pa.types.is_string(column.type):
-        encoded = column.dictionary_encode()
-        texts = pa.array([orjson.dumps(value).decode() for value in encoded.dictionary.to_pylist()], pa.string())
-        column = texts.take(encoded.indices)
-    return pc.coalesce(column.cast(pa.string()), pa.scalar("null"))
+        column = column.dictionary_encode()
+    if pa.types.is_dictionary(column.type):
+        column = pa.array([orjson.dumps(value).decode() for value in column.dictionary.to_pylist()], pa.string()).take(
+            column.indices
+        )
+    return column.cast(pa.string()).fill_null("null")
 
 
 def _text_of(lines: pa.Array) -> pa.Buffer:
