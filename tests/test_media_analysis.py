@@ -173,6 +173,16 @@ def test_edits_become_segments(folder: Path) -> None:
     assert result.offset_seconds == pytest.approx(0.0, abs=1e-5)  # the first of the longest
 
 
+def test_an_edit_beside_a_quiet_passage_is_found(folder: Path) -> None:
+    sound = programme(40, 5)
+    sound[16 * RATE : 17 * RATE] *= 0.003
+    dub = np.concatenate([sound[: 12 * RATE], sound[16 * RATE :]])
+    master = write_wave(folder / "quiet_master.wav", sound)
+    first, second = analyse_pair(master, write_wave(folder / "quiet_cut.wav", dub)).segments
+    assert first.dub_end == pytest.approx(12, abs=0.05)
+    assert second.dub_start == pytest.approx(12, abs=0.05)
+
+
 def test_channels_are_measured_apart(folder: Path, sound: np.ndarray, master: Path) -> None:
     late = moved(sound, OFFSET)
     skewed = np.roll(late, 480)  # 10 ms later still

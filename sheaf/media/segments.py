@@ -90,9 +90,8 @@ def _boundary(master: Recording, dub: Recording, before: _Run, after: _Run) -> t
     end = min(first.time + first.width / 2, dub.seconds)
     if end - start > _LONGEST_SEARCH:
         return (start + end) / 2, (start + end) / 2
-    fits = [_likeness(master, dub, run.line, start, end) for run in (before, after)]
-    gain_before = np.concatenate([[0.0], np.cumsum(fits[0] - _UNLIKE)])
-    gain_after = np.concatenate([[0.0], np.cumsum(fits[1] - _UNLIKE)])
+    gains = [_evidence(master, dub, run.line, start, end) for run in (before, after)]
+    gain_before, gain_after = (np.concatenate([[0.0], np.cumsum(gain)]) for gain in gains)
     # Best pair (i, j >= i): frames before i fit the first line, frames from j on the second, none between.
     best_until = np.maximum.accumulate(gain_before)
     total = best_until + gain_after[-1] - gain_after
@@ -101,8 +100,12 @@ def _boundary(master: Recording, dub: Recording, before: _Run, after: _Run) -> t
     return tuple(start + _FRAME / 2 + step * _STEP for step in (first_ends, second_starts))  # type: ignore[return-value]
 
 
-def _likeness(master: Recording, dub: Recording, line: Line, start: float, end: float) -> np.ndarray:
-    """Correlation coefficient of short frames of the dub with the master under one line."""
+def _evidence(master: Recording, dub: Recording, line: Line, start: float, end: float) -> np.ndarray:
+    """What short frames of the dub say about one line: for it above zero, against it below.
+
+    It is how much their correlation coefficient with the master exceeds `_UNLIKE`, and less the quieter
+    both are: unlike sound speaks against a line, near silence for none.
+    """
     count = round((end - start) * RATE)
     heard = dub.read(round(start * RATE), count + 1)
     first = line.offset + line.rate * start
@@ -115,7 +118,9 @@ def _likeness(master: Recording, dub: Recording, line: Line, start: float, end: 
     )
     quiet = 1e-3 * max(float(np.mean(energy_h)), 1e-12)
     polarity = np.sign(product.sum()) or 1.0  # a dub may be upside down, but not now and then
-    return polarity * product / np.sqrt((energy_h + quiet) * (energy_e + quiet))
+    louder = np.maximum(energy_h, energy_e)
+    likeness = polarity * product / np.sqrt((energy_h + quiet) * (energy_e + quiet))
+    return likeness - _UNLIKE * louder / (louder + quiet)
 
 
 def _frames(values: np.ndarray) -> np.ndarray:
