@@ -91,16 +91,11 @@ class _Result:
         self.impact_of_shot = np.full(len(self.shot_ts), -1, np.int32)
         hits = np.flatnonzero(self.correlated.shot_of_impact >= 0)
         self.impact_of_shot[self.correlated.shot_of_impact[hits]] = hits
-        # Shots were appended run by run as these closed; in order of runs they can be numbered.
-        self.shot_order = np.argsort(self.number[self.shot_run], kind="stable").astype(np.int32)
-        self.shot_no = np.empty(len(self.shot_run), np.int32)
-        self.split = np.full(len(self.shot_run), np.nan)
-        first = np.flatnonzero(np.diff(self.shot_run[self.shot_order], prepend=-1)).astype(np.int32)
+        # The shots of a run lie together, because they were noted when it closed.
+        first = np.flatnonzero(np.diff(self.shot_run, prepend=-1)).astype(np.int32)
         size = np.diff(first, append=np.int32(len(self.shot_run)))
-        self.shot_no[self.shot_order] = np.arange(1, len(self.shot_run) + 1, dtype=np.int32) - np.repeat(first, size)
-        split = np.diff(self.shot_ts[self.shot_order], prepend=0) / 1e6
-        split[first] = np.nan
-        self.split[self.shot_order] = split
+        self.shot_no = np.arange(1, len(self.shot_run) + 1, dtype=np.int32) - np.repeat(first, size)
+        self.shot_order = np.argsort(self.number[self.shot_run], kind="stable").astype(np.int32)
         self.targets = pa.array([self._target(sensor) for sensor in found.sensors], pa.string())
         self.sensor_names = pa.array([sensor or None for sensor in found.sensors], pa.string())
 
@@ -132,9 +127,9 @@ class _Result:
         first = np.full(count, np.nan)
         opening = np.flatnonzero(self.shot_no == 1)
         first[self.number[self.shot_run[opening]] - 1] = self.shot_ts[opening]
-        medians = self._median_delays()
         for part in _parts(np.arange(count)):
-            yield from self._some_runs(part, matched[part], first[part], medians[part]).to_batches()
+            medians = self._median_delays(part[0], len(part))
+            yield from self._some_runs(part, matched[part], first[part], medians).to_batches()
 
     def _some_runs(self, part: np.ndarray, matched: np.ndarray, first: np.ndarray, medians: np.ndarray) -> pa.Table:
         table = self.opened.take(pa.array(self.by_start[part]))
@@ -166,17 +161,18 @@ class _Result:
             }
         ).select(schema.RUNS.schema.names)
 
-    def _median_delays(self) -> np.ndarray:
-        """Median delay of each run in ms, by start time."""
-        hits = np.flatnonzero(self.correlated.shot_of_impact >= 0)
-        run, delay = self.number[self.impact_run[hits]] - 1, self.correlated.delay_us[hits] / 1000
+    def _median_delays(self, start: int, count: int) -> np.ndarray:
+        """Median delay in ms of some runs by start time, from the `start`-th."""
+        run = self.number[self.impact_run] - (start + 1)
+        mine = np.flatnonzero((self.correlated.shot_of_impact >= 0) & (run >= 0) & (run < count))
+        run, delay = run[mine], self.correlated.delay_us[mine] / 1000
         order = np.lexsort((delay, run))
         run, delay = run[order], delay[order]
-        medians = np.full(len(self.by_start), np.nan)
+        medians = np.full(count, np.nan)
         if len(run):
-            start = np.flatnonzero(np.diff(run, prepend=-1))
-            size = np.diff(np.append(start, len(run)))
-            medians[run[start]] = (delay[start + (size - 1) // 2] + delay[start + size // 2]) / 2
+            first = np.flatnonzero(np.diff(run, prepend=-1))
+            size = np.diff(np.append(first, len(run)))
+            medians[run[first]] = (delay[first + (size - 1) // 2] + delay[first + size // 2]) / 2
         return medians
 
     def shots(self) -> Iterator[pa.RecordBatch]:
@@ -197,7 +193,7 @@ class _Result:
                     "shot_no": self.shot_no[part],
                     "time": pa.array(self.shot_ts[part]).cast(UTC_US),
                     "since_beep_s": (self.shot_ts[part] - origin[self.shot_run[part]]) / 1e6,
-                    "split_s": _floats(self.split[part]),
+                    "split_s": _floats(self.splits(part)),
                     "timer_time_s": _floats(np.asarray(self.found.shot_timer_s)[part]),
                     "sensor": self.sensor_names.take(sensor),
                     "target": self.targets.take(sensor),
@@ -247,22 +243,22 @@ class _Result:
 
     def event_runs(self) -> Iterator[pa.RecordBatch]:
         """What is known about each event, one row for each, in order."""
-        run = np.zeros(self.events_count, np.int32)
-        known = np.asarray(self.found.run_of_event)
-        members = np.flatnonzero(known >= 0)
-        run[members] = self.number[known[members]]
+        run_of_event = np.asarray(self.found.run_of_event)
         shot_event, impact_event = np.asarray(self.found.shot_event), np.asarray(self.found.impact_event)
-        shot_sorted = np.argsort(shot_event)
+        shot_sorted = np.argsort(shot_event).astype(np.int32)
         for start in range(0, self.events_count, _PART):
             end = min(start + _PART, self.events_count)
             size = end - start
+            opened = run_of_event[start:end]
+            run = np.zeros(size, np.int32)
+            run[: len(opened)][opened >= 0] = self.number[opened[opened >= 0]]
             shot_no, impact_shot = np.zeros(size, np.int32), np.full(size, -1, np.int64)
             split, impact = np.full(size, np.nan), np.full(size, -1, np.int64)
             matched, known = np.zeros(size, bool), np.zeros(size, bool)
             first, last = np.searchsorted(shot_event, [start, end], sorter=shot_sorted)
             mine = shot_sorted[first:last]
             at = shot_event[mine] - start
-            shot_no[at], split[at], known[at] = self.shot_no[mine], self.split[mine], True
+            shot_no[at], split[at], known[at] = self.shot_no[mine], self.splits(mine), True
             impact[at], matched[at] = self.impact_of_shot[mine], self.impact_of_shot[mine] >= 0
             first, last = np.searchsorted(impact_event, [start, end])
             at = impact_event[first:last] - start
@@ -273,13 +269,22 @@ class _Result:
             yield pa.RecordBatch.from_pydict(
                 {
                     "event_no": np.arange(start, end),
-                    "run_no": pa.array(run[start:end], mask=run[start:end] == 0),
+                    "run_no": pa.array(run, mask=run == 0),
                     "shot_no": pa.array(shot_no, mask=shot_no == 0),
                     "split_s": _floats(split),
                     "delay_ms": self._delays(impact),
                     "matched": pa.array(matched, mask=~known),
                 }
             )
+
+    def splits(self, shot: np.ndarray) -> np.ndarray:
+        """Time since the previous shot of the run in seconds; NaN for a first one."""
+        return np.where(self.shot_no[shot] > 1, (self.shot_ts[shot] - self.shot_ts[shot - 1]) / 1e6, np.nan)
+
+    def all_splits(self) -> np.ndarray:
+        """The times between two shots of a run in seconds."""
+        parts = map(self.splits, _parts(np.arange(len(self.shot_no))))
+        return np.concatenate([np.empty(0), *(part[part >= 0] for part in parts)])
 
     def _delays(self, impact: np.ndarray) -> pa.Array:
         """Delay in ms of the impacts; null where there is none (-1)."""
@@ -326,5 +331,5 @@ def _report(
         counts=counts,
         warnings=tuple(warnings),
         preview=tuple(first.slice(0, 20).to_pylist() if first else ()),
-        plots=plots.draw(result.split, result.correlated, result.impact_sensor, result.found.sensors),
+        plots=plots.draw(result.all_splits(), result.correlated, result.impact_sensor, result.found.sensors),
     )

@@ -19,7 +19,6 @@ _EARLIEST_US = -200_000
 _ROUNDS = 10
 _SETTLED_US = 500
 _DRIFT_AFTER_US = 30 * 60 * 1_000_000
-_DENSE_CELLS = 1_000_000
 _PART = 100_000
 
 
@@ -238,7 +237,6 @@ def _assign(pairs: _Pairs, sensor: np.ndarray, estimate: _Estimate) -> np.ndarra
 
 def _solve(shot: np.ndarray, impact: np.ndarray, deviation: np.ndarray) -> np.ndarray:
     """Best one-to-one choice among a few connected pairs: indices into them."""
-    from scipy.optimize import linear_sum_assignment
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
@@ -246,16 +244,7 @@ def _solve(shot: np.ndarray, impact: np.ndarray, deviation: np.ndarray) -> np.nd
     columns, column = np.unique(impact, return_inverse=True)
     n, m = len(rows), len(columns)
     missing = float(deviation.sum()) + 1.0  # one more pair outweighs any deviation
-    if n * (m + n) <= _DENSE_CELLS:
-        cost = np.full((n, m + n), missing)
-        index = np.full((n, m), -1)
-        cost[row, column] = deviation
-        index[row, column] = np.arange(len(deviation))
-        cost[:, :m][index < 0] = 2 * missing
-        found_row, found_column = linear_sum_assignment(cost)
-        real = found_column < m
-        picked = index[found_row[real], found_column[real]]
-        return picked[picked >= 0]
+    # Each shot may also stay alone, for which it has an impact of its own.
     weights = np.concatenate([deviation + 1.0, np.full(n, missing + 1.0)])
     graph = coo_array(
         (weights, (np.concatenate([row, np.arange(n)]), np.concatenate([column, m + np.arange(n)]))), shape=(n, m + n)

@@ -46,11 +46,11 @@ class Found:
     orphans: Counter[str] = field(default_factory=Counter)
     sensors: list[str] = field(default_factory=list)
     run_of_event: "array[int]" = field(default_factory=lambda: array("i"))  # -1 for none; the last ones may be missing
-    shot_event: "array[int]" = field(default_factory=lambda: array("q"))
+    shot_event: "array[int]" = field(default_factory=lambda: array("i"))
     shot_run: "array[int]" = field(default_factory=lambda: array("i"))
     shot_ts: "array[int]" = field(default_factory=lambda: array("q"))
     shot_timer_s: "array[float]" = field(default_factory=lambda: array("d"))  # NaN where the timer says nothing
-    impact_event: "array[int]" = field(default_factory=lambda: array("q"))
+    impact_event: "array[int]" = field(default_factory=lambda: array("i"))
     impact_run: "array[int]" = field(default_factory=lambda: array("i"))
     impact_ts: "array[int]" = field(default_factory=lambda: array("q"))
     impact_sensor: "array[int]" = field(default_factory=lambda: array("i"))
@@ -175,8 +175,7 @@ class RunBuilder:
         for key in sorted(self._open, key=lambda name: self._open[name].number):
             self._close(key, None, "unfinished")
         self._flush()
-        table = pa.Table.from_batches(self.found.runs, RUN_SCHEMA)
-        self.found.runs = table.sort_by("opened").combine_chunks().to_batches()
+        self.found.runs = _in_order(self.found.runs)
         self.found.sensors = list(self._sensors)
         return self.found
 
@@ -343,6 +342,13 @@ class RunBuilder:
         arrays = [pa.array(values, kind.type) for values, kind in zip(columns, RUN_SCHEMA, strict=True)]
         self.found.runs.append(pa.RecordBatch.from_arrays(arrays, schema=RUN_SCHEMA))
         self._closed = []
+
+
+def _in_order(runs: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """The runs as they opened; they were noted as they closed."""
+    table = pa.Table.from_batches(runs, RUN_SCHEMA)
+    opened = table["opened"].to_numpy()
+    return table.combine_chunks().to_batches() if (np.diff(opened) > 0).all() else table.sort_by("opened").to_batches()
 
 
 def _append(column: "array[Any]", values: np.ndarray) -> None:
