@@ -1,21 +1,28 @@
-"""The command that only media has: one pair on the spot."""
+"""The commands that only media has: one pair on the spot, and the end of a batch that runs."""
 
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipelines import show
-from sheaf.errors import InputError, UsageError
+from sheaf.errors import InputError, SheafError, UsageError
+from sheaf.media.batch_record import BatchStatus, read_record, request_cancel
 from sheaf.media.result import Method, Model, PairOptions, PairResult
+from sheaf.names import check_partition
 from sheaf.settings import Settings
+from sheaf.store import Store
 
+PATIENCE_S = 15.0
+"""Items end within five seconds, and their results are gathered then."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command("sync")(sync)
+    app.command("cancel")(cancel)
 
 
 def sync(
@@ -25,28 +32,72 @@ def sync(
     ai_model: Annotated[
         str | None, typer.Option("--ai-model", metavar="NAME", help=f"For the method ai: {', '.join(Model)}.")
     ] = None,
+    repair_to: Annotated[
+        Path | None, typer.Option("--repair", metavar="FILE", help="Also write a corrected dub: a new .wav or .mka.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find how far a dub is from its master, here and now.
 
-    A negative offset means that the dub is late.
+    A negative offset means that the dub is late. With `--repair`, the dub's sound is also written as
+    it belongs, cut, moved and brought to the master's speed; both originals stay as they are.
 
-    Example:
+    Examples:
 
         sheaf sync master.mov dub.wav
 
         sheaf sync master.mov dub.wav --methods ai,onset --ai-model wav2vec2
+
+        sheaf sync master.mov dub.wav --repair corrected.wav
     """
     from sheaf.media.analysis import analyse_pair
+    from sheaf.media.repair import check_target, repair
 
     for path in (master, dub):
         if not path.is_file():
             raise InputError(f"{path} does not exist or is no file.")
+    if repair_to:
+        check_target(repair_to)
     result = analyse_pair(master, dub, _options(methods, ai_model))
     if as_json:
         show.json(result.model_dump(mode="json", exclude={"timeline", "overlay"}))
     else:
         show.table(("", ""), _facts(result).items(), "")
+    if repair_to:
+        show.say(f"The corrected dub is in {repair(dub, result, repair_to)}.")
+
+
+def cancel(
+    batch: Annotated[str, typer.Argument(metavar="BATCH")],
+    as_json: AsJson = False,
+) -> None:
+    """End a media batch that is running; what is finished is kept.
+
+    No pair starts any more, and those that run end within seconds. `sheaf run media BATCH` goes on
+    with what is left.
+
+    Example:
+
+        sheaf cancel batch_20250828_140600_a1b2c3d4
+    """
+    store = Store.open(Settings.load().store_url)
+    record = read_record(store, check_partition(batch))
+    if record.status is not BatchStatus.PROCESSING:
+        raise UsageError(f"{batch} is {record.status}: only a batch that is processing can be cancelled.")
+    request_cancel(store, batch)
+    end = time.monotonic() + PATIENCE_S
+    while record.status is BatchStatus.PROCESSING:
+        if time.monotonic() > end:
+            raise SheafError(f"{batch} does not answer: was it killed? `sheaf run media {batch}` goes on with it.")
+        time.sleep(0.2)
+        record = read_record(store, batch)
+    if as_json:
+        show.json(record)
+        return
+    finished = record.items_total - record.items_cancelled
+    show.OUT.print(
+        f"{batch} is {record.status}: {finished} of {record.items_total} pairs are finished.", soft_wrap=True
+    )
 
 
 def _options(methods: str | None, ai_model: str | None) -> PairOptions:

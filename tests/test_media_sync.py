@@ -41,3 +41,47 @@ def test_sync_names_the_methods_there_are(pair: list[str], capfd: pytest.Capture
     assert ended.value.code == 2
     assert "'ear'" in (said := capfd.readouterr().err)
     assert "mfcc, onset, spectral, correlation, ai" in " ".join(said.split())
+
+
+def run_sync(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["sync", *arguments])
+    return int(str(ended.value.code))
+
+
+def test_sync_writes_a_corrected_dub(pair: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before = [Path(path).read_bytes() for path in pair]
+    target = tmp_path / "corrected.wav"
+    assert run_sync(*pair, "--repair", str(target), "--json") == 0
+    said = capfd.readouterr()
+    assert abs(json.loads(said.out)["offset_seconds"] + 1.208) < 0.001
+    assert "corrected.wav" in said.err
+    assert [Path(path).read_bytes() for path in pair] == before
+    assert run_sync(pair[0], str(target), "--json") == 0
+    assert abs(json.loads(capfd.readouterr().out)["offset_seconds"]) < 0.0005
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("there.wav", "exists already"), ("new.mp3", "must end in .wav or .mka"), ("no/folder.wav", "There is no folder")],
+)
+def test_a_place_for_the_corrected_dub_is_checked_before_the_work(
+    pair: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, says: str
+) -> None:
+    there = tmp_path / "there.wav"
+    there.write_bytes(b"mine")
+    assert run_sync(*pair, "--repair", str(tmp_path / name)) == 2
+    said = capfd.readouterr()
+    assert (said.out, says in said.err) == ("", True)
+    assert there.read_bytes() == b"mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["media", "there.wav"]
+
+
+def test_without_a_match_nothing_is_corrected(
+    pair: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stranger = pair[0].replace("arrival", "regatta")
+    assert run_sync(stranger, pair[1], "--repair", str(tmp_path / "new.wav")) == 2
+    assert "no match" in (said := capfd.readouterr()).out
+    assert "cannot be corrected" in said.err
+    assert not (tmp_path / "new.wav").exists()

@@ -125,6 +125,8 @@ def analyse_items(
     limit = parallel_jobs or record.options.parallel_jobs or settings.parallel_jobs
     progress = Progress(store, record, limit)
     stop = threading.Event()
+    if cancelled() or cancel_requested(store, batch):  # a share of a batch that was cancelled meanwhile
+        stop.set()
     done = 0
     progress.show(0)
     with ThreadPoolExecutor(limit, thread_name_prefix="item") as pool:

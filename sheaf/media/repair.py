@@ -27,18 +27,18 @@ def repair(dub: Path, result: PairResult, target: Path, *, timeout_seconds: floa
         `target`.
 
     Raises:
-        UsageError: there is no offset to correct, or the target exists.
+        UsageError: there is no offset to correct, or the target cannot be used.
         MediaError: the dub cannot be read, or ffmpeg failed.
     """
     if result.offset_seconds is None:
         raise UsageError(f"{dub.name} cannot be corrected: no match with its master was found.")
-    if target.exists():
-        raise UsageError(f"{target} exists already: name a new file.")
+    check_target(target)
     rate = probe(dub).tracks[0].sample_rate
     partial = target.with_name(f".partial-{target.name}")
     chain = repair_filter(result.segments, result.master_seconds, rate)
     command = [*reading(dub), "-loglevel", "error", "-filter_complex", chain, "-map", "[out]"]
-    command += ["-c:a", "pcm_s24le", "-bitexact", "-y", f"file:{partial.absolute()}"]
+    large = ["-rf64", "auto"] if target.suffix.lower() == ".wav" else []  # surround of hours exceeds 4 GB
+    command += ["-c:a", "pcm_s24le", *large, "-bitexact", "-y", f"file:{partial.absolute()}"]
     try:
         ran = subprocess.run(  # noqa: S603 - a fixed command; paths are single arguments with a protocol in front
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_seconds, check=False
@@ -52,6 +52,20 @@ def repair(dub: Path, result: PairResult, target: Path, *, timeout_seconds: floa
     finally:
         partial.unlink(missing_ok=True)
     return target
+
+
+def check_target(target: Path) -> None:
+    """Refuse a place where a corrected dub cannot be written.
+
+    Raises:
+        UsageError: it exists, its folder doesn't, or it is no `.wav` or `.mka`.
+    """
+    if target.exists() or target.is_symlink():
+        raise UsageError(f"{target} exists already: name a new file.")
+    if target.suffix.lower() not in (".wav", ".mka"):
+        raise UsageError(f"{target} must end in .wav or .mka.")
+    if not target.parent.is_dir():
+        raise UsageError(f"There is no folder {target.parent}: make it first.")
 
 
 def repair_filter(segments: list[Segment], master_seconds: float, rate: int) -> str:
