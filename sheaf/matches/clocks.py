@@ -1,4 +1,4 @@
-"""From what a source writes for a time to microseconds since 1970 UTC.
+"""From what a source writes for a time to microseconds since 1970 UTC, and from there to text.
 
 Naive times are read in the zone of the match. Where a local time exists twice (end of daylight
 saving) the reading that does not go back behind the file's previous time is taken, and flagged.
@@ -119,6 +119,18 @@ class Clock:
             return None
         self._last = us
         return us, ambiguous
+
+
+def utc_text(times: "pa.Array") -> "pa.Array":
+    """`2025-09-14T10:00:00.279Z`; the fraction, in the unit of the times, only where it is not zero."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    unit = times.type.unit
+    # Without their zone, which is UTC anyway, times become text twenty times as fast.
+    text = pc.binary_replace_slice(times.cast(pa.timestamp(unit)).cast(pa.string()), 10, 11, "T")
+    text = pc.replace_substring(text, ".000" if unit == "ms" else ".000000", "")
+    return pc.binary_join_element_wise(text, "Z", "")
 
 
 def _fraction(digits: str | None) -> int:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,9 +32,6 @@ from sheaf.matches.text_logs import Console, MainCsv
 from sheaf.report import Report
 from sheaf.scratch import scratch_folder
 from sheaf.store import Store
-
-if TYPE_CHECKING:
-    pass
 
 _LATE_US = 2_000_000
 _READERS = {"json": JsonLines, "csv": MainCsv, "console": Console}

@@ -11,6 +11,7 @@ import io
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -47,7 +48,7 @@ class Block:
     overlong: Line | None = None
     tail: Line | None = None
 
-    @property
+    @cached_property
     def count(self) -> int:
         """How many lines there are."""
         return self.data.count(b"\n") + (self.overlong is not None) + (self.tail is not None)

@@ -62,11 +62,7 @@ def check(store: Store, match: str, _filter: object, options: ParquetOptions) ->
 
 def write(draft: Draft) -> Written:
     """Write `match_<id>_analytics.parquet`, or a folder `match_<id>_analytics` with one folder per partition."""
-    return write_to(draft, draft.folder)
-
-
-def write_to(draft: Draft, folder: Path) -> Written:
-    """Write the file or folder below `folder`."""
+    folder = draft.folder
     name = f"match_{draft.partition}_analytics"
     if draft.options.partition_by is None:
         rows = {f"{name}.parquet": _write_file(draft, folder / f"{name}.parquet")}

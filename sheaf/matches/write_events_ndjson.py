@@ -3,6 +3,7 @@
 # pyarrow.compute makes its functions when it is imported.
 # pyright: reportAttributeAccessIssue=false
 
+from collections.abc import Callable
 from pathlib import Path
 
 import orjson
@@ -11,6 +12,7 @@ import pyarrow as pa
 from sheaf import duck
 from sheaf.errors import VerificationError
 from sheaf.exports.series import Draft, Written
+from sheaf.matches.clocks import utc_text
 from sheaf.matches.events_stream import counts, events, warnings
 from sheaf.matches.vocabulary import EVENT_TYPES
 from sheaf.options import Options
@@ -45,11 +47,15 @@ class NdjsonOptions(Options):
 
 def write(draft: Draft) -> Written:
     """Write `match_<id>_raw.jsonl`."""
-    return write_to(draft, draft.folder / f"match_{draft.partition}_raw.jsonl")
+    name = f"match_{draft.partition}_raw.jsonl"
+    with (draft.folder / name).open("wb") as file:
+        rows = write_to(draft, file.write)
+    found = warnings(draft.store, draft.partition)
+    return Written(rows, {name: rows}, counts(draft.store, draft.partition), found)
 
 
-def write_to(draft: Draft, path: Path) -> Written:
-    """Write the events the filter wants, in order."""
+def write_to(draft: Draft, write: Callable[[bytes | memoryview], object]) -> int:
+    """Give out the events the filter wants, in order; returns how many there are."""
     with_raw = draft.options.include_raw_data
     fields = {name: text for name, text in FIELDS.items() if with_raw or name != "raw_data"}
     head = {
@@ -59,14 +65,12 @@ def write_to(draft: Draft, path: Path) -> Written:
         "_description": "LeadVille Impact Bridge export data",
         "fields": fields,
     }
+    write(orjson.dumps(head) + b"\n")
     rows = 0
-    with path.open("wb") as file:
-        file.write(orjson.dumps(head) + b"\n")
-        for batch in events(draft.store, draft.partition, draft.filter):
-            rows += batch.num_rows
-            file.write(_lines(batch, draft.partition, with_raw))
-    found = warnings(draft.store, draft.partition)
-    return Written(rows, {path.name: rows}, counts(draft.store, draft.partition), found)
+    for batch in events(draft.store, draft.partition, draft.filter):
+        rows += batch.num_rows
+        write(_lines(batch, draft.partition, with_raw))
+    return rows
 
 
 def verify(folder: Path, written: Written) -> None:
@@ -96,14 +100,12 @@ def verify(folder: Path, written: Written) -> None:
         raise VerificationError(f"{name} holds {min(total, whole, known)} whole events, but {rows} were written.")
 
 
-def _lines(batch: pa.RecordBatch, match: str, with_raw: bool) -> pa.Buffer:
+def _lines(batch: pa.RecordBatch, match: str, with_raw: bool) -> memoryview:
     """The JSON lines of a batch, put together column by column."""
     import pyarrow.compute as pc
 
-    # Without a zone, which is UTC anyway, the text is made twenty times as fast.
-    time = pc.binary_replace_slice(batch.column("ts").cast(pa.timestamp("us")).cast(pa.string()), 10, 11, "T")
-    time = pc.replace_substring(time, ".000000", "")
-    parts: list[pa.Array | str] = [f'{{"_schema_version":"{VERSION}","timestamp_iso":"', time, 'Z"']
+    time = utc_text(batch.column("ts"))
+    parts: list[pa.Array | str] = [f'{{"_schema_version":"{VERSION}","timestamp_iso":"', time, '"']
     for name in ("event_type", "device", "device_id", "device_position", "details", "session_id", "seq", "run_id"):
         parts.extend([f',"{name}":', _json(batch.column(name))])
     parts.append(f',"match_id":{orjson.dumps(match).decode()}')
@@ -126,9 +128,9 @@ def _json(column: pa.Array) -> pa.Array:
     return column.cast(pa.string()).fill_null("null")
 
 
-def _text_of(lines: pa.Array) -> pa.Buffer:
+def _text_of(lines: pa.Array) -> memoryview:
     """The bytes of all strings, one after the other, without copying them one by one."""
     _, offsets, data = lines.buffers()
     places = memoryview(offsets).cast("i")
     first, last = places[lines.offset], places[lines.offset + len(lines)]
-    return data.slice(first, last - first)
+    return memoryview(data)[first:last]

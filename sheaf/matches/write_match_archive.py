@@ -131,21 +131,21 @@ def _add_database(archive: Zip, name: str, source: dict[str, Any], scratch: Path
 
 
 def _add_exports(archive: Zip, draft: Draft, scratch: Path, rows: dict[str, int]) -> list[str]:
-    base = replace(draft, filter=EventFilter(), folder=scratch)
-    match = draft.partition
-    for written in (
-        write_runs_csv.write_to(base, scratch / f"match_{match}_runs.csv"),
-        write_events_ndjson.write_to(
-            replace(base, options=write_events_ndjson.NdjsonOptions()), scratch / f"match_{match}_raw.jsonl"
-        ),
-        write_analytics_parquet.write_to(replace(base, options=write_analytics_parquet.ParquetOptions()), scratch),
-    ):
-        for name, count in written.rows.items():
-            path = scratch / name
-            with path.open("rb") as file:
-                archive.add(f"exports/{name}", file, path.stat().st_size)
-            rows[f"exports/{name}"] = count
-            path.unlink()
+    match, base = draft.partition, replace(draft, filter=EventFilter(), folder=scratch)
+    name = f"exports/match_{match}_runs.csv"
+    with archive.member(name) as target:
+        rows[name] = write_runs_csv.write_to(base, target.write)
+    name = f"exports/match_{match}_raw.jsonl"
+    with archive.member(name) as target:
+        rows[name] = write_events_ndjson.write_to(
+            replace(base, options=write_events_ndjson.NdjsonOptions()), target.write
+        )
+    options = write_analytics_parquet.ParquetOptions()
+    for name, count in write_analytics_parquet.write(replace(base, options=options)).rows.items():
+        path = scratch / name
+        with path.open("rb") as file:
+            archive.add(f"exports/{name}", file, path.stat().st_size)
+        rows[f"exports/{name}"] = count
     return ["csv", "ndjson", "parquet"]
 
 

@@ -5,7 +5,8 @@ Equal members give equal bytes: no clock, no user, no machine goes in unless the
 
 import hashlib
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -38,22 +39,41 @@ class Zip:
         Returns:
             Their sha256.
         """
+        with self.member(name, date) as target:
+            while target.size < size and (chunk := source.read(min(CHUNK, size - target.size))):
+                target.write(chunk)
+        return self.members[name][1]
+
+    @contextmanager
+    def member(self, name: str, date: tuple[int, int, int, int, int, int] = EARLIEST) -> Iterator["Member"]:
+        """Open one member for writing; it is in `members` when it is whole."""
         info = zipfile.ZipInfo(name, max(date, EARLIEST))
         info.external_attr = 0o644 << 16
         info.compress_type = zipfile.ZIP_STORED if name.endswith(_COMPRESSED) else zipfile.ZIP_DEFLATED
         info._compresslevel = 1  # type: ignore[attr-defined]  # logs shrink to a tenth already; higher levels cost minutes
-        digest, left = hashlib.sha256(), size
-        with self._file.open(info, "w", force_zip64=True) as target:
-            while left and (chunk := source.read(min(CHUNK, left))):
-                digest.update(chunk)
-                target.write(chunk)
-                left -= len(chunk)
-        self.members[name] = (size - left, digest.hexdigest())
-        return digest.hexdigest()
+        with self._file.open(info, "w", force_zip64=True) as file:
+            member = Member(file)
+            yield member
+        self.members[name] = (member.size, member.digest.hexdigest())
 
     def add_bytes(self, name: str, data: bytes) -> None:
         """Add a small document."""
         self._file.writestr(zipfile.ZipInfo(name, EARLIEST), data, zipfile.ZIP_DEFLATED)
+
+
+class Member:
+    """A member being written, with its size and sha256 so far."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.size = 0
+        self.digest = hashlib.sha256()
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Add some bytes."""
+        self.digest.update(data)
+        self._file.write(data)
+        self.size += len(data)
 
 
 def confirm(path: Path, expected: Mapping[str, tuple[int, str]], documents: Iterable[str] = ()) -> None:
