@@ -17,12 +17,7 @@ dimensions), a vector every 20 ms for the usual models. Samples are brought to m
 model, as its own feature extractor does. The export is run once with ONNX Runtime and compared with the
 original before it gets its name.
 
-YAMNet is a TensorFlow model and not exported here. `tf2onnx` converts its SavedModel, in an environment with
-tensorflow and tf2onnx (this command is not tested by Sheaf):
-
-    python -m tf2onnx.convert --saved-model yamnet --output yamnet.onnx --opset 17
-
-It takes samples of shape (n,); of its outputs Sheaf compares the one with the longest vectors, the embeddings.
+YAMNet is a TensorFlow model and not exported here: bring an ONNX file of it.
 """
 
 import argparse

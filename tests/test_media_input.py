@@ -98,7 +98,7 @@ def test_too_long_is_refused_before_decoding(folder: Path, good: Path) -> None:
     assert time.monotonic() - started < 5
 
 
-@pytest.mark.parametrize("rate", [7999, 11025, 96000])
+@pytest.mark.parametrize("rate", [7999, 11025, 96000, 192000])
 def test_odd_sample_rates(folder: Path, rate: int) -> None:
     sound = programme(10, 3)
     master = write_wave(folder / "odd_master.wav", sound)
