@@ -374,3 +374,15 @@ def test_sample_batch_tells_its_stories(tmp_path: Path, local_store: Store) -> N
     assert rows[2]["drift_ppm"] == pytest.approx(300, abs=1)
     assert [piece["offset_seconds"] for piece in rows[3]["segments"]] == pytest.approx([-0.6, 1.9], abs=1e-3)
     assert rows[1]["model_available"] is False
+    publish(local_store, MEDIA.series[2], REJECTS, Request(batch))
+    page = local_store.get(f"exports/media/{batch}/report_html/v0001/report.html").decode()
+    told = [
+        'item_001: <span class="off">off</span>',
+        'item_003: <span class="good">in sync</span>',
+        "The dub starts in sync. It drifts by +",
+        "7 ms towards early by its end.",
+        "The dub is edited: lay its 2 pieces as the table says.",
+        'item_005: <span class="no_match">no match</span>',
+        "No offset is sure enough",
+    ]
+    assert [sentence for sentence in told if sentence not in page] == []

@@ -51,7 +51,7 @@ def offsets_svg(
         return _LEFT + _WIDTH * time / max(seconds, 1e-9), 8 + (1 - share) * _HEIGHT
 
     marks = [f'<rect class="frame" x="{_LEFT}" y="8" width="{_WIDTH}" height="{_HEIGHT}"/>']
-    for vote in timeline:
+    for vote in sorted(timeline, key=lambda vote: vote["agrees"]):  # those that agree above the others
         if low <= vote["offset_seconds"] <= high:
             x, y = place(vote["dub_time"], vote["offset_seconds"])
             marks.append(f'<circle class="{"yes" if vote["agrees"] else "no"}" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>')

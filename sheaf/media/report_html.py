@@ -20,8 +20,11 @@ body { font: 15px/1.45 system-ui, sans-serif; max-width: 62rem; margin: 2rem aut
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
 th, td { text-align: left; padding: .3rem .6rem .3rem 0; border-bottom: 1px solid #ddd; vertical-align: top }
 td.n, th.n { text-align: right } td.path { overflow-wrap: anywhere }
-.completed { color: #13653a } .no_match { color: #8a5a00 } .failed, .cancelled { color: #a11 }
-section { margin-top: 2.5rem } svg { max-width: 100%; height: auto; margin: .5rem 0 }
+.good { color: #13653a } .off, .no_match { color: #8a5a00 } .failed, .cancelled { color: #a11 }
+section { margin-top: 2.5rem } section table { width: auto; margin-top: 1rem }
+section th, section td { padding-right: 2rem }
+figure { margin: 1rem 0 } figcaption { font-size: 13px; color: #555 }
+svg { max-width: 100%; height: auto; display: block }
 svg text { font: 11px system-ui, sans-serif; fill: #555 }
 .master { fill: #cfd6dd } .dub { fill: none; stroke: #b3400e }
 .frame { fill: none; stroke: #ccc } .yes { fill: #13653a } .no { fill: #bbb }
@@ -61,9 +64,9 @@ def _table(rows: list[dict[str, Any]]) -> str:
         lines.append(
             f'<tr><td><a href="#{row["item_id"]}">{row["item_id"]}</a>'
             f"<td class=path>{escape(_short(row['dub_file']))}"
-            f'<td class="{row["status"]}">{_verdict(row)}'
+            f'<td class="{_colour(row)}">{_verdict(row)}'
             f"<td class=n>{_number(row['offset_seconds'], '+.6f')}<td class=n>{row['timecode'] or ''}"
-            f"<td class=n>{_number(row['confidence'], '.3f')}<td class=n>{_number(row['drift_ppm'], '+.2f')}</tr>"
+            f"<td class=n>{_sure(row['confidence'])}<td class=n>{_number(row['drift_ppm'], '+.2f')}</tr>"
         )
     return "\n".join([*lines, "</tbody></table>"])
 
@@ -71,7 +74,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
 def _item(row: Mapping[str, Any]) -> str:
     parts = [
         f'<section id="{row["item_id"]}">',
-        f'<h2>{row["item_id"]}: <span class="{row["status"]}">{_verdict(row)}</span></h2>',
+        f'<h2>{row["item_id"]}: <span class="{_colour(row)}">{_verdict(row)}</span></h2>',
         f"<p>{escape(row['description'])}</p>" if row["description"] else "",
         f"<p>Master {escape(row['master_file'])}<br>Dub {escape(row['dub_file'])}</p>",
     ]
@@ -79,10 +82,16 @@ def _item(row: Mapping[str, Any]) -> str:
         parts.append(f"<p>{escape(row['error_code'])}: {escape(row['error_message'])}</p>")
     if row["offset_seconds"] is not None:
         parts.append(f"<p>{_sentence(row)}</p>")
+    if row["status"] == Status.NO_MATCH:
+        parts.append(f"<p>{_NO_MATCH}</p>")
     if row["overlay"]:
-        parts.append(overlay_svg(row["overlay"]))
+        drawn = overlay_svg(row["overlay"])
+        parts.append(_figure(drawn, "Loudness of the master (grey) and the dub (line), before and after correction."))
     if row["timeline"] and row["offset_seconds"] is not None:
-        parts.append(offsets_svg(row["timeline"], row["segments"], nominal_speed(row["rate"]), row["dub_seconds"]))
+        drawn = offsets_svg(row["timeline"], row["segments"], nominal_speed(row["rate"]), row["dub_seconds"])
+        parts.append(
+            _figure(drawn, "Offset along the dub: a dot for each window, green where it agrees with the line.")
+        )
     if len(row["segments"] or ()) > 1:
         parts.append(_segments(row["segments"]))
     if row["channels"]:
@@ -92,29 +101,53 @@ def _item(row: Mapping[str, Any]) -> str:
     return "\n".join([*(part for part in parts if part), "</section>"])
 
 
+_NO_MATCH = (
+    "No offset is sure enough to be reported: the dub may belong to another programme, share too little with the "
+    "master, or be a performance that was recorded anew."
+)
+
+
+def _figure(drawing: str, caption: str) -> str:
+    return f"<figure>{drawing}<figcaption>{caption}</figcaption></figure>"
+
+
 def _verdict(row: Mapping[str, Any]) -> str:
     if row["status"] != Status.COMPLETED:
         return str(row["status"]).replace("_", " ")
-    offset = abs(row["offset_seconds"])
+    worst = max(abs(row["offset_seconds"]), abs(row["offset_seconds"] + _drifted(row)))
     # EBU R37 allows sound 40 ms early to 60 ms late.
-    grade = "in sync" if offset <= 0.04 else "slightly off" if offset <= 0.1 else "off"
+    grade = "in sync" if worst <= 0.04 else "slightly off" if worst <= 0.1 else "off"
     return f"{grade}, edited" if len(row["segments"]) > 1 else grade
 
 
+def _colour(row: Mapping[str, Any]) -> str:
+    if row["status"] != Status.COMPLETED:
+        return str(row["status"])
+    return "good" if _verdict(row) == "in sync" else "off"
+
+
+def _drifted(row: Mapping[str, Any]) -> float:
+    """How much the offset has changed at the end of the dub, s; a usual change of speed is no drift."""
+    return row["drift_ppm"] * 1e-6 * row["dub_seconds"]
+
+
 def _sentence(row: Mapping[str, Any]) -> str:
-    offset = row["offset_seconds"]
-    if offset == 0:
-        advice = "The dub is in sync."
+    offset, pieces = row["offset_seconds"], len(row["segments"])
+    if pieces > 1:
+        advice = f"The dub is edited: lay its {pieces} pieces as the table says. The offset is that of the longest."
+    elif abs(offset) < 0.0005:
+        advice = "The dub starts in sync." if _drifted(row) else "The dub is in sync."
     elif offset < 0:
         advice = f"The dub is {-offset:.3f} s late: trim that much from its head."
     else:
         advice = f"The dub is {offset:.3f} s early: delay it by that much."
-    if len(row["segments"]) > 1:
-        advice += f" It is edited and has {len(row['segments'])} pieces; this is the longest."
     if nominal_speed(row["rate"]) != 1:
         advice += f" It plays at another speed: {row['rate']:.6f} s of master for each second."
-    elif row["drift_ppm"]:
-        advice += f" It drifts by {row['drift_ppm']:+.2f} millionths."
+    if drifted := _drifted(row):
+        advice += (
+            f" It drifts by {row['drift_ppm']:+.2f} millionths, {abs(drifted) * 1000:.0f} ms towards "
+            f"{'early' if drifted > 0 else 'late'} by its end."
+        )
     return f"{advice} Found by {escape(row['method_used'])}."
 
 
@@ -142,7 +175,7 @@ def _edit(segments: list[dict[str, Any]], index: int) -> str:
 def _channels(channels: list[dict[str, Any]]) -> str:
     cells = "".join(
         f"<tr><td>{escape(entry['channel'])}<td class=n>{_number(entry['offset_seconds'], '+.6f')}"
-        f"<td class=n>{entry['confidence']:.3f}</tr>"
+        f"<td class=n>{_sure(entry['confidence'])}</tr>"
         for entry in channels
     )
     return f"<table><thead><tr><th>Channel<th class=n>Offset (s)<th class=n>Confidence</tr></thead>{cells}</table>"
@@ -151,7 +184,7 @@ def _channels(channels: list[dict[str, Any]]) -> str:
 def _methods(row: Mapping[str, Any]) -> str:
     cells = "".join(
         f"<tr><td>{entry['method']}<td class=n>{_number(entry['offset_seconds'], '+.6f')}"
-        f"<td class=n>{entry['confidence']:.3f}</tr>"
+        f"<td class=n>{_sure(entry['confidence'])}</tr>"
         for entry in row["method_results"]
     )
     note = ""
@@ -162,6 +195,11 @@ def _methods(row: Mapping[str, Any]) -> str:
 
 def _number(value: float | None, style: str) -> str:
     return "" if value is None else format(value, style)
+
+
+def _sure(confidence: float | None) -> str:
+    """A confidence; what rounds to 1 is not said to be certain."""
+    return "" if confidence is None else "&gt; 0.999" if confidence > 0.999 else f"{confidence:.3f}"
 
 
 def _short(path: str) -> str:
