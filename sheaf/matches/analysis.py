@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from sheaf import tables
+from sheaf.ahead import ahead
 from sheaf.matches import devices, plots, schema
 from sheaf.matches.correlate import Correlated, Impacts, Shots, correlate
 from sheaf.matches.manifest import Device, Manifest
@@ -44,7 +45,7 @@ def build_runs(store: Store, match: str) -> Report:
     known = devices.resolve((), manifest.devices).devices
     builder = RunBuilder(known, round(settings.window_ms * 1000))
     events = 0
-    for batch in tables.batches(store, schema.EVENTS, match, COLUMNS, TEXTS):
+    for batch in ahead(tables.batches(store, schema.EVENTS, match, COLUMNS, TEXTS)):
         builder.feed(batch)
         events += batch.num_rows
     found = builder.finish()

@@ -9,6 +9,7 @@ import pyarrow as pa
 from pydantic import field_validator
 
 from sheaf import tables
+from sheaf.ahead import ahead
 from sheaf.matches import schema
 from sheaf.matches.vocabulary import EVENT_TYPES, SOURCE_TYPES
 from sheaf.options import Options
@@ -48,7 +49,7 @@ def events(store: Store, match: str, wanted: EventFilter) -> Iterator[pa.RecordB
     left = tables.batches(store, schema.EVENTS, match, dictionaries=TEXTS)
     right = tables.batches(store, schema.EVENT_RUNS, match)
     chosen = pa.array(wanted.events or (), pa.string())
-    for event, run in _aligned(iter(left), iter(right)):
+    for event, run in ahead(_aligned(iter(left), iter(right))):
         number = run.column("run_no").cast(pa.string())
         columns = {
             **{name: event.column(name) for name in event.schema.names},

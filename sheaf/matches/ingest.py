@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from sheaf import tables
+from sheaf.ahead import ahead
 from sheaf.errors import InputError
 from sheaf.matches import database, devices, manifest, schema, staging
 from sheaf.matches.clocks import Clock
@@ -113,7 +114,7 @@ class _Reading:
     def _read_log(self, source: Source, clock: Clock, match: Manifest, entry: dict[str, Any]) -> None:
         file = LogFile(source.path, self.settings.max_line_bytes)
         reader = _READERS[source.form](clock, source.day, self.settings.max_line_bytes)
-        dialects = self._stage(source, (reader.read(block) for block in file.blocks()), match, entry)
+        dialects = self._stage(source, ahead(map(reader.read, file.blocks())), match, entry)
         entry |= {"size": file.size, "sha256": file.sha256}
         entry["dialect"] = ", ".join(sorted(dialects)) or f"{source.form} without events"
         if file.broken:
@@ -279,7 +280,7 @@ def _write(store: Store, match: str, described: Manifest, reading: _Reading) -> 
     staged = Staged(reading.scratch, files, reading.ordered, names.full, alike)
     merged = _merge(staged, reading)
     span = _Span()
-    written = [tables.write(store, schema.EVENTS, match, span.watch(merged.batches()) if merged else [])]
+    written = [tables.write(store, schema.EVENTS, match, ahead(span.watch(merged.batches())) if merged else [])]
     if merged:
         merged.close()
     reading.counts["events"] = written[0].rows
