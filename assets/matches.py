@@ -20,6 +20,7 @@ from resources.store import StoreResource
 from sheaf.exports.series import Domain
 from sheaf.matches import schema
 from sheaf.matches.analysis import build_runs
+from sheaf.matches.shots import build_shots
 from sheaf.report import Report
 from sheaf.settings import Settings
 from sheaf.sources import Sources
@@ -27,6 +28,7 @@ from sheaf.store import Store
 
 EVENTS = dg.AssetKey(["matches", "events"])
 RUNS = dg.AssetKey(["matches", "runs"])
+SHOTS = dg.AssetKey(["matches", "shots"])
 
 IN_ONE_RUN = 10
 """Partitions of a backfill that share a run: they can be large."""
@@ -70,7 +72,7 @@ def _open_check(_store: Store, _match: str, report: Report) -> Check:
     in_one_run=IN_ONE_RUN,
 )
 def runs(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[StepEvent]:
-    """Runs with their shots, impacts correlated one to one, and the delay of each sensor."""
+    """Runs with their counts, impacts correlated with shots one to one, and the delay of each sensor."""
     opened = store.open()
 
     def work(match: str):
@@ -91,9 +93,20 @@ def runs(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[St
     yield from run_each(context, context.partition_keys, work)
 
 
+@table_asset(SHOTS, MATCHES, schema.SHOTS, deps=[EVENTS, RUNS], kinds=("parquet", "duckdb"), in_one_run=IN_ONE_RUN)
+def shots(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[StepEvent]:
+    """Shots and impacts, a row for each: time, split, and what was hit; with split chart and sensor delays."""
+    opened = store.open()
+
+    def work(match: str):
+        return table_outcome(unless_refused(opened, schema.REJECTS, match, lambda: build_shots(opened, match)))
+
+    yield from run_each(context, context.partition_keys, work)
+
+
 def matches_assets(domain: Domain, settings: Settings) -> list[dg.AssetsDefinition]:
     """All assets of the domain, in the order data flows."""
     read = (schema.EVENTS, schema.SOURCES, schema.MATCH, schema.REJECTS)
-    made = (schema.TOTALS, schema.RUNS, schema.SHOTS, schema.IMPACTS, schema.SENSORS, schema.EVENT_RUNS)
+    made = (schema.TOTALS, schema.RUNS, schema.SENSORS, schema.EVENT_RUNS)
     written_by = {table.name: EVENTS for table in read} | {table.name: RUNS for table in made}
-    return [events, runs, *export_assets(domain, MATCHES, written_by, settings, IN_ONE_RUN)]
+    return [events, runs, shots, *export_assets(domain, MATCHES, written_by, settings, IN_ONE_RUN)]

@@ -114,11 +114,19 @@ def ingest(folder: Path) -> None:
 
 
 def analyse(folder: Path) -> None:
-    """Events to runs, shots and impacts."""
+    """Events to runs, shots correlated with impacts."""
     from sheaf.matches.analysis import build_runs
     from sheaf.store import Store
 
     build_runs(Store.open(str(folder / "store")), MATCH)
+
+
+def shots(folder: Path) -> None:
+    """Shots and impacts, a row for each."""
+    from sheaf.matches.shots import build_shots
+    from sheaf.store import Store
+
+    build_shots(Store.open(str(folder / "store")), MATCH)
 
 
 def export(folder: Path, name: str) -> None:
@@ -166,7 +174,7 @@ def correlation(shots: int) -> float:
     return time.perf_counter() - start
 
 
-STEPS = {"duckdb": duckdb, "ingest": ingest, "analyse": analyse}
+STEPS = {"duckdb": duckdb, "ingest": ingest, "analyse": analyse, "shots": shots}
 FORMATS = ("runs_csv", "events_ndjson", "analytics_parquet", "match_archive")
 
 if __name__ == "__main__":

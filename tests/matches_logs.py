@@ -11,6 +11,7 @@ from sheaf.matches import schema
 from sheaf.matches.analysis import build_runs
 from sheaf.matches.ingest import ingest
 from sheaf.matches.settings import MatchesSettings
+from sheaf.matches.shots import build_shots
 from sheaf.report import Report
 from sheaf.store import Store
 from sheaf.tables import Table
@@ -96,9 +97,15 @@ class Match:
         if first.counts["blocked"]:
             return first
         second = build_runs(self.store, self.name)
-        counts = {**first.counts, **second.counts}
-        found = first.warnings + second.warnings
-        return Report(first.tables + second.tables, counts, first.rejects, found, second.preview, second.plots)
+        third = build_shots(self.store, self.name)
+        return Report(
+            first.tables + second.tables + third.tables,
+            {**first.counts, **second.counts, **third.counts},
+            first.rejects,
+            first.warnings + second.warnings,
+            second.preview,
+            third.plots,
+        )
 
     def rows(self, table: Table) -> list[dict[str, Any]]:
         """What a table of the match holds."""

@@ -76,8 +76,6 @@ def batch(events: list[tuple[Any, ...]], ambiguous: set[int]) -> pa.RecordBatch:
                 "device_position": "Plate 9" if type_ == "impact_detected" else "Bay 1",
                 "details": details,
                 "shot_number": 1,
-                "shot_time_s": 2.5 if number % 3 else None,
-                "magnitude": float(number) if number % 2 else None,
                 "ambiguous_time": number in ambiguous,
             }
         )

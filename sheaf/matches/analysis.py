@@ -1,7 +1,7 @@
-"""Runs, shots, impacts and sensor delays of one match, computed from its events.
+"""Runs and sensor delays of one match, and which run each event belongs to, computed from its events.
 
 One pass reads the events; run rows need the correlation, so both are computed and written together.
-A pure function of the tables that `ingest` wrote.
+A pure function of the tables that `ingest` wrote. Not here: the tables of shots and impacts (`shots`).
 """
 
 # pyarrow.compute makes its functions when it is imported.
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from sheaf import tables
 from sheaf.ahead import ahead
-from sheaf.matches import devices, plots, schema
+from sheaf.matches import devices, schema
 from sheaf.matches.correlate import Correlated, Impacts, Shots, correlate
 from sheaf.matches.manifest import Device, Manifest
 from sheaf.matches.run_events import COLUMNS, TEXTS
@@ -33,7 +33,7 @@ def build_runs(store: Store, match: str) -> Report:
     Returns:
         Counts (`runs`, `completed`, `incomplete`, `shots`, `impacts`, `correlated`, `orphan_shots`,
         `orphan_impacts`, `orphan_stops`, `orphan_summaries`, `count_mismatches`, `offset_fallbacks`),
-        a preview of the run table, split chart and delay histograms.
+        a preview of the run table.
 
     Raises:
         NotFoundError: the match has not been ingested.
@@ -54,8 +54,6 @@ def build_runs(store: Store, match: str) -> Report:
     written = (
         tables.write(store, schema.TOTALS, match, tables.from_rows(schema.TOTALS, [counts])),
         tables.write(store, schema.RUNS, match, result.runs()),
-        tables.write(store, schema.SHOTS, match, result.shots()),
-        tables.write(store, schema.IMPACTS, match, result.impacts()),
         tables.write(store, schema.SENSORS, match, result.sensors()),
         tables.write(store, schema.EVENT_RUNS, match, result.event_runs()),
     )
@@ -96,9 +94,6 @@ class _Result:
         first = np.flatnonzero(np.diff(self.shot_run, prepend=-1)).astype(np.int32)
         size = np.diff(first, append=np.int32(len(self.shot_run)))
         self.shot_no = np.arange(1, len(self.shot_run) + 1, dtype=np.int32) - np.repeat(first, size)
-        self.shot_order = np.argsort(self.number[self.shot_run], kind="stable").astype(np.int32)
-        self.targets = pa.array([self._target(sensor) for sensor in found.sensors], pa.string())
-        self.sensor_names = pa.array([sensor or None for sensor in found.sensors], pa.string())
 
     def _target(self, sensor: str) -> str | None:
         device = self.known.get(sensor)
@@ -176,51 +171,6 @@ class _Result:
             medians[run[first]] = (delay[first + (size - 1) // 2] + delay[first + size // 2]) / 2
         return medians
 
-    def shots(self) -> Iterator[pa.RecordBatch]:
-        """The shot table, by run and number."""
-        origin = self.opened["beep"].fill_null(-1).to_numpy()
-        origin = np.where(origin < 0, _ints(self.opened["start"]), origin)
-        for part in _parts(self.shot_order):
-            impact = self.impact_of_shot[part]
-            hit = impact >= 0
-            sensor = (
-                pa.array(self.impact_sensor[impact], pa.int32(), mask=~hit)
-                if hit.any()
-                else pa.nulls(len(part), pa.int32())
-            )
-            yield pa.RecordBatch.from_pydict(
-                {
-                    "run_id": _run_ids(self.number[self.shot_run[part]]),
-                    "shot_no": self.shot_no[part],
-                    "time": pa.array(self.shot_ts[part]).cast(UTC_US),
-                    "since_beep_s": (self.shot_ts[part] - origin[self.shot_run[part]]) / 1e6,
-                    "split_s": _floats(self.splits(part)),
-                    "timer_time_s": _floats(np.asarray(self.found.shot_timer_s)[part]),
-                    "sensor": self.sensor_names.take(sensor),
-                    "target": self.targets.take(sensor),
-                    "delay_ms": self._delays(impact),
-                    "event_no": np.asarray(self.found.shot_event)[part],
-                }
-            )
-
-    def impacts(self) -> Iterator[pa.RecordBatch]:
-        """The impact table, in order of events."""
-        for part in _parts(np.arange(len(self.impact_ts))):
-            shot = self.correlated.shot_of_impact[part]
-            sensor = pa.array(self.impact_sensor[part], pa.int32())
-            yield pa.RecordBatch.from_pydict(
-                {
-                    "run_id": _run_ids(self.number[self.impact_run[part]]),
-                    "time": pa.array(self.impact_ts[part]).cast(UTC_US),
-                    "sensor": self.sensor_names.take(sensor),
-                    "target": self.targets.take(sensor),
-                    "magnitude": _floats(np.asarray(self.found.impact_magnitude)[part]),
-                    "shot_no": self._shot_numbers(shot),
-                    "delay_ms": self._delays(np.where(shot >= 0, part, -1)),
-                    "event_no": np.asarray(self.found.impact_event)[part],
-                }
-            )
-
     def sensors(self) -> pa.Table:
         """One row for each sensor, by name."""
         rows = [
@@ -282,21 +232,11 @@ class _Result:
         """Time since the previous shot of the run in seconds; NaN for a first one."""
         return np.where(self.shot_no[shot] > 1, (self.shot_ts[shot] - self.shot_ts[shot - 1]) / 1e6, np.nan)
 
-    def all_splits(self) -> np.ndarray:
-        """The times between two shots of a run in seconds."""
-        parts = map(self.splits, _parts(np.arange(len(self.shot_no))))
-        return np.concatenate([np.empty(0), *(part[part >= 0] for part in parts)])
-
     def _delays(self, impact: np.ndarray) -> pa.Array:
         """Delay in ms of the impacts; null where there is none (-1)."""
         if not len(self.impact_ts):
             return pa.nulls(len(impact), pa.float64())
         return pa.array(self.correlated.delay_us[impact] / 1000, mask=impact < 0)
-
-    def _shot_numbers(self, shot: np.ndarray) -> pa.Array:
-        if not len(self.shot_no):
-            return pa.nulls(len(shot), pa.int32())
-        return pa.array(self.shot_no[shot], mask=shot < 0)
 
 
 def _parts(indices: np.ndarray) -> Iterator[np.ndarray]:
@@ -332,5 +272,4 @@ def _report(
         counts=counts,
         warnings=tuple(warnings),
         preview=tuple(first.slice(0, 20).to_pylist() if first else ()),
-        plots=plots.draw(result.all_splits(), result.correlated, result.impact_sensor, result.found.sensors),
     )

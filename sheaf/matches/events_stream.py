@@ -3,7 +3,7 @@
 # pyarrow.compute makes its functions when it is imported.
 # pyright: reportAttributeAccessIssue=false
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 from pydantic import field_validator
@@ -41,12 +41,17 @@ class EventFilter(Options):
         return names or None
 
 
-def events(store: Store, match: str, wanted: EventFilter) -> Iterator[pa.RecordBatch]:
-    """The chosen events in order: columns of `events`, then those of `event_runs` and `run_id`, `TEXTS` encoded."""
+def events(store: Store, match: str, wanted: EventFilter, *, without: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
+    """The chosen events in order: columns of `events`, then those of `event_runs` and `run_id`, `TEXTS` encoded.
+
+    Args:
+        without: columns of `events` to leave out; not to read them is faster.
+    """
     import pyarrow.compute as pc
 
     names = [name for name in schema.EVENT_RUNS.schema.names if name not in ("event_no", "split_s")]
-    left = tables.batches(store, schema.EVENTS, match, dictionaries=TEXTS)
+    read = [name for name in schema.EVENTS.schema.names if name not in without]
+    left = tables.batches(store, schema.EVENTS, match, read, TEXTS)
     right = tables.batches(store, schema.EVENT_RUNS, match)
     chosen = pa.array(wanted.events or (), pa.string())
     for event, run in ahead(_aligned(iter(left), iter(right))):

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 COLUMNS = (
     *("event_no", "ts", "event_type", "device", "device_id", "device_position", "details"),
-    *("shot_number", "shot_time_s", "magnitude", "ambiguous_time"),
+    *("shot_number", "ambiguous_time"),
 )
 TEXTS = ("event_type", "device", "device_id", "device_position", "details")
 """Columns that may come as dictionaries, which is faster."""
@@ -42,8 +42,6 @@ class Event:
     position: str | None
     details: str | None
     shot_number: int | None
-    shot_time: float | None
-    magnitude: float | None
     ambiguous: bool
 
     @property
@@ -56,7 +54,7 @@ class Events:
     """The events of a batch that matter for runs.
 
     Attributes:
-        number, ts, kind, shot_time, magnitude, ambiguous: of each; missing numbers are NaN.
+        number, ts, kind, ambiguous: of each.
         device, device_id, position, details: of each, as a dictionary.
     """
 
@@ -70,9 +68,6 @@ class Events:
         self.kind = kind.to_numpy()
         self.number = batch.column("event_no").to_numpy()
         self.ts = batch.column("ts").cast(pa.int64()).to_numpy()
-        self.shot_time, self.magnitude = (
-            batch.column(name).to_numpy(zero_copy_only=False).astype(float) for name in ("shot_time_s", "magnitude")
-        )
         self.ambiguous = batch.column("ambiguous_time").to_numpy(zero_copy_only=False)
         self.device, self.device_id, self.position, self.details = (
             _encoded(batch.column(name)) for name in ("device", "device_id", "device_position", "details")

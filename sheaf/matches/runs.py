@@ -49,12 +49,10 @@ class Found:
     shot_event: "array[int]" = field(default_factory=lambda: array("i"))
     shot_run: "array[int]" = field(default_factory=lambda: array("i"))
     shot_ts: "array[int]" = field(default_factory=lambda: array("q"))
-    shot_timer_s: "array[float]" = field(default_factory=lambda: array("d"))  # NaN where the timer says nothing
     impact_event: "array[int]" = field(default_factory=lambda: array("i"))
     impact_run: "array[int]" = field(default_factory=lambda: array("i"))
     impact_ts: "array[int]" = field(default_factory=lambda: array("q"))
     impact_sensor: "array[int]" = field(default_factory=lambda: array("i"))
-    impact_magnitude: "array[float]" = field(default_factory=lambda: array("d"))
 
 
 @dataclass(slots=True)
@@ -67,8 +65,8 @@ class _Run:
     beep: int | None = None
     stop: int | None = None
     last: int = 0
-    shots: list[tuple[int, int, float | None]] = field(default_factory=list)  # event, time, timer's time
-    told: dict[int, tuple[int, int, float | None]] = field(default_factory=dict)  # the same, by number in the text
+    shots: list[tuple[int, int]] = field(default_factory=list)  # event and time
+    told: dict[int, tuple[int, int]] = field(default_factory=dict)  # the same, by number in the text
     impacts: int = 0
     last_impact: int | None = None
     flags: set[str] = field(default_factory=set)
@@ -144,12 +142,10 @@ class RunBuilder:
         _append(found.shot_event, events.number[taken.shots])
         _append(found.shot_run, taken.shot_run + first)
         _append(found.shot_ts, events.ts[taken.shots])
-        _append(found.shot_timer_s, events.shot_time[taken.shots])
         _append(found.impact_event, events.number[taken.impacts])
         _append(found.impact_run, taken.impact_run + first)
         _append(found.impact_ts, events.ts[taken.impacts])
         _append(found.impact_sensor, self._sensors_of(events, taken.impacts))
-        _append(found.impact_magnitude, events.magnitude[taken.impacts])
         numbers = events.number[runs.button[0] : runs.summary[-1] + 1]
         known = len(found.run_of_event)
         run_of_event = np.full(numbers[-1] + 1 - known, -1, np.int32)
@@ -197,7 +193,7 @@ class RunBuilder:
         if run is None or run.stop is not None:
             self.found.orphans["shots"] += 1
             return
-        run.shots.append((event.number, event.ts, event.shot_time))
+        run.shots.append((event.number, event.ts))
         self._join(run, event)
 
     def _told(self, event: Event) -> None:
@@ -205,7 +201,7 @@ class RunBuilder:
         if run is None:
             return
         if event.shot_number is not None:
-            run.told.setdefault(event.shot_number, (event.number, event.ts, event.shot_time))
+            run.told.setdefault(event.shot_number, (event.number, event.ts))
         self._join(run, event)
 
     def _impact(self, event: Event) -> None:
@@ -220,7 +216,6 @@ class RunBuilder:
         found.impact_run.append(run.number)
         found.impact_ts.append(event.ts)
         found.impact_sensor.append(self._sensors.setdefault(event.sensor, len(self._sensors)))
-        found.impact_magnitude.append(float("nan") if event.magnitude is None else event.magnitude)
         self._join(run, event)
 
     def _stop(self, event: Event) -> None:
@@ -301,11 +296,10 @@ class RunBuilder:
         shots = run.shots or sorted(run.told.values())
         times: tuple[int, ...] = ()
         if shots:
-            events, times, timer_times = zip(*shots, strict=True)
+            events, times = zip(*shots, strict=True)
             self.found.shot_event.extend(events)
             self.found.shot_run.extend([run.number] * len(shots))
             self.found.shot_ts.extend(times)
-            self.found.shot_timer_s.extend(_timer_time(time, run.told, at) for at, time in enumerate(timer_times, 1))
         said = summary(summed_up.details) if summed_up else None
         if said and said[1:] != (len(shots), run.impacts):
             run.flags.add("count_mismatch")
@@ -353,13 +347,6 @@ def _in_order(runs: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
 
 def _append(column: "array[Any]", values: np.ndarray) -> None:
     column.frombytes(values.astype(column.typecode).tobytes())
-
-
-def _timer_time(said: float | None, told: Mapping[int, tuple[int, int, float | None]], number: int) -> float:
-    """The timer's time of a shot, from the shot itself or from the text about it; NaN without either."""
-    if said is None and number in told:
-        said = told[number][2]
-    return float("nan") if said is None else said
 
 
 def _duration(run: _Run, end: int | None, string_time: float | None) -> float | None:

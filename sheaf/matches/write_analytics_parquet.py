@@ -182,7 +182,7 @@ def _rows(draft: Draft) -> Iterator[pa.RecordBatch]:
     import pyarrow.compute as pc
 
     wanted = schema.ANALYTICS_SCHEMA
-    for batch in events(draft.store, draft.partition, draft.filter):
+    for batch in events(draft.store, draft.partition, draft.filter, without=("byte_offset", "dialect")):
         columns = {name: batch.column(name) for name in batch.schema.names}
         columns["timestamp_iso"] = columns["ts"]
         columns["event_type"] = columns["event_type"].dictionary_encode()

@@ -67,7 +67,8 @@ def write_to(draft: Draft, write: Callable[[bytes | memoryview], object]) -> int
     }
     write(orjson.dumps(head) + b"\n")
     rows = 0
-    for batch in events(draft.store, draft.partition, draft.filter):
+    without = ("byte_offset", "dialect") if with_raw else ("byte_offset", "dialect", "raw")
+    for batch in events(draft.store, draft.partition, draft.filter, without=without):
         rows += batch.num_rows
         write(_lines(batch, draft.partition, with_raw))
     return rows
