@@ -3,8 +3,9 @@
     .venv/bin/python benchmarks/media.py [--seeds 2] [--unrelated 100] [--long] [--peers FOLDER]
 
 Pairs with known truth are synthesised (`media_pairs.py`). Printed are the goals with what was
-measured, each kind of pair, the reliability of the confidence, CPU time and memory beside bare
-decoding, and with `--peers` the same pairs by audio-offset-finder, syncstart and audalign.
+measured, each kind of pair, CPU time and memory beside bare decoding, and with `--peers` the same
+pairs by audio-offset-finder, syncstart and audalign. How far the confidence can be trusted is
+`media_confidence.py`'s question.
 """
 
 import argparse
@@ -23,14 +24,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from media_pairs import Case, build, encode, noisy
+from media_pairs import Case, build, encode
 from media_peers import PEERS, ask, install
 
 from sheaf.media.analysis import FRAME, analyse_pair
 from sheaf.media.errors import MediaError
 from sheaf.media.ffmpeg import executable
 from sheaf.media.result import PairResult
-from sheaf.media.synthesis import RATE, band, scene, shifted
+from sheaf.media.synthesis import RATE, scene
 
 _DRIFTS = ("pal_speedup", "pull_24_23976", "drift_50ppm")
 
@@ -79,18 +80,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=2, help="sets of pairs")
     parser.add_argument("--unrelated", type=int, default=100, help="pairs of different programmes")
-    parser.add_argument("--hard", type=int, default=60, help="pairs at the edge of what can be found")
     parser.add_argument("--long", action="store_true", help="also 25 minutes and 2 hours")
     parser.add_argument("--peers", type=Path, help="also the other tools, installed below this folder")
     asked = parser.parse_args()
+    print(f"load of the machine before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
     with tempfile.TemporaryDirectory(prefix="sheaf-bench-") as name:
         folder = Path(name)
         accuracy = [measure(case) for seed in range(asked.seeds) for case in build(folder, 100 + seed)]
         strangers = list(measure_unrelated(folder, asked.unrelated))
-        edge = [measure(case) for case in hard_pairs(folder, asked.hard)]
         print_goals(accuracy, strangers)
         print_kinds(accuracy)
-        print_reliability([*accuracy, *strangers, *edge])
         print_costs(folder, long=asked.long)
         if asked.peers:
             print_peers(accuracy, asked.peers.absolute())
@@ -115,30 +114,6 @@ def measure_unrelated(folder: Path, count: int) -> Iterator[Measured]:
         encode(programmes[-1], scene(30, 200, number).mix)
     for one, other in itertools.islice(itertools.permutations(programmes, 2), count):
         yield measure(Case("stranger", one, other, expect="reject"))
-
-
-def hard_pairs(folder: Path, count: int) -> Iterator[Case]:
-    """Much noise, a second of overlap, a telephone in a storm, foreign voices over faint music."""
-    for number in range(count):
-        rng = np.random.default_rng((300, number))
-        sound = scene(30, 301, number)
-        offset = round(rng.uniform(-10, 10) * RATE) / RATE
-        dub = shifted(sound.mix, offset, rng)
-        if number % 4 == 0:
-            dub = noisy(dub, rng.uniform(-22, -5), rng)
-        elif number % 4 == 1:
-            start = round(rng.uniform(5, 20) * RATE)
-            length = round(rng.uniform(0.3, 2.5) * RATE)
-            offset, dub = start / RATE - 4, scene(30, 302, number).mix
-            dub[4 * RATE : 4 * RATE + length] = sound.mix[start : start + length]
-        elif number % 4 == 2:
-            dub = noisy(band(dub, 300, rng.uniform(800, 3400)), rng.uniform(-15, 5), rng)
-        else:
-            dub = shifted(sound.effects * rng.uniform(0.05, 0.6) + sound.foreign(number), offset, rng)
-        paths = folder / f"hard_{number}_m.wav", folder / f"hard_{number}_d.wav"
-        encode(paths[0], sound.mix)
-        encode(paths[1], dub)
-        yield Case("hard", *paths, offset=offset)
 
 
 def print_goals(accuracy: Sequence[Measured], strangers: Sequence[Measured]) -> None:
@@ -188,35 +163,6 @@ def print_kinds(accuracy: Sequence[Measured]) -> None:
             if sure
             else f"{kind:<18}{_share(group):>7}{worst:>13}"
         )
-
-
-def print_reliability(measured: Sequence[Measured]) -> None:
-    """Of the pairs with a confidence in each bin, how many are right to a frame.
-
-    Below 0.5 no offset is reported; there, right means that the best line would have been.
-    """
-    bins: dict[int, list[bool]] = defaultdict(list)
-    for one in measured:
-        if one.found:
-            level = sum(one.found.confidence >= edge for edge in _BINS[1:])
-            bins[level].append(one.case.expect == "match" and _within_a_frame(one))
-    print(f"\n{'confidence':<14}{'pairs':>7}{'right to a frame':>18}")
-    for level, low in enumerate(_BINS):
-        group = bins[level]
-        high = _BINS[level + 1] if level + 1 < len(_BINS) else 1
-        share = f"{sum(group) / len(group):.3f}" if group else ""
-        print(f"{f'{low} - {high}':<14}{len(group):>7}{share:>18}")
-
-
-_BINS = (0.0, 0.1, 0.5, 0.75, 0.9, 0.99)
-
-
-def _within_a_frame(one: Measured) -> bool:
-    if one.found is None:
-        return False
-    if one.found.offset_seconds is not None:
-        return one.error_ms <= FRAME * 1000
-    return any(vote.agrees and abs(vote.offset_seconds - one.case.offset) <= FRAME for vote in one.found.timeline)
 
 
 def print_costs(folder: Path, *, long: bool) -> None:

@@ -125,10 +125,8 @@ def _row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterato
 
 def _repeating(first: pa.Table) -> list[str]:
     """The columns in which values repeat: a dictionary of the others costs time and holds them all once more."""
-    import pyarrow.compute as pc
-
     flat = [field.name for field in first.schema if not pa.types.is_nested(field.type)]
-    return [name for name in flat if pc.count_distinct(first[name]).as_py() * 2 <= first.num_rows]
+    return [name for name in flat if len(first[name].unique()) * 2 <= first.num_rows]
 
 
 def _conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

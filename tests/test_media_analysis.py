@@ -8,7 +8,7 @@ import pytest
 from media_files import ffmpeg, moved, programme, write_wave
 
 from sheaf.media.analysis import analyse_pair
-from sheaf.media.confidence import confidence
+from sheaf.media.confidence import Evidence, confidence
 from sheaf.media.result import Method, Model, PairOptions, PairResult, Status
 from sheaf.media.synthesis import RATE, scene, stretched
 from sheaf.media.timecode import RATES, timecode
@@ -236,12 +236,14 @@ def test_mono_tracks_are_the_channels_of_one_programme(folder: Path, master: Pat
 
 
 def test_confidence_rises_with_evidence_and_never_reaches_one() -> None:
-    values = [confidence(weight, 1.0) for weight in (0.0, 0.5, 1.0, 2.0, 4.0, 50.0)]
-    assert values == sorted(values)
-    assert values[0] == 0
-    assert confidence(1.0, 1.0) < 0.5  # one perfect window is not enough
-    assert values[-1] < 1
-    assert confidence(3.0, 0.3) < confidence(3.0, 1.0)
+    by_weight = [confidence(Evidence(weight, 3)) for weight in (0.0, 0.2, 0.5, 1.0, 3.0, 50.0)]
+    assert by_weight == sorted(by_weight)
+    assert by_weight[0] == 0
+    by_windows = [confidence(Evidence(0.6, windows)) for windows in (1, 2, 4, 8)]
+    assert by_windows == sorted(set(by_windows)), "the same evidence is less likely by chance in more windows"
+    assert confidence(Evidence(1.0, 1)) < 0.5, "one perfect window is not enough"
+    assert confidence(Evidence(48.0, 48)) < 1
+    assert confidence(Evidence(3.0, 3, 7)) < confidence(Evidence(3.0, 3))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from pathlib import Path
 from sheaf.media import timecode
 from sheaf.media.candidates import Candidate, merge, nominal_speed, search
 from sheaf.media.channels import channel_offsets
+from sheaf.media.confidence import confidence
 from sheaf.media.decode import Recording, decode
 from sheaf.media.embeddings import Embedded, search_embeddings
 from sheaf.media.features import FEATURES, hop_seconds, spectrum
@@ -52,14 +53,14 @@ def analyse_pair(master: Path, dub: Path, options: PairOptions | None = None) ->
     options = options or PairOptions()
     started = time.monotonic()
     deadline = started + options.timeout_seconds
-    with _recordings(master, dub, deadline, options.max_seconds) as (reference, heard):
+    with recordings(master, dub, deadline, options.max_seconds) as (reference, heard):
         result = _analyse(reference, heard, options, deadline)
     result.analysis_seconds = round(time.monotonic() - started, 3)
     return result
 
 
 @contextmanager
-def _recordings(master: Path, dub: Path, deadline: float, max_seconds: float) -> Iterator[tuple[Recording, Recording]]:
+def recordings(master: Path, dub: Path, deadline: float, max_seconds: float) -> Iterator[tuple[Recording, Recording]]:
     """Both files decoded, side by side."""
 
     def load(path: Path) -> Recording:
@@ -68,21 +69,22 @@ def _recordings(master: Path, dub: Path, deadline: float, max_seconds: float) ->
     with ThreadPoolExecutor(2) as pool:
         jobs = [pool.submit(load, path) for path in (master, dub)]
         errors = [error for job in jobs if (error := job.exception())]
-        recordings = [job.result() for job in jobs if not job.exception()]
+        decoded = [job.result() for job in jobs if not job.exception()]
     try:
         if errors:
             raise errors[0]
-        yield recordings[0], recordings[1]
+        yield decoded[0], decoded[1]
     finally:
-        for recording in recordings:
+        for recording in decoded:
             recording.close()
 
 
 def _analyse(master: Recording, dub: Recording, options: PairOptions, deadline: float) -> PairResult:
     methods = [method for method in Method if method in options.methods]
-    proposals, embedded = _propose(master, dub, methods, options)
+    proposals, embedded = propose(master, dub, methods, options)
     judge = Judge(master, dub, deadline)
-    lines, certainty = judge.weigh(merge(c for found in proposals.values() for c in found))
+    lines, evidence = judge.weigh(merge(c for found in proposals.values() for c in found))
+    certainty = confidence(evidence)
     pieces = segment(master, dub, lines) if certainty >= ACCEPTED else []
     result = PairResult(
         status=Status.COMPLETED if pieces else Status.NO_MATCH,
@@ -94,7 +96,8 @@ def _analyse(master: Recording, dub: Recording, options: PairOptions, deadline: 
         warnings=[*_complaints("master", master), *_complaints("dub", dub)],
     )
     for method in methods:
-        alone, sure = judge.weigh(proposals[method][:2])
+        alone, evidence = judge.weigh(proposals[method][:2])
+        sure = confidence(evidence)
         offset = round(main_line(alone).offset, 6) if sure >= ACCEPTED else None
         result.method_results.append(MethodResult(method=method, offset_seconds=offset, confidence=sure))
     result.method_used = _method_used(result.method_results, proposals, pieces, embedded)
@@ -109,7 +112,7 @@ def _analyse(master: Recording, dub: Recording, options: PairOptions, deadline: 
     return result
 
 
-def _propose(
+def propose(
     master: Recording, dub: Recording, methods: list[Method], options: PairOptions
 ) -> tuple[dict[Method, list[Candidate]], Embedded | None]:
     """Candidates of each method; the band energies are computed once for all that use them."""

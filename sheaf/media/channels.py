@@ -3,7 +3,7 @@
 import numpy as np
 
 from sheaf.media.candidates import Candidate
-from sheaf.media.confidence import confidence
+from sheaf.media.confidence import Evidence, confidence
 from sheaf.media.decode import SILENCE, Recording, channel_mix
 from sheaf.media.lines import Line, fit_lines
 from sheaf.media.result import ACCEPTED, ChannelOffset
@@ -33,7 +33,10 @@ def channel_offsets(master: Recording, dub: Recording, line: Line) -> dict[str, 
         for one in best:
             votes += vote(master, dub, candidate, [one.time - one.width / 2], one.width, _REACH, mix)
         lines = fit_lines(votes)
-        sure = confidence(lines[0].weight, len(lines[0].votes) / len(votes)) if lines else 0.0
+        sure = 0.0
+        if lines:
+            agreeing = len(lines[0].votes)
+            sure = confidence(Evidence(lines[0].weight, agreeing, len(votes) - agreeing))
         offset = round(lines[0].offset, 6) + 0.0 if lines and sure >= ACCEPTED else None
         found[role] = ChannelOffset(offset_seconds=offset, confidence=sure)
     return found

@@ -1,25 +1,40 @@
 """How sure an offset is: the probability that it is right to a frame.
 
-A logistic function of two numbers: how much evidence agrees (sum of vote weights) and which
-share of the windows that could speak does agree. The coefficients are set by hand, on the side of
-caution: unrelated synthesised pairs reached a weight of 1.0, which must stay far below one half.
-`benchmarks/media.py` prints the reliability table.
+A logistic function of three numbers: how much evidence agrees (sum of vote weights), how many windows
+agree, and which share of the windows that could speak they are.
 """
 
 import math
+from dataclasses import dataclass
 
-_BY_WEIGHT, _ENOUGH_WEIGHT = 2.5, 2.8
-_BY_SHARE, _ENOUGH_SHARE = 4.0, 0.4
+_COEFFICIENTS = (-8.6, 2.5, 0.0, 4.0)
+_MOST = 0.9999
 
 
-def confidence(weight: float, share: float) -> float:
-    """Probability of being within a frame.
+@dataclass(frozen=True)
+class Evidence:
+    """What speaks for a line, or several lines of one edited dub.
 
-    Args:
+    Attributes:
         weight: sum of the weights of the windows that agree, 1 for each perfect one.
-        share: those windows as a share of all that heard enough to vote, 0 to 1.
+        agreeing: how many windows those are.
+        others: windows that heard enough to vote, and disagree.
     """
-    if weight <= 0:
+
+    weight: float = 0.0
+    agreeing: int = 0
+    others: int = 0
+
+
+def confidence(evidence: Evidence) -> float:
+    """Probability of being within a frame; 0 without evidence, and never 1."""
+    if evidence.weight <= 0:
         return 0.0
-    logit = _BY_WEIGHT * (min(weight, 10.0) - _ENOUGH_WEIGHT) + _BY_SHARE * (share - _ENOUGH_SHARE)
-    return round(min(1 / (1 + math.exp(-logit)), 0.9999), 4)
+    logit = sum(factor * number for factor, number in zip(_COEFFICIENTS, numbers(evidence), strict=True))
+    return round(min(1 / (1 + math.exp(-logit)), _MOST), 4)
+
+
+def numbers(evidence: Evidence) -> tuple[float, ...]:
+    """What the logistic function takes: a constant, the weight, the windows that agree, and their share."""
+    agreeing, others = evidence.agreeing, evidence.others
+    return 1.0, min(evidence.weight, 10.0), float(min(agreeing, 10)), agreeing / (agreeing + others)

@@ -9,7 +9,7 @@ import time
 import numpy as np
 
 from sheaf.media.candidates import Candidate, nominal_speed
-from sheaf.media.confidence import confidence
+from sheaf.media.confidence import Evidence
 from sheaf.media.decode import Recording
 from sheaf.media.errors import TimedOutError
 from sheaf.media.lines import STRONG, Line, fit_lines
@@ -29,8 +29,8 @@ class Judge:
         self._votes: dict[tuple[float, float], list[Vote]] = {}
         self._all: set[Vote] = set()
 
-    def weigh(self, candidates: list[Candidate]) -> tuple[list[Line], float]:
-        """The accepted lines through the votes for some candidates, and the confidence in them.
+    def weigh(self, candidates: list[Candidate]) -> tuple[list[Line], Evidence]:
+        """The accepted lines through the votes for some candidates, and what speaks for them.
 
         Once a candidate explains all windows but one, no further candidate is looked at.
         """
@@ -47,11 +47,11 @@ class Judge:
                 votes = [*along, *(vote for vote in votes if vote not in line.votes)]
                 lines = _accepted(fit_lines(votes))
         if not lines:
-            return [], 0.0
+            return [], Evidence()
         agreeing = sum(len(line.votes) for line in lines)
         weight_sum = sum(line.weight for line in lines)
         others = _unexplained([vote for vote in votes if vote.score > STRONG], lines)
-        return lines, confidence(weight_sum, agreeing / (agreeing + others))
+        return lines, Evidence(weight_sum, agreeing, others)
 
     def _heard(self, candidate: Candidate, explained: list[Line]) -> list[Vote]:
         """The votes for a candidate; stretches of the dub that a line explains are not heard again."""

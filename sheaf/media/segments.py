@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from sheaf.media.confidence import confidence
+from sheaf.media.confidence import Evidence, confidence
 from sheaf.media.decode import RATE, Recording
 from sheaf.media.lines import Line, weight
 from sheaf.media.result import Segment
@@ -57,7 +57,7 @@ def segment(master: Recording, dub: Recording, lines: list[Line]) -> list[Segmen
                 dub_end=round(min(end, last), 4),
                 offset_seconds=round(line.offset, 6),
                 rate=round(line.rate, 9),
-                confidence=confidence(run.weight, 1.0),
+                confidence=confidence(Evidence(run.weight, len(run.votes))),
             )
         )
     return pieces
