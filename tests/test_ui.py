@@ -1,7 +1,7 @@
 """The Dagster UI as an operator uses it: a real server, a real browser, real clicks.
 
-`sheaf dev` starts on an inbox with three batches; its sensor finds and runs them, as it does for every
-user. `pytest -m ui` runs this; with SHEAF_SCREENSHOTS=docs/images it also renews the pictures of the
+`sheaf dev` starts on an inbox with three batches and two matches; its sensors find and run them, as they do
+for every user. `pytest -m ui` runs this; with SHEAF_SCREENSHOTS=docs/images it also renews the pictures of the
 documentation. Needs Chromium (`apt install chromium`).
 """
 
@@ -17,11 +17,13 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from sheaf.exports.history import resolve
 from sheaf.fermentation import sample_campaign
+from sheaf.matches import sample_match
 from sheaf.store import Store
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(900)]
 
 BATCHES = ("batch-12-b", "batch-13-b", "batch-17-c")
+MATCHES = ("club-night", "state-final")
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -38,11 +40,11 @@ PATIENT_MS = 60_000
 expect.set_options(timeout=PATIENT_MS)
 
 
-def lineage(lab: Lab) -> str:
-    """The page of the fermentation group."""
+def lineage(lab: Lab, group: str) -> str:
+    """The page of a group."""
     entries = lab.ask("{workspaceOrError {... on Workspace {locationEntries {name}}}}")
     location = entries["workspaceOrError"]["locationEntries"][0]["name"]
-    return f"{lab.url}/locations/{location}/asset-groups/fermentation/lineage"
+    return f"{lab.url}/locations/{location}/asset-groups/{group}/lineage"
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +53,19 @@ def lab(tmp_path_factory) -> Iterator[Lab]:
     home = tmp_path_factory.mktemp("lab")
     for batch in BATCHES:
         sample_campaign.write(home / "inbox", only=batch)
+    for seed, match in enumerate(MATCHES):
+        sample_match.write(home / "inbox", seed)
+        (home / "inbox" / "matches" / sample_match.MATCH).rename(home / "inbox" / "matches" / match)
     for path in (home / "inbox").rglob("*"):
         os.utime(path, (path.stat().st_mtime - 3600,) * 2)  # nobody is still writing them
     lab = Lab(home)
     try:
-        found = [("SUCCESS", "fermentation_inbox")] * len(BATCHES)
-        lab.wait("the sensor to run every batch", lambda: [run for run in lab.runs() if run[1] != "somebody"] == found)
+        found = [("SUCCESS", "fermentation_inbox")] * len(BATCHES) + [("SUCCESS", "matches_inbox")] * len(MATCHES)
+        lab.wait(
+            "the sensors to run everything",
+            lambda: sorted(run for run in lab.runs() if run[1] != "somebody") == found,
+            900,
+        )
         yield lab
     finally:
         left = lab.stop()
@@ -101,15 +110,15 @@ def picture(page: Page, name: str) -> None:
     assert path.stat().st_size < 300_000
 
 
-def open_group(page: Page, lab: Lab) -> None:
-    """The lineage of the fermentation group, when its assets are drawn."""
-    page.goto(lineage(lab), wait_until="domcontentloaded")
-    expect(page.get_by_text("training_parquet").first).to_be_visible()
+def open_group(page: Page, lab: Lab, group: str, asset: str) -> None:
+    """The lineage of a group, when its assets are drawn, of which one is named."""
+    page.goto(lineage(lab, group), wait_until="domcontentloaded")
+    expect(page.get_by_text(asset).first).to_be_visible()
     expect(page.get_by_text("100% filled").first).to_be_visible()
 
 
 def test_a_batch_is_materialised_by_clicking(page, lab):
-    open_group(page, lab)
+    open_group(page, lab, "fermentation", "training_parquet")
     page.get_by_role("button", name="Materialize all").click()
     page.get_by_text("Select a partition or create one").click()
     page.get_by_role("menuitem").filter(has_text="batch-12-b").click()
@@ -126,7 +135,7 @@ def test_a_batch_is_materialised_by_clicking(page, lab):
 
 def test_all_batches_are_backfilled_by_clicking(page, lab):
     before = len(lab.runs())
-    open_group(page, lab)
+    open_group(page, lab, "fermentation", "training_parquet")
     page.get_by_role("button", name="Materialize all").click()
     page.get_by_role("button", name="All", exact=True).click()
     expect(page.get_by_text("3 partitions", exact=True).first).to_be_visible()
@@ -147,8 +156,40 @@ def test_all_batches_are_backfilled_by_clicking(page, lab):
     picture(page, "batches")
 
     page.set_viewport_size({"width": 1720, "height": 1420})
-    open_group(page, lab)
+    open_group(page, lab, "fermentation", "training_parquet")
     picture(page, "lineage")
+
+
+def test_a_match_is_materialised_and_all_are_backfilled_by_clicking(page, lab):
+    open_group(page, lab, "matches", "analytics_parquet")
+    page.get_by_role("button", name="Materialize all").click()
+    page.get_by_text("Select a partition or create one").click()
+    page.get_by_role("menuitem").filter(has_text="state-final").click()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Launch 1 run").click()
+    page.get_by_text("View", exact=True).click()
+    expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=SLOW_MS)
+    expect(page.get_by_text("7 assets").first).to_be_visible()
+
+    open_group(page, lab, "matches", "analytics_parquet")
+    page.get_by_role("button", name="Materialize all").click()
+    page.get_by_role("button", name="All", exact=True).click()
+    expect(page.get_by_text("2 partitions", exact=True).first).to_be_visible()
+    page.get_by_role("button", name="Launch backfill").click()
+    page.get_by_text("View", exact=True).click()
+    expect(page.get_by_text("100% completed")).to_have_count(7, timeout=SLOW_MS)
+    store = Store.open(str(lab.home / "store"))
+    for match in MATCHES:
+        assert resolve(store, f"matches/{match}/runs_csv/latest").version == 1, "nothing had changed"
+
+    page.goto(f"{lab.url}/assets/matches/shots?view=partitions&partition=club-night", wait_until="domcontentloaded")
+    expect(page.get_by_text("since_beep_s").first).to_be_visible()
+    for title in ("splits", "delays"):
+        page.get_by_text("[Show Markdown]").nth(("splits", "delays").index(title)).click()
+        plot = page.get_by_role("img", name=title)
+        expect(plot).to_be_visible()
+        assert plot.evaluate("image => image.naturalWidth") > 300
+        page.keyboard.press("Escape")
 
 
 def test_the_growth_curve_is_one_click_away(page, lab):
