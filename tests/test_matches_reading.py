@@ -9,7 +9,7 @@ import pytest
 from matches_logs import PLATE_1, TIMER, Match, accounted, beep, button, hit, line, ndjson, put, shot, stop, string
 
 from sheaf.errors import InputError
-from sheaf.matches import schema
+from sheaf.matches import lines, schema
 from sheaf.matches.ingest import ingest
 from sheaf.matches.settings import MatchesSettings
 
@@ -236,6 +236,40 @@ def test_twins_copies_and_replays_count_once(match: Match) -> None:
     assert accounted(report.counts)
     kept = [event["source_file"] for event in match.rows(schema.EVENTS)]
     assert kept == ["logs/copy.ndjson"] * 5
+
+
+@pytest.mark.parametrize("chunk", [300, 700, 5000, 2_000_000])
+def test_a_replayed_line_counts_once_wherever_blocks_and_files_are_cut(
+    match: Match, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(lines, "CHUNK", chunk)
+    records = [record | {"seq": seq} for seq, record in enumerate(string(0, shots=20))]
+    first = [record for record in records[:20] for _ in range(2)]  # each written twice, one right after the other
+    put(match.folder, "logs/a.ndjson", ndjson(*first))
+    put(match.folder, "logs/b.ndjson", ndjson(records[19], *records[20:]))
+    report = match.read()
+    assert (report.counts["events"], report.counts["duplicates"]) == (len(records), 21)
+    assert (report.counts["shots"], report.counts["impacts"]) == (20, 20)
+
+
+@pytest.mark.parametrize("chunk", [400, 2000])
+def test_a_file_whose_later_blocks_are_dirty_reads_as_a_clean_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(lines, "CHUNK", chunk)
+    records = [record for start in range(0, 100, 20) for record in string(start)]
+    clean, mixed = Match(tmp_path / "a"), Match(tmp_path / "b")
+    clean.log(*records)
+    local = [record | {"timestamp_iso": record["timestamp_iso"].rstrip("Z")} for record in records[20:30]]
+    dirty = ndjson(*records[:20]) + b"not json\n" + ndjson(*local) + b"\n" + ndjson(*records[30:])
+    put(mixed.folder, "logs/main.ndjson", dirty)
+    clean.read()
+    assert mixed.read().counts["rejected"] == 1
+    origin = {"source_line", "byte_offset", "raw"}
+    assert [{key: value for key, value in row.items() if key not in origin} for row in mixed.rows(schema.EVENTS)] == [
+        {key: value for key, value in row.items() if key not in origin} for row in clean.rows(schema.EVENTS)
+    ]
+    assert clean.rows(schema.RUNS) == mixed.rows(schema.RUNS)
 
 
 def test_two_real_events_of_one_file_are_both_kept(match: Match) -> None:

@@ -79,17 +79,20 @@ class Merged:
             start += batch.num_rows
 
     def _in_order(self) -> Iterator[pa.RecordBatch]:
-        if self._staged.ordered and not self.duplicates:
-            import pyarrow.parquet as pq
-
-            self.close()  # frees its memory
-            for path in sorted(self._staged.folder.glob("staged-*.parquet")):
-                with pq.ParquetFile(path, pre_buffer=False) as file:  # what is fetched ahead would be kept
-                    yield from file.iter_batches(_BATCH)
+        if not self._staged.ordered:
+            query = "FROM staged WHERE n NOT IN (FROM duplicates) ORDER BY order_ts, file_no, line, n"
+            yield from self._connection.sql(query).to_arrow_reader(_BATCH)
             return
-        order = "" if self._staged.ordered else "ORDER BY order_ts, file_no, line, n"
-        skip = "WHERE n NOT IN (SELECT n FROM duplicates)" if self.duplicates else ""
-        yield from self._connection.sql(f"SELECT * FROM staged {skip} {order}").to_arrow_reader(_BATCH)
+        # As it was read, and not through DuckDB, which gives no order that it was not asked for.
+        import pyarrow.parquet as pq
+
+        drop = self._connection.execute("FROM duplicates ORDER BY n").fetchnumpy()["n"]
+        self.close()  # frees its memory
+        for path in sorted(self._staged.folder.glob("staged-*.parquet")):
+            with pq.ParquetFile(path, pre_buffer=False) as file:  # what is fetched ahead would be kept
+                for batch in file.iter_batches(_BATCH):
+                    doubled = np.isin(batch.column("n").to_numpy(), drop)
+                    yield batch.filter(pa.array(~doubled)) if doubled.any() else batch
 
     def close(self) -> None:
         """Let go of the working database."""
