@@ -27,7 +27,7 @@ from occurrences_inbox import (
 )
 
 from sheaf import tables
-from sheaf.errors import InputError, NotFoundError
+from sheaf.errors import InputError, NotFoundError, SourceError
 from sheaf.occurrences import api, postgres, sample_season, schema
 from sheaf.occurrences.build import build_occurrences
 from sheaf.store import Store
@@ -132,7 +132,7 @@ def test_what_cannot_be_read_is_said(server: str, reader: str, tmp_path: Path) -
     assert postgres.projects(reader) == ["p1"]
     with pytest.raises(NotFoundError, match="no project 5"):
         postgres.refresh(reader, "p5", tmp_path / "p5", SETTINGS)
-    with pytest.raises(InputError, match="cannot be reached"):
+    with pytest.raises(SourceError, match="cannot be reached"):
         postgres.projects("postgresql://nobody@127.0.0.1:1/none")
     run(server, "REVOKE SELECT (start) ON main_event FROM reader")
     try:

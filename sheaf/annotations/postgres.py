@@ -6,15 +6,15 @@ while it lasts. Not here: what the rows mean (`rows`), which are the same as in 
 
 import hashlib
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sheaf.annotations.ingest import write_project
 from sheaf.annotations.rows import Row, Source
 from sheaf.annotations.settings import AnnotationsSettings
-from sheaf.errors import NotFoundError, SheafError, SourceError
+from sheaf.errors import NotFoundError, SheafError
 from sheaf.names import PARTITION_KEY
+from sheaf.postgres import snapshot
 from sheaf.report import Report
 from sheaf.sources import Offer, State
 from sheaf.store import Store
@@ -66,7 +66,7 @@ class AnnotationServer:
 
     def offers(self) -> Offer:
         """Projects that are not archived."""
-        with _snapshot(self.dsn()) as database:
+        with snapshot(self.dsn(), "annotation database") as database:
             found = _query(database, 'SELECT slug FROM projects WHERE NOT is_archived ORDER BY slug COLLATE "C"')
         slugs = [slug for (slug,) in found]
         usable = tuple(slug for slug in slugs if PARTITION_KEY.fullmatch(slug))
@@ -76,7 +76,7 @@ class AnnotationServer:
         """A digest of every row of a project, computed by the server; nothing is transferred."""
         for project in partitions:
             try:
-                with _snapshot(self.dsn()) as database:
+                with snapshot(self.dsn(), "annotation database") as database:
                     number = _project(database, project)
                     token = hashlib.sha256(
                         repr([_query(database, _digest(table), number) for table in _QUERIES]).encode()
@@ -94,7 +94,7 @@ class AnnotationServer:
             InputError: nothing of it can be used.
             SourceError: the database cannot be reached or read.
         """
-        with _snapshot(self.dsn()) as database:
+        with snapshot(self.dsn(), "annotation database") as database:
             number = _project(database, partition)
             source = Source(lambda table: _rows(database, table, number), self.settings.images_root)
             return write_project(source, store, partition, self.settings, Rejects(), [])
@@ -131,24 +131,3 @@ def _rows(database: "connection", table: str, project: Any) -> Iterator[Row]:
         for values in cursor:
             names = names or [column.name for column in cursor.description or ()]
             yield Row(dict(zip(names, values, strict=True)), f"table {table}")
-
-
-@contextmanager
-def _snapshot(dsn: str) -> Iterator["connection"]:
-    """One read-only transaction that sees one state; errors say what to do and never show the password."""
-    import psycopg2
-
-    try:
-        database = psycopg2.connect(dsn, connect_timeout=10)
-    except psycopg2.Error as error:
-        raise SourceError("The annotation database cannot be reached: check its address, user and password.") from error
-    try:
-        database.set_session(isolation_level="REPEATABLE READ", readonly=True)
-        yield database
-    except psycopg2.Error as error:
-        detail = (error.pgerror or str(error)).strip().splitlines()[0]
-        raise SourceError(
-            f"The annotation database cannot be read ({detail}): is it an annotation server's?"
-        ) from error
-    finally:
-        database.close()

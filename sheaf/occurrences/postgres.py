@@ -7,8 +7,7 @@ logits, scores and e-mail addresses are never asked for.
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,17 +18,19 @@ from sheaf.occurrences.ingest import project_id_of
 from sheaf.occurrences.mirror import merge, newest_change, replacing
 from sheaf.occurrences.settings import OccurrencesSettings
 from sheaf.occurrences.source_tables import DETECTION, IDENTIFICATION, OCCURRENCE, PROJECT, SOURCES, Source
+from sheaf.postgres import snapshot
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812 (a class, whatever its case)
 
+_DATABASE = "occurrence database"
 _BLOCK = 32 << 20  # bytes; longer than any row
 _OVERLAP = "1 day"  # a transaction may commit rows with an older time than those already read
 
 
 def projects(dsn: str) -> list[str]:
     """The partitions that the database offers."""
-    with _snapshot(dsn, "UTC") as connection:
+    with snapshot(dsn, _DATABASE) as connection:
         return [f"p{row[0]}" for row in _query(connection, "SELECT id FROM main_project ORDER BY id")]
 
 
@@ -37,7 +38,7 @@ def state(dsn: str, project: str) -> str:
     """A text that changes when the project does: rows and newest changes of the tables people work on."""
     id_ = project_id_of(project)
     parts = []
-    with _snapshot(dsn, "UTC") as connection:
+    with snapshot(dsn, _DATABASE) as connection:
         for source in (PROJECT, OCCURRENCE, DETECTION, IDENTIFICATION):
             where = source.of_project.format(project=id_)
             ((rows, newest),) = _query(
@@ -63,12 +64,13 @@ def refresh(
         How many rows of each table were read.
 
     Raises:
-        InputError: the database cannot be reached, or lacks a table or column that is needed.
+        SourceError: the database cannot be reached or read.
+        InputError: it lacks a table or column that is needed.
         NotFoundError: it has no such project.
     """
     id_ = project_id_of(project)
     read = {}
-    with _snapshot(dsn, settings.source_time_zone) as connection, replacing(folder) as new:
+    with snapshot(dsn, _DATABASE, settings.source_time_zone) as connection, replacing(folder) as new:
         if not _query(connection, "SELECT 1 FROM main_project WHERE id = %s", [id_]):
             raise NotFoundError(f"The database has no project {id_}.")
         for source in SOURCES:
@@ -77,32 +79,6 @@ def refresh(
                 rows = None if full else _refresh_table(connection, source, columns, id_, folder, new)
                 read[source.name] = _copy(connection, source, columns, id_, new) if rows is None else rows
     return read
-
-
-@contextmanager
-def _snapshot(dsn: str, time_zone: str) -> "Iterator[Connection]":
-    """A connection that sees one moment, cannot write, and shows times in a zone."""
-    import psycopg2
-
-    try:
-        connection = psycopg2.connect(dsn, connect_timeout=10, application_name="sheaf")
-    except psycopg2.OperationalError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"The occurrence database cannot be reached: {reason}") from error
-    try:
-        connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
-        _execute(connection, "SET LOCAL TIME ZONE %s", [time_zone])
-        yield connection
-    except psycopg2.Error as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"The occurrence database cannot be read: {reason}") from error
-    finally:
-        connection.close()
-
-
-def _execute(connection: "Connection", query: str, values: Sequence[Any] = ()) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(query, values)
 
 
 def _query(connection: "Connection", query: str, values: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
