@@ -16,6 +16,8 @@ import yaml
 from dagster._core.storage.compute_log_manager import ComputeIOType
 from moto.server import ThreadedMotoServer
 
+from sheaf.settings import Settings
+
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
@@ -94,7 +96,17 @@ def test_one_limited_daemon_that_comes_back() -> None:
 
 def test_records_are_mounted_read_only() -> None:
     mounts = [volume.split(":/", 1)[1] for volume in SERVICES["code"]["volumes"]]
-    assert mounts == ["var/lib/sheaf/inbox:ro", "var/lib/sheaf/inbox/requests"]
+    assert mounts[1:] == ["var/lib/sheaf/inbox:ro", "var/lib/sheaf/inbox/requests"]
+
+
+def test_a_configuration_is_mounted_and_without_one_the_defaults_hold() -> None:
+    (mounted,) = [volume for volume in SERVICES["code"]["volumes"] if "/var/lib/sheaf/sheaf.yaml" in volume]
+    default = re.fullmatch(r"\$\{SHEAF_CONFIG_FILE:-(.+)\}:/var/lib/sheaf/sheaf.yaml:ro", mounted)
+    assert default
+    nothing = {"SHEAF_HOME": "/nowhere"}
+    configured = Settings.load(nothing | {"SHEAF_CONFIG": str(ROOT / default[1])})
+    assert configured == Settings.load(nothing)
+    assert SERVICES["code"]["env_file"] == [{"path": "sources.env", "required": False}]
 
 
 def test_image_gets_what_it_copies_and_no_more() -> None:
