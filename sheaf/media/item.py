@@ -25,7 +25,7 @@ from sheaf.media.batch_record import FinishedItem, ItemError
 from sheaf.media.errors import MediaError, OutsideRootsError
 from sheaf.media.result import PairOptions, PairResult, Status
 
-ENGINE_VERSION = 2
+ENGINE_VERSION = 3
 """Raise it when the same files may get another answer: finished items are then analysed again."""
 
 _GRACE_S = 3.0  # an item ends itself at its time limit; after this it is ended
