@@ -117,17 +117,32 @@ def open_group(page: Page, lab: Lab, group: str, asset: str) -> None:
     expect(page.get_by_text("100% filled").first).to_be_visible()
 
 
-def test_a_batch_is_materialised_by_clicking(page, lab):
-    open_group(page, lab, "fermentation", "training_parquet")
+def materialise(page: Page, partition: str, assets: int) -> None:
+    """Launch one partition from the page of its group, and see its run succeed."""
     page.get_by_role("button", name="Materialize all").click()
     page.get_by_text("Select a partition or create one").click()
-    page.get_by_role("menuitem").filter(has_text="batch-12-b").click()
+    page.get_by_role("menuitem").filter(has_text=partition).click()
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Launch 1 run").click()
     page.get_by_text("View", exact=True).click()
     expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=SLOW_MS)
-    expect(page.get_by_text("partition: batch-12-b").first).to_be_visible()
-    expect(page.get_by_text("9 assets").first).to_be_visible()
+    expect(page.get_by_text(f"partition: {partition}").first).to_be_visible()
+    expect(page.get_by_text(f"{assets} assets").first).to_be_visible()
+
+
+def backfill(page: Page, partitions: int, assets: int) -> None:
+    """Launch all partitions from the page of their group, and see them done."""
+    page.get_by_role("button", name="Materialize all").click()
+    page.get_by_role("button", name="All", exact=True).click()
+    expect(page.get_by_text(f"{partitions} partitions", exact=True).first).to_be_visible()
+    page.get_by_role("button", name="Launch backfill").click()
+    page.get_by_text("View", exact=True).click()
+    expect(page.get_by_text("100% completed")).to_have_count(assets, timeout=SLOW_MS)
+
+
+def test_a_batch_is_materialised_by_clicking(page, lab):
+    open_group(page, lab, "fermentation", "training_parquet")
+    materialise(page, "batch-12-b", 9)
     store = Store.open(str(lab.home / "store"))
     assert resolve(store, "fermentation/batch-12-b/samples_csv/latest").version == 1, "nothing had changed"
     assert resolve(store, "fermentation/campaign/campaign_csv/latest").version >= 1
@@ -136,12 +151,7 @@ def test_a_batch_is_materialised_by_clicking(page, lab):
 def test_all_batches_are_backfilled_by_clicking(page, lab):
     before = len(lab.runs())
     open_group(page, lab, "fermentation", "training_parquet")
-    page.get_by_role("button", name="Materialize all").click()
-    page.get_by_role("button", name="All", exact=True).click()
-    expect(page.get_by_text("3 partitions", exact=True).first).to_be_visible()
-    page.get_by_role("button", name="Launch backfill").click()
-    page.get_by_text("View", exact=True).click()
-    expect(page.get_by_text("100% completed")).to_have_count(9, timeout=SLOW_MS)
+    backfill(page, 3, 9)
     after = lab.runs()
     started = after[: len(after) - before]
     assert {status for status, _ in started} == {"SUCCESS"}
@@ -162,30 +172,17 @@ def test_all_batches_are_backfilled_by_clicking(page, lab):
 
 def test_a_match_is_materialised_and_all_are_backfilled_by_clicking(page, lab):
     open_group(page, lab, "matches", "analytics_parquet")
-    page.get_by_role("button", name="Materialize all").click()
-    page.get_by_text("Select a partition or create one").click()
-    page.get_by_role("menuitem").filter(has_text="state-final").click()
-    page.keyboard.press("Escape")
-    page.get_by_role("button", name="Launch 1 run").click()
-    page.get_by_text("View", exact=True).click()
-    expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=SLOW_MS)
-    expect(page.get_by_text("7 assets").first).to_be_visible()
-
+    materialise(page, "state-final", 7)
     open_group(page, lab, "matches", "analytics_parquet")
-    page.get_by_role("button", name="Materialize all").click()
-    page.get_by_role("button", name="All", exact=True).click()
-    expect(page.get_by_text("2 partitions", exact=True).first).to_be_visible()
-    page.get_by_role("button", name="Launch backfill").click()
-    page.get_by_text("View", exact=True).click()
-    expect(page.get_by_text("100% completed")).to_have_count(7, timeout=SLOW_MS)
+    backfill(page, 2, 7)
     store = Store.open(str(lab.home / "store"))
     for match in MATCHES:
         assert resolve(store, f"matches/{match}/runs_csv/latest").version == 1, "nothing had changed"
 
     page.goto(f"{lab.url}/assets/matches/shots?view=partitions&partition=club-night", wait_until="domcontentloaded")
     expect(page.get_by_text("since_beep_s").first).to_be_visible()
-    for title in ("splits", "delays"):
-        page.get_by_text("[Show Markdown]").nth(("splits", "delays").index(title)).click()
+    for place, title in enumerate(("splits", "delays")):
+        page.get_by_text("[Show Markdown]").nth(place).click()
         plot = page.get_by_role("img", name=title)
         expect(plot).to_be_visible()
         assert plot.evaluate("image => image.naturalWidth") > 300
