@@ -5,8 +5,9 @@ import os
 import dagster as dg
 
 from resources.store import StoreResource
+from sheaf import clock
 from sheaf.errors import NotFoundError
-from sheaf.media.batch_record import read_record
+from sheaf.media.batch_record import BatchStatus, read_record
 from sheaf.media.settings import MediaSettings
 from sheaf.media.webhook import WebhookPolicy, batch_message, send
 
@@ -40,16 +41,24 @@ def _sensor(name: str, status: dg.DagsterRunStatus) -> dg.SensorDefinition:
         if run.tags.get("dagster/will_retry") == "true":
             return dg.SkipReason("The run is tried again.")
         started = context.instance.get_run_stats(run.run_id).start_time or 0.0
-        return dg.SkipReason(notify(store, media, batch, started))
+        cut_off = BatchStatus.CANCELLED if status is dg.DagsterRunStatus.CANCELED else BatchStatus.FAILED
+        return dg.SkipReason(notify(store, media, batch, started, cut_off))
 
     return sensor
 
 
-def notify(store: StoreResource, media: MediaSettings, batch: str, since: float) -> str:
+def notify(
+    store: StoreResource,
+    media: MediaSettings,
+    batch: str,
+    since: float,
+    cut_off: BatchStatus = BatchStatus.FAILED,
+) -> str:
     """Tell who asked for it, unless the batch had already ended before the run.
 
     Args:
         since: when the run began, in seconds since 1970; what ended earlier was told then.
+        cut_off: what the batch is called whose run was killed and could not close it.
 
     Returns:
         What was done, as a sentence.
@@ -67,6 +76,8 @@ def notify(store: StoreResource, media: MediaSettings, batch: str, since: float)
         return f"{batch} asked for no notification."
     if record.finished_at and record.finished_at.timestamp() < since:
         return f"{batch} had ended before this run."
+    if record.status in (BatchStatus.PENDING, BatchStatus.PROCESSING):
+        record = record.model_copy(update={"status": cut_off, "finished_at": clock.now()})
     policy = WebhookPolicy(media.webhook_hosts, media.webhook_private, os.environ.get(SECRET))
     status = send(url, batch_message(record), policy)
     return f"Told {url} about {batch}: it answered {status}."

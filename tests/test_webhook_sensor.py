@@ -48,7 +48,7 @@ def store(tmp_path):
     return StoreResource(url=str(tmp_path / "store"))
 
 
-def ended_batch(store, url):
+def ended_batch(store, url, **other):
     record = BatchRecord(
         batch_id=BATCH,
         csv_file="pairs.csv",
@@ -60,7 +60,7 @@ def ended_batch(store, url):
         created_at=ENDED,
         finished_at=ENDED,
     )
-    write_record(store.open(), record)
+    write_record(store.open(), record.model_copy(update=other))
 
 
 LOCAL = MediaSettings(webhook_hosts=("127.0.0.1",), webhook_private=True)
@@ -74,6 +74,15 @@ def test_who_asked_is_told_with_a_signature(store, receiver, monkeypatch):
     assert signed == signature(body, "sesame")
     message = json.loads(body)
     assert (message["event"], message["batch_id"], message["items_completed"]) == ("batch_completed", BATCH, 2)
+
+
+def test_a_batch_whose_run_was_killed_for_good_has_failed(store, receiver):
+    url = f"http://127.0.0.1:{receiver.server_port}/done"
+    ended_batch(store, url, status=BatchStatus.PROCESSING, finished_at=None)
+    notify(store, LOCAL, BATCH, since=0)
+    message = json.loads(receiver.told[0][1])
+    assert (message["event"], message["status"]) == ("batch_failed", "failed")
+    assert message["timestamp"] is not None
 
 
 def test_a_run_that_found_everything_done_tells_nobody_again(store, receiver):
