@@ -43,7 +43,6 @@ class Measured:
     case: Case
     found: PairResult | None
     error: str | None
-    cpu_s: float
 
     @property
     def error_ms(self) -> float:
@@ -97,13 +96,12 @@ def main() -> None:
 
 def measure(case: Case) -> Measured:
     """Analyse one pair."""
-    before = sum(os.times()[:4])
     found, error = None, None
     try:
         found = analyse_pair(case.master, case.dub)
     except MediaError as raised:
         error = raised.code
-    return Measured(case, found, error, sum(os.times()[:4]) - before)
+    return Measured(case, found, error)
 
 
 def measure_unrelated(folder: Path, count: int) -> Iterator[Measured]:
@@ -182,6 +180,15 @@ def print_costs(folder: Path, *, long: bool) -> None:
 
 _BARE = ("-v", "error", "-nostdin", "-threads", "1")
 _TO_NOTHING = ("-vn", "-ac", "1", "-ar", "16000", "-f", "s16le", "-y", "/dev/null")
+_ALONE = """
+import sys
+from contextlib import suppress
+from pathlib import Path
+from sheaf.media.analysis import analyse_pair
+from sheaf.media.errors import MediaError
+with suppress(MediaError):
+    analyse_pair(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
 _CHILD = """
 import sys
 from pathlib import Path
@@ -226,11 +233,15 @@ def long_pair(folder: Path, seconds: int) -> tuple[Path, Path]:
 
 
 def print_peers(accuracy: Sequence[Measured], folder: Path) -> None:
-    """What the other tools make of the same pairs; for edits and drift any offset that is valid somewhere counts."""
+    """What the other tools make of the same pairs; for edits and drift any offset that is valid somewhere counts.
+
+    Each tool runs in a process of its own for each pair, imports included.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     print(f"\n{'tool':<22}{'<= 1 ms':>9}{'<= 10 ms':>10}{'<= 1 frame':>12}{'false accepts':>15}{'CPU s/pair':>12}")
     rows = {"sheaf": [(one.case, one.found.offset_seconds if one.found else None) for one in accuracy]}
-    cost = {"sheaf": sum(one.cpu_s for one in accuracy) / len(accuracy)}
+    alone = [[sys.executable, "-c", _ALONE, str(one.case.master), str(one.case.dub)] for one in accuracy]
+    cost = {"sheaf": sum(_cpu(command) for command in alone) / len(accuracy)}
     for peer in PEERS:
         python = install(peer, folder)
         if python is None:
