@@ -103,7 +103,7 @@ class _Result:
         """What the analysis found, in numbers."""
         import pyarrow.compute as pc
 
-        completed = pc.sum(pc.equal(self.opened["status"], "completed")).as_py() or 0
+        completed = pc.sum(pc.equal(self.opened["status"].cast(pa.string()), "completed")).as_py() or 0
         return {
             "runs": len(self.number),
             "completed": completed,
@@ -112,7 +112,10 @@ class _Result:
             "impacts": len(self.impact_ts),
             "correlated": int((self.impact_of_shot >= 0).sum()),
             **{f"orphan_{name}": self.found.orphans[name] for name in ("shots", "impacts", "stops", "summaries")},
-            "count_mismatches": pc.sum(pc.match_substring(self.opened["flags"], "count_mismatch")).as_py() or 0,
+            "count_mismatches": pc.sum(
+                pc.match_substring(self.opened["flags"].cast(pa.string()), "count_mismatch")
+            ).as_py()
+            or 0,
             "offset_fallbacks": sum("offset_fallback" in sensor.flags for sensor in self.correlated.sensors),
         }
 

@@ -160,15 +160,22 @@ def _pairs(shots: Shots, impacts: Impacts, window: int) -> Iterator[_Pairs]:
     """All pairs, some thousand runs at a time: runs do not influence each other."""
     if not len(shots.ts) or not len(impacts.ts):
         return
-    shot_order = np.argsort(shots.run, kind="stable").astype(np.int32)
-    impact_order = np.argsort(impacts.run, kind="stable").astype(np.int32)
-    shot_run, impact_run = shots.run[shot_order], impacts.run[impact_order]
+    shot_order, shot_run = _by_run(shots.run)
+    impact_order, impact_run = _by_run(impacts.run)
     # Each part begins with a run, never within one.
     starts = np.unique(shot_run[::_PART])
     for first, last in zip(starts, [*starts[1:], np.iinfo(np.int64).max], strict=True):
         mine = shot_order[slice(*np.searchsorted(shot_run, [first, last]))]
         hits = impact_order[slice(*np.searchsorted(impact_run, [first, last]))]
         yield _pairs_within(shots, impacts, mine, hits, window)
+
+
+def _by_run(run: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices in order of runs, and the runs in that order; mostly they are in order already."""
+    if (run[1:] >= run[:-1]).all():
+        return np.arange(len(run), dtype=np.int32), run
+    order = np.argsort(run, kind="stable").astype(np.int32)
+    return order, run[order]
 
 
 def _pairs_within(shots: Shots, impacts: Impacts, mine: np.ndarray, hits: np.ndarray, window: int) -> _Pairs:

@@ -30,7 +30,10 @@ RUN_SCHEMA = pa.schema(
         *((name, pa.int32()) for name in ("opened", "shots_detected", "impacts_detected")),
         *((name, pa.int64()) for name in ("start", "beep", "end", "last_shot", "last_impact")),
         ("duration_seconds", pa.float64()),
-        *((name, pa.string()) for name in ("status", "start_device", "start_device_id", "stage", "bay", "flags")),
+        *(
+            (name, pa.dictionary(pa.int32(), pa.string()))
+            for name in ("status", "start_device", "start_device_id", "stage", "bay", "flags")
+        ),
     ]
 )
 
@@ -88,13 +91,6 @@ class RunBuilder:
         self._sensors: dict[str, int] = {}
         self._closed: list[tuple[object, ...]] = []
         self._opened = 0
-        self._steps = dict(
-            zip(
-                KINDS,
-                (self._button, self._beep, self._stop, self._summary, self._told, self._shot, self._impact),
-                strict=True,
-            )
-        )
 
     def feed(self, batch: pa.RecordBatch) -> None:
         """Take the next events; `batch` has at least `COLUMNS`."""
@@ -116,7 +112,7 @@ class RunBuilder:
 
     def _step(self, events: Events, start: int, end: int) -> None:
         for event in events.one_by_one(start, end):
-            self._steps[event.type](event)
+            _STEPS[event.type](self, event)
 
     def _take(self, events: Events, runs: CleanRuns) -> None:
         """Note clean runs, all at once."""
@@ -124,18 +120,18 @@ class RunBuilder:
         self._opened += len(runs)
         opening = pa.array(runs.button)
         device, device_id, position = (
-            column.take(opening).cast(pa.string()) for column in (events.device, events.device_id, events.position)
+            column.take(opening) for column in (events.device, events.device_id, events.position)
         )
         places = [self._place(*both) for both in zip(device_id.to_pylist(), position.to_pylist(), strict=True)]
         columns = {
             "opened": pa.array(np.arange(first, self._opened, dtype=np.int32)),
             **taken.closed,
-            "status": pa.repeat("completed", len(runs)),
+            "status": pa.repeat("completed", len(runs)).dictionary_encode(),
             "start_device": device,
             "start_device_id": device_id,
-            "stage": pa.array([stage for stage, _ in places], pa.string()),
-            "bay": pa.array([bay for _, bay in places], pa.string()),
-            "flags": pa.array(np.where(taken.agrees, "", "count_mismatch")),
+            "stage": pa.array([stage for stage, _ in places], pa.string()).dictionary_encode(),
+            "bay": pa.array([bay for _, bay in places], pa.string()).dictionary_encode(),
+            "flags": pa.array(np.where(taken.agrees, "", "count_mismatch")).dictionary_encode(),
         }
         self._flush()
         found.runs.append(pa.RecordBatch.from_arrays([columns[name] for name in RUN_SCHEMA.names], schema=RUN_SCHEMA))
@@ -336,6 +332,18 @@ class RunBuilder:
         arrays = [pa.array(values, kind.type) for values, kind in zip(columns, RUN_SCHEMA, strict=True)]
         self.found.runs.append(pa.RecordBatch.from_arrays(arrays, schema=RUN_SCHEMA))
         self._closed = []
+
+
+_STEPS = dict(
+    zip(
+        KINDS,
+        (
+            *(RunBuilder._button, RunBuilder._beep, RunBuilder._stop, RunBuilder._summary, RunBuilder._told),
+            *(RunBuilder._shot, RunBuilder._impact),
+        ),
+        strict=True,
+    )
+)
 
 
 def _in_order(runs: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
