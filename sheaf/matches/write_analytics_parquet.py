@@ -11,6 +11,7 @@ import pyarrow as pa
 from pydantic import field_validator
 
 from sheaf import duck, tables
+from sheaf.ahead import ahead
 from sheaf.errors import UsageError, VerificationError
 from sheaf.exports.series import Draft, Written
 from sheaf.matches import schema
@@ -119,7 +120,7 @@ def _write_file(draft: Draft, path: Path) -> int:
         compression_level=_level(draft.options.compression),
         use_dictionary=_REPEATING,  # type: ignore[arg-type]  # names of columns do as well
     ) as writer:
-        for batch in _rows(draft):
+        for batch in ahead(_rows(draft)):
             writer.write_batch(batch, row_group_size=ROW_GROUP)
             rows += batch.num_rows
     return rows

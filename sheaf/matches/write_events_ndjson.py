@@ -10,6 +10,7 @@ import orjson
 import pyarrow as pa
 
 from sheaf import duck
+from sheaf.ahead import ahead
 from sheaf.errors import VerificationError
 from sheaf.exports.series import Draft, Written
 from sheaf.matches.clocks import utc_text
@@ -66,11 +67,12 @@ def write_to(draft: Draft, write: Callable[[bytes | memoryview], object]) -> int
         "fields": fields,
     }
     write(orjson.dumps(head) + b"\n")
-    rows = 0
     without = ("byte_offset", "dialect") if with_raw else ("byte_offset", "dialect", "raw")
-    for batch in events(draft.store, draft.partition, draft.filter, without=without):
-        rows += batch.num_rows
-        write(_lines(batch, draft.partition, with_raw))
+    chosen = events(draft.store, draft.partition, draft.filter, without=without)
+    rows = 0
+    for count, lines in ahead((batch.num_rows, _lines(batch, draft.partition, with_raw)) for batch in chosen):
+        write(lines)
+        rows += count
     return rows
 
 

@@ -6,6 +6,7 @@ Equal members give equal bytes: no clock, no user, no machine goes in unless the
 import hashlib
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +15,7 @@ from typing import IO, Self
 from sheaf.errors import VerificationError
 
 CHUNK = 4 * 1024 * 1024
+_AT_ONCE = 4
 EARLIEST = (1980, 1, 1, 0, 0, 0)
 _COMPRESSED = (".gz", ".parquet", ".zip")
 
@@ -87,13 +89,20 @@ def confirm(path: Path, expected: Mapping[str, tuple[int, str]], documents: Iter
             names = archive.namelist()
             if sorted(names) != sorted([*expected, *documents]):
                 raise VerificationError(f"{path.name} does not hold the members it should.")
-            for name, (size, sha256) in expected.items():
-                digest, seen = hashlib.sha256(), 0
-                with archive.open(name) as member:
-                    while chunk := member.read(CHUNK):
-                        digest.update(chunk)
-                        seen += len(chunk)
-                if (seen, digest.hexdigest()) != (size, sha256):
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                found = pool.map(lambda name: _read(archive, name), expected)
+            for name, seen in zip(expected, found, strict=True):
+                if seen != expected[name]:
                     raise VerificationError(f"{path.name}: {name} is not what was put in.")
     except (zipfile.BadZipFile, OSError, EOFError) as error:
         raise VerificationError(f"{path.name} is no whole zip file: {error}.") from error
+
+
+def _read(archive: zipfile.ZipFile, name: str) -> tuple[int, str]:
+    """Size and sha256 of a member."""
+    digest, seen = hashlib.sha256(), 0
+    with archive.open(name) as member:
+        while chunk := member.read(CHUNK):
+            digest.update(chunk)
+            seen += len(chunk)
+    return seen, digest.hexdigest()
