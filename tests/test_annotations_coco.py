@@ -83,7 +83,7 @@ def test_layout_numbers_and_order(project: Project) -> None:
         "area": 800,
         "iscrowd": 0,
     }
-    assert found.report["warnings"] == ["1 images have no annotations."]
+    assert found.report["warnings"] == ["Images without annotations: 1."]
     entries = {entry.filename: entry for entry in found.zip.infolist()}
     assert {entry.date_time for entry in entries.values()} == {(1980, 1, 1, 0, 0, 0)}
     assert entries["images/val/b/1.png"].compress_type == 0

@@ -82,7 +82,7 @@ def test_what_belongs_to_no_run_is_counted_as_orphan(match: Match) -> None:
     report = match.read()
     found = {name: report.counts[f"orphan_{name}"] for name in ("shots", "impacts", "stops", "summaries")}
     assert found == {"shots": 2, "impacts": 2, "stops": 1, "summaries": 1}
-    assert any("have no start" in warning for warning in report.warnings)
+    assert any("without a start" in warning for warning in report.warnings)
 
 
 def test_impacts_after_the_stop_belong_within_the_window(match: Match) -> None:

@@ -225,7 +225,7 @@ class _Writer:
         if not self._annotations_written:
             warnings.append("No annotations found for the selected images.")
         elif bare:
-            warnings.append(f"{bare} images have no annotations.")
+            warnings.append(f"Images without annotations: {bare}.")
         return Counts(
             image_count=self._images_written,
             annotation_count=self._annotations_written,

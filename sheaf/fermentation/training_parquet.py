@@ -35,7 +35,7 @@ def write_training_parquet(draft: Draft) -> Written:
         warnings.append("Phase C is the hold-out: use it to test a model, never to train one.")
     unmatched = kept.column("match_status").to_pylist().count("none")
     if unmatched:
-        warnings.append(f"{unmatched} samples have no sensor data near them; their features are empty.")
+        warnings.append(f"Samples without sensor data near them, whose features are empty: {unmatched}.")
     return Written(
         record_count=kept.num_rows,
         rows={SAMPLES_FILE: kept.num_rows, FEATURES_FILE: windows.num_rows},

@@ -266,9 +266,9 @@ def _report(
 ) -> Report:
     warnings = []
     if lost := counts["orphan_stops"] + counts["orphan_summaries"]:
-        warnings.append(f"{lost} stops or summaries have no start: the log of those runs is incomplete.")
+        warnings.append(f"Stops or summaries without a start, whose runs are incomplete in the logs: {lost}.")
     if counts["count_mismatches"]:
-        warnings.append(f"{counts['count_mismatches']} runs have other counts than their summary says.")
+        warnings.append(f"Runs whose summary counted otherwise: {counts['count_mismatches']}.")
     first = next(iter(tables.batches(store, schema.RUNS, match, schema.RUNS.schema.names[1:13])), None)
     return Report(
         tables=written,

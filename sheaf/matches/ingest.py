@@ -343,7 +343,7 @@ def _warnings(described: Manifest, reading: _Reading, names: devices.Names) -> l
         listed = ", ".join(names.unknown[:10])
         warnings.append(f"These devices are in no device list and keep their short names: {listed}.")
     if reading.counts["pending"]:
-        warnings.append(f"{reading.counts['pending']} unfinished last lines are left for the next time.")
+        warnings.append(f"Unfinished last lines, left for the next time: {reading.counts['pending']}.")
     return warnings
 
 
