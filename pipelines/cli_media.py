@@ -114,9 +114,9 @@ def _facts(result: PairResult) -> dict[str, object]:
     """What a sound editor wants to know first."""
     if result.offset_seconds is None:
         return {"status": "no match", "confidence": f"{result.confidence:.2f}", "warnings": "; ".join(result.warnings)}
-    late = "late" if result.offset_seconds < 0 else "early"
+    place = "late" if result.offset_seconds < 0 else "early" if result.offset_seconds > 0 else "in sync"
     facts: dict[str, object] = {
-        "offset": f"{result.offset_seconds:+.6f} s (the dub is {late})",
+        "offset": f"{result.offset_seconds:+.6f} s (the dub is {place})",
         "timecode": f"{result.timecode} at {result.frame_rate}",
         "confidence": f"{result.confidence:.2f}",
         "drift": f"{result.drift_ppm or 0:+.1f} ppm",

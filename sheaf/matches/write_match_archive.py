@@ -9,6 +9,7 @@ refused, because it would not belong to the events in it.
 
 import sqlite3
 import zipfile
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -48,7 +49,13 @@ def write(draft: Draft) -> Written:
     if draft.preview:
         return Written(len(sources), {name: len(sources)}, found, told)
     rows: dict[str, int] = {}
-    with scratch_folder(draft.store) as scratch, Zip(draft.folder / name) as archive:
+    with (
+        scratch_folder(draft.store) as scratch,
+        Zip(draft.folder / name) as archive,
+        ThreadPoolExecutor(1, "parquet") as beside,
+    ):
+        base = replace(draft, filter=EventFilter(), folder=scratch)
+        parquet = None if draft.options.logs_only else beside.submit(_write_parquet, base)  # while logs are packed
         names = _member_names(sources)
         for source in sources:
             if source["dialect"] in ("shm", "empty"):
@@ -58,7 +65,7 @@ def write(draft: Draft) -> Written:
                     _add_database(archive, names[source["file"]], source, scratch)
             elif not (draft.options.logs_only and source["dialect"] == "wal"):
                 _add_file(archive, names[source["file"]], source)
-        formats = [] if draft.options.logs_only else _add_exports(archive, draft, scratch, rows)
+        formats = _add_exports(archive, base, rows, parquet) if parquet else []
         archive.add_bytes(
             METADATA, orjson.dumps(_metadata(draft, archive, formats, found, rows), option=orjson.OPT_INDENT_2)
         )
@@ -130,19 +137,21 @@ def _add_database(archive: Zip, name: str, source: dict[str, Any], scratch: Path
     copy.unlink()
 
 
-def _add_exports(archive: Zip, draft: Draft, scratch: Path, rows: dict[str, int]) -> list[str]:
-    match, base = draft.partition, replace(draft, filter=EventFilter(), folder=scratch)
-    name = f"exports/match_{match}_runs.csv"
+def _write_parquet(base: Draft) -> Written:
+    return write_analytics_parquet.write(replace(base, options=write_analytics_parquet.ParquetOptions()))
+
+
+def _add_exports(archive: Zip, base: Draft, rows: dict[str, int], parquet: Future[Written]) -> list[str]:
+    name = f"exports/match_{base.partition}_runs.csv"
     with archive.member(name) as target:
         rows[name] = write_runs_csv.write_to(base, target.write)
-    name = f"exports/match_{match}_raw.jsonl"
+    name = f"exports/match_{base.partition}_raw.jsonl"
     with archive.member(name) as target:
         rows[name] = write_events_ndjson.write_to(
             replace(base, options=write_events_ndjson.NdjsonOptions()), target.write
         )
-    options = write_analytics_parquet.ParquetOptions()
-    for name, count in write_analytics_parquet.write(replace(base, options=options)).rows.items():
-        path = scratch / name
+    for name, count in parquet.result().rows.items():
+        path = base.folder / name
         with path.open("rb") as file:
             archive.add(f"exports/{name}", file, path.stat().st_size)
         rows[f"exports/{name}"] = count
