@@ -16,9 +16,10 @@ from sheaf import tables
 from sheaf.ahead import ahead
 from sheaf.matches import devices, schema
 from sheaf.matches.correlate import Correlated, Impacts, Shots, correlate
+from sheaf.matches.found import RUN_SCHEMA, Found
 from sheaf.matches.manifest import Device, Manifest
 from sheaf.matches.run_events import COLUMNS, TEXTS
-from sheaf.matches.runs import RUN_SCHEMA, Found, RunBuilder
+from sheaf.matches.runs import RunBuilder
 from sheaf.matches.settings import Correlation
 from sheaf.report import Report
 from sheaf.store import Store

@@ -9,7 +9,7 @@ tables of the last good input stay.
 # pyright: reportAttributeAccessIssue=false
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,10 @@ from sheaf.matches.lines import LogFile
 from sheaf.matches.manifest import Device, Manifest
 from sheaf.matches.merge import SAME_US, Merged, Staged, merge
 from sheaf.matches.records import JsonLines
+from sheaf.matches.rejected_lines import RejectedLines
 from sheaf.matches.settings import MatchesSettings
 from sheaf.matches.sources import Source, discover
-from sheaf.matches.staging import Batch, Rejected
+from sheaf.matches.staging import Batch
 from sheaf.matches.text_logs import Console, MainCsv
 from sheaf.report import Report
 from sheaf.scratch import scratch_folder
@@ -92,7 +93,9 @@ class _Reading:
     _next: int = 0
     _latest: int = 0
     _latest_ts: int = 0
-    _reject_writer: Any = None
+
+    def __post_init__(self) -> None:
+        self.rejects = RejectedLines(self.scratch)
 
     def read(self, source: Source, match: Manifest) -> None:
         """Read one source into a staged file; what is no source of events is noted."""
@@ -181,7 +184,7 @@ class _Reading:
         self.counts["lines_read"] += batch.lines
         self.counts["rejected"] += len(batch.rejected)
         self.reasons.update(rejected.reason for rejected in batch.rejected)
-        self._keep(source.name, batch.rejected)
+        self.rejects.add(source.name, batch.rejected)
         pairs = pa.table({name: arrays[name] for name in ("device", "device_id")}).group_by(["device", "device_id"])
         for pair in pairs.aggregate([]).to_pylist():
             if pair["device"] and pair["device_id"]:
@@ -235,43 +238,6 @@ class _Reading:
         self.counts["outside"] += int((~inside).sum())
         return staged if inside.all() else staged.filter(pa.array(inside))
 
-    def reject_file(self, reason: str, file: str | None = None, *, blocking: bool = False) -> None:
-        """Note that a whole file, or the whole match, cannot be used."""
-        self._keep(file, [Rejected(None, None, reason, "")], blocking=blocking)
-
-    def _keep(self, file: str | None, rejected: Sequence[Rejected], *, blocking: bool = False) -> None:
-        if not rejected:
-            return
-        import pyarrow.parquet as pq
-
-        if self._reject_writer is None:
-            self._reject_writer = pq.ParquetWriter(self.scratch / "rejects.parquet", schema.REJECTS.schema)
-        for start in range(0, len(rejected), 10_000):
-            some = tables.Rejects()
-            for row in rejected[start : start + 10_000]:
-                raw = row.raw[:2000]
-                text = raw.decode("utf-8", "backslashreplace") if isinstance(raw, bytes) else raw
-                some.add(
-                    "events",
-                    row.reason,
-                    file=file,
-                    line=row.line,
-                    byte_offset=row.byte_offset,
-                    raw=text or None,
-                    blocking=blocking,
-                )
-            self._reject_writer.write_table(tables.from_rows(schema.REJECTS, some.rows))
-
-    def write_rejects(self, store: Store, match: str) -> tables.TableVersion:
-        """Publish the rejects table."""
-        import pyarrow.parquet as pq
-
-        if self._reject_writer is None:
-            return tables.write(store, schema.REJECTS, match, tables.from_rows(schema.REJECTS, []))
-        self._reject_writer.close()
-        with pq.ParquetFile(self.scratch / "rejects.parquet") as file:
-            return tables.write(store, schema.REJECTS, match, file.iter_batches(10_000))
-
 
 def _write(store: Store, match: str, described: Manifest, reading: _Reading) -> Report:
     names = devices.resolve(reading.seen, [*described.devices, *reading.devices])
@@ -300,7 +266,7 @@ def _write(store: Store, match: str, described: Manifest, reading: _Reading) -> 
     written.append(tables.write(store, schema.SOURCES, match, tables.from_rows(schema.SOURCES, reading.files)))
     written.append(tables.write(store, schema.MATCH, match, tables.from_rows(schema.MATCH, [info])))
     # Last, so that a refusal is lifted only when all the tables hold the new input.
-    written.append(reading.write_rejects(store, match))
+    written.append(reading.rejects.write(store, match))
     counts = {name: reading.counts[name] for name in (*schema.COUNTS, "unknown_files")}
     return Report(
         tables=tuple(written),
@@ -348,8 +314,8 @@ def _warnings(described: Manifest, reading: _Reading, names: devices.Names) -> l
 
 
 def _blocked(store: Store, match: str, reading: _Reading, reason: str) -> Report:
-    reading.reject_file(reason, blocking=True)
-    written = reading.write_rejects(store, match)
+    reading.rejects.refuse(reason)
+    written = reading.rejects.write(store, match)
     return Report(
         tables=(written,),
         counts={"blocked": 1},

@@ -8,54 +8,20 @@ belongs to no run is counted as orphan. Not here: which impact belongs to which 
 # pyarrow.compute makes its functions when it is imported.
 # pyright: reportAttributeAccessIssue=false
 
-from array import array
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from sheaf.matches import clean_runs
 from sheaf.matches.clean_runs import CleanRuns
+from sheaf.matches.found import RUN_SCHEMA, Found, extend, in_order
 from sheaf.matches.manifest import Device
 from sheaf.matches.run_events import IMPACT, KINDS, SHOT, STEP_US, Event, Events, codes
 from sheaf.matches.vocabulary import summary
 
 _SAME_BEEP_US = 60_000_000
-
-RUN_SCHEMA = pa.schema(
-    [
-        *((name, pa.int32()) for name in ("opened", "shots_detected", "impacts_detected")),
-        *((name, pa.int64()) for name in ("start", "beep", "end", "last_shot", "last_impact")),
-        ("duration_seconds", pa.float64()),
-        *(
-            (name, pa.dictionary(pa.int32(), pa.string()))
-            for name in ("status", "start_device", "start_device_id", "stage", "bay", "flags")
-        ),
-    ]
-)
-
-
-@dataclass
-class Found:
-    """What the state machine found; runs are numbered from 0 in the order they opened.
-
-    All times are microseconds since 1970 UTC.
-    """
-
-    runs: list[pa.RecordBatch] = field(default_factory=list)
-    orphans: Counter[str] = field(default_factory=Counter)
-    sensors: list[str] = field(default_factory=list)
-    run_of_event: "array[int]" = field(default_factory=lambda: array("i"))  # -1 for none; the last ones may be missing
-    shot_event: "array[int]" = field(default_factory=lambda: array("i"))
-    shot_run: "array[int]" = field(default_factory=lambda: array("i"))
-    shot_ts: "array[int]" = field(default_factory=lambda: array("q"))
-    impact_event: "array[int]" = field(default_factory=lambda: array("i"))
-    impact_run: "array[int]" = field(default_factory=lambda: array("i"))
-    impact_ts: "array[int]" = field(default_factory=lambda: array("q"))
-    impact_sensor: "array[int]" = field(default_factory=lambda: array("i"))
 
 
 @dataclass(slots=True)
@@ -135,18 +101,18 @@ class RunBuilder:
         }
         self._flush()
         found.runs.append(pa.RecordBatch.from_arrays([columns[name] for name in RUN_SCHEMA.names], schema=RUN_SCHEMA))
-        _append(found.shot_event, events.number[taken.shots])
-        _append(found.shot_run, taken.shot_run + first)
-        _append(found.shot_ts, events.ts[taken.shots])
-        _append(found.impact_event, events.number[taken.impacts])
-        _append(found.impact_run, taken.impact_run + first)
-        _append(found.impact_ts, events.ts[taken.impacts])
-        _append(found.impact_sensor, self._sensors_of(events, taken.impacts))
+        extend(found.shot_event, events.number[taken.shots])
+        extend(found.shot_run, taken.shot_run + first)
+        extend(found.shot_ts, events.ts[taken.shots])
+        extend(found.impact_event, events.number[taken.impacts])
+        extend(found.impact_run, taken.impact_run + first)
+        extend(found.impact_ts, events.ts[taken.impacts])
+        extend(found.impact_sensor, self._sensors_of(events, taken.impacts))
         numbers = events.number[runs.button[0] : runs.summary[-1] + 1]
         known = len(found.run_of_event)
         run_of_event = np.full(numbers[-1] + 1 - known, -1, np.int32)
         run_of_event[numbers - known] = np.where(taken.run_of_event < 0, -1, taken.run_of_event + first)
-        _append(found.run_of_event, run_of_event)
+        extend(found.run_of_event, run_of_event)
         stray = np.bincount(events.kind[runs.button[0] + np.flatnonzero(taken.run_of_event < 0)], minlength=len(KINDS))
         found.orphans.update(shots=int(stray[SHOT]), impacts=int(stray[IMPACT]))
 
@@ -167,7 +133,7 @@ class RunBuilder:
         for key in sorted(self._open, key=lambda name: self._open[name].number):
             self._close(key, None, "unfinished")
         self._flush()
-        self.found.runs = _in_order(self.found.runs)
+        self.found.runs = in_order(self.found.runs)
         self.found.sensors = list(self._sensors)
         return self.found
 
@@ -344,17 +310,6 @@ _STEPS = dict(
         strict=True,
     )
 )
-
-
-def _in_order(runs: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
-    """The runs as they opened; they were noted as they closed."""
-    table = pa.Table.from_batches(runs, RUN_SCHEMA)
-    opened = table["opened"].to_numpy()
-    return table.combine_chunks().to_batches() if (np.diff(opened) > 0).all() else table.sort_by("opened").to_batches()
-
-
-def _append(column: "array[Any]", values: np.ndarray) -> None:
-    column.frombytes(values.astype(column.typecode).tobytes())
 
 
 def _duration(run: _Run, end: int | None, string_time: float | None) -> float | None:
