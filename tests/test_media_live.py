@@ -6,15 +6,14 @@ Also when everything is killed in the middle of it. `pytest -m ui` runs this.
 import hashlib
 import hmac
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lab import Lab, processes
 from media_files import moved, programme, write_endless, write_wave
+from webhook_receiver import Receiver, receiving
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(900)]
 
@@ -27,47 +26,22 @@ media:
 """
 
 
-class Receiver(HTTPServer):
-    """Another system; keeps what it is told, with the signature that came along."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.told: list[tuple[str, bytes]] = []
-
-    def about(self, items: int) -> list[dict[str, Any]]:
-        """The messages about a batch of that many items."""
-        messages = [json.loads(body) for _, body in self.told]
-        return [message for message in messages if message["items_total"] == items]
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Receiver  # pyright: ignore[reportIncompatibleVariableOverride]
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.told.append((self.headers["X-Sheaf-Signature-256"], body))
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    server = Receiver()
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with receiving() as server:
+        yield server
+
+
+def about(receiver: Receiver, items: int) -> list[dict[str, Any]]:
+    """The messages about a batch of that many items."""
+    messages = [json.loads(body) for _, body in receiver.heard]
+    return [message for message in messages if message["items_total"] == items]
 
 
 def drop(home: Path, name: str, dubs: list[str], receiver: Receiver) -> None:
     """A batch arrives: its options, then the CSV that announces it."""
     folder = home / "inbox" / "media"
-    options = f"parallel_jobs: 1\nnotification_webhook: http://127.0.0.1:{receiver.server_port}/hook\n"
+    options = f"parallel_jobs: 1\nnotification_webhook: {receiver.url}\n"
     (folder / f"{name}.yaml").write_text(options, encoding="utf-8")
     lines = ["master_file,dub_file", *(f"master.wav,{dub}.wav" for dub in dubs)]
     (folder / f"{name}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -95,10 +69,12 @@ def test_a_batch_is_published_and_told_of_by_itself_even_after_a_power_cut(tmp_p
     try:
         lab.wait("the server", lambda: lab.runs() == [])
         drop(tmp_path, "evening", ["early", "late"], receiver)
-        lab.wait("the webhook", lambda: receiver.told)
-        ((signed, body),) = receiver.told
-        assert signed == "sha256=" + hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
-        (message,) = receiver.about(2)
+        lab.wait("the webhook", lambda: receiver.heard)
+        ((headers, body),) = receiver.heard
+        assert (
+            headers["X-Sheaf-Signature-256"] == "sha256=" + hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
+        )
+        (message,) = about(receiver, 2)
         assert (message["event"], message["items_completed"]) == ("batch_completed", 2)
         assert published(tmp_path, message) == [("completed", 0.25), ("completed", -0.5)]
 
@@ -114,11 +90,11 @@ def test_a_batch_is_published_and_told_of_by_itself_even_after_a_power_cut(tmp_p
 
     lab = Lab(tmp_path, secret)
     try:
-        lab.wait("the webhook of the batch that was cut off", lambda: receiver.about(3))
-        (message,) = receiver.about(3)
+        lab.wait("the webhook of the batch that was cut off", lambda: about(receiver, 3))
+        (message,) = about(receiver, 3)
         assert (message["event"], message["items_completed"]) == ("batch_completed", 3)
         assert published(tmp_path, message) == [("completed", -0.5), ("completed", 0.0), ("completed", 0.25)]
-        assert len(receiver.told) == 2, "each batch is told of once"
+        assert len(receiver.heard) == 2, "each batch is told of once"
         assert sorted(status for status, _ in lab.runs()) == ["FAILURE", "SUCCESS", "SUCCESS"]
     finally:
         left = lab.stop()

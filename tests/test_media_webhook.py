@@ -2,14 +2,12 @@
 
 import hashlib
 import hmac
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
 
 import orjson
 import pytest
+from webhook_receiver import Receiver, receiving
 
 from sheaf.errors import UsageError
 from sheaf.media.batch_options import BatchOptions
@@ -19,41 +17,10 @@ from sheaf.media.webhook import SIGNATURE_HEADER, WebhookError, WebhookPolicy, b
 LOCAL = WebhookPolicy(hosts=("127.0.0.1", "localhost"), private=True, secret="s3cret", attempts=3)
 
 
-class Receiver(HTTPServer):
-    """Answers with the prepared status codes in turn, and keeps what it was sent."""
-
-    def __init__(self, answers: list[int]) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.answers = answers
-        self.heard: list[tuple[dict[str, str], bytes]] = []
-        self.url = f"http://127.0.0.1:{self.server_port}/hook?x=1"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Receiver  # pyright: ignore[reportIncompatibleVariableOverride]
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.heard.append((dict(self.headers), body))
-        status = self.server.answers.pop(0) if self.server.answers else 200
-        self.send_response(status)
-        if status == 302:
-            self.send_header("Location", "http://127.0.0.1:9/elsewhere")
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    server = Receiver([])
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with receiving() as server:
+        yield server
 
 
 def test_message_arrives_signed(receiver: Receiver) -> None:

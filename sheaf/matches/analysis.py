@@ -25,7 +25,6 @@ from sheaf.report import Report
 from sheaf.store import Store
 
 _PART = 32 * 1024
-UTC_US = pa.timestamp("us", "UTC")
 
 
 def build_runs(store: Store, match: str) -> Report:
@@ -140,11 +139,11 @@ class _Result:
         return pa.table(
             {
                 "run_no": (part + 1).astype(np.int32),
-                "run_id": _run_ids(part + 1),
+                "run_id": run_ids(pa.array(part + 1)),
                 **{name: table[name] for name in ("status", "duration_seconds", "shots_detected", "impacts_detected")},
                 **{name: table[name] for name in ("start_device", "start_device_id", "stage", "bay", "flags")},
                 **{
-                    name: table[source].cast(UTC_US)
+                    name: table[source].cast(tables.UTC_TIME)
                     for name, source in (
                         ("start_time", "start"),
                         ("beep_time", "beep"),
@@ -207,8 +206,7 @@ class _Result:
             opened = run_of_event[start:end]
             run = np.zeros(size, np.int32)
             run[: len(opened)][opened >= 0] = self.number[opened[opened >= 0]]
-            shot_no, impact_shot = np.zeros(size, np.int32), np.full(size, -1, np.int64)
-            split, impact = np.full(size, np.nan), np.full(size, -1, np.int64)
+            shot_no, split, impact = np.zeros(size, np.int32), np.full(size, np.nan), np.full(size, -1, np.int64)
             matched, known = np.zeros(size, bool), np.zeros(size, bool)
             first, last = np.searchsorted(shot_event, [start, end], sorter=shot_sorted)
             mine = shot_sorted[first:last]
@@ -247,10 +245,11 @@ def _parts(indices: np.ndarray) -> Iterator[np.ndarray]:
     return (indices[start : start + _PART] for start in range(0, len(indices), _PART))
 
 
-def _run_ids(numbers: np.ndarray) -> pa.Array:
+def run_ids(numbers: pa.Array) -> pa.Array:
+    """`run_<number>`; null for none."""
     import pyarrow.compute as pc
 
-    return pc.binary_join_element_wise("run", pa.array(numbers).cast(pa.string()), "_")
+    return pc.binary_join_element_wise("run", numbers.cast(pa.string()), "_")
 
 
 def _ints(column: pa.ChunkedArray) -> np.ndarray:

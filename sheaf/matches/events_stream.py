@@ -11,6 +11,7 @@ from pydantic import field_validator
 from sheaf import tables
 from sheaf.ahead import ahead
 from sheaf.matches import schema
+from sheaf.matches.analysis import run_ids
 from sheaf.matches.vocabulary import EVENT_TYPES, SOURCE_TYPES
 from sheaf.options import Options
 from sheaf.store import Store
@@ -55,12 +56,11 @@ def events(store: Store, match: str, wanted: EventFilter, *, without: Sequence[s
     right = tables.batches(store, schema.EVENT_RUNS, match)
     chosen = pa.array(wanted.events or (), pa.string())
     for event, run in ahead(_aligned(iter(left), iter(right))):
-        number = run.column("run_no").cast(pa.string())
         columns = {
             **{name: event.column(name) for name in event.schema.names},
             **{name: run.column(name) for name in names},
             "split_s": pc.coalesce(run.column("split_s"), event.column("split_s")),
-            "run_id": pc.binary_join_element_wise("run", number, "_"),
+            "run_id": run_ids(run.column("run_no")),
         }
         batch = pa.RecordBatch.from_pydict(columns)
         if wanted.events:

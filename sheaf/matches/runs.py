@@ -300,16 +300,15 @@ class RunBuilder:
         self._closed = []
 
 
-_STEPS = dict(
-    zip(
-        KINDS,
-        (
-            *(RunBuilder._button, RunBuilder._beep, RunBuilder._stop, RunBuilder._summary, RunBuilder._told),
-            *(RunBuilder._shot, RunBuilder._impact),
-        ),
-        strict=True,
-    )
-)
+_STEPS = {
+    "timer_start_button": RunBuilder._button,
+    "timer_start_beep": RunBuilder._beep,
+    "timer_stop_button": RunBuilder._stop,
+    "string_summary": RunBuilder._summary,
+    "timer_shot_detail": RunBuilder._told,
+    "shot_detected": RunBuilder._shot,
+    "impact_detected": RunBuilder._impact,
+}
 
 
 def _duration(run: _Run, end: int | None, string_time: float | None) -> float | None:
