@@ -41,8 +41,7 @@ class AntennaDatabase:
         """All projects."""
         from sheaf.occurrences.postgres import projects
 
-        with _source_errors():
-            return Offer(tuple(sorted(projects(self._dsn()))))
+        return Offer(tuple(sorted(projects(self._dsn()))))
 
     def states(self, partitions: Sequence[str]) -> Generator[State, None, None]:
         """Rows and newest changes of the tables people work on."""
