@@ -1,4 +1,5 @@
 # One image, three roles: code server, webserver, daemon (see docker-compose.yml).
+# Base images are pinned by version; docs/deploy.md says how to pin them by digest, which only their registries know.
 FROM ghcr.io/astral-sh/uv:0.13.8 AS uv
 
 FROM python:3.11.14-slim-bookworm AS build
@@ -6,16 +7,15 @@ COPY --from=uv /uv /usr/local/bin/uv
 ENV UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never
 WORKDIR /src
 RUN uv venv /opt/sheaf
-# Versions and hashes come from the lock; as a constraint, so that its development tools stay out.
-COPY pyproject.toml requirements.lock ./
-RUN uv pip install --no-cache --compile-bytecode --python /opt/sheaf -r pyproject.toml -c requirements.lock
-COPY README.md ./
+COPY requirements.lock ./
+RUN uv pip install --no-cache --compile-bytecode --python /opt/sheaf --no-deps --require-hashes -r requirements.lock
+COPY pyproject.toml README.md ./
 COPY pipelines pipelines
 COPY assets assets
 COPY resources resources
 COPY sensors sensors
 COPY sheaf sheaf
-RUN uv pip install --no-cache --compile-bytecode --python /opt/sheaf --no-deps .
+RUN uv pip install --no-cache --compile-bytecode --python /opt/sheaf --no-deps --no-build-isolation .
 
 FROM python:3.11.14-slim-bookworm
 RUN useradd --uid 10001 --create-home sheaf \

@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from command import PROGRAM, Home
+from command import Home
 from pycocotools import mask as masks
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from sheaf.annotations import sample_project
+from sheaf.annotations.sample import project as sample_project
 
 LOAD_FOLDERS = """
 import json, sys
@@ -136,12 +136,30 @@ def round_trip(exports: dict[str, Path], again: dict[str, Path], source: Path, c
         check(f"self AP {split}", lambda a=given, b=exported: self_evaluation(a, b))
 
 
+def uv(folder: Path) -> str:
+    """The program `uv`, fetched where there is none."""
+    if found := shutil.which("uv"):
+        return found
+    fetch = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-qq",
+        "--disable-pip-version-check",
+        "--target",
+        str(folder / "uv"),
+    ]
+    subprocess.run([*fetch, "uv"], check=True)  # noqa: S603 - our own command
+    return str(folder / "uv" / "bin" / "uv")
+
+
 def load_with_datasets(path: Path, target: Path) -> str:
     """An ImageFolder in Hugging Face `datasets`: the classes and splits that its report says."""
     zipfile.ZipFile(path).extractall(target)
     report = json.loads((target / "report.json").read_text("utf-8"))
-    uv = shutil.which("uv") or PROGRAM.with_name("uv")  # `make` put it there if there was none
-    command = [uv, "run", "-q", "--no-project", "--python", sys.executable, "--with", "datasets", "--with", "pillow"]
+    command = [uv(target.parent), "run", "-q", "--no-project", "--python", sys.executable]
+    command += ["--with", "datasets", "--with", "pillow"]
     done = subprocess.run(  # noqa: S603 - our own command
         [*command, "python", "-c", LOAD_FOLDERS, str(target)],
         check=True,

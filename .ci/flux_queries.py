@@ -4,9 +4,9 @@ import itertools
 import json
 from datetime import UTC, datetime, timedelta
 
-from sheaf.fermentation.influx_queries import Selection, flux_count, flux_points, flux_probe
 from sheaf.fermentation.settings import FermentationSettings
 from sheaf.fermentation.source_settings import InfluxSettings
+from sheaf.fermentation.sources.influx_queries import Selection, flux_count, flux_points, flux_probe, flux_values
 
 NAMES = (
     "vessel1",
@@ -25,6 +25,7 @@ LAYOUTS = (
     {},
     {"measurement": "bioprocess", "sensor_tag": "topic", "vessel_tag": "topic"},
     {"measurement": "bio process", "sensor_tag": "sensor"},
+    {"measurement": "bioreactor"},
 )
 
 
@@ -43,6 +44,7 @@ def main() -> None:
         )
         chosen = Selection(name, START, START + timedelta(hours=27.123456), [*sensors, name])
         queries += [flux_points(settings, chosen), flux_count(settings, chosen), flux_probe(settings)]
+        queries += [flux_values(settings, name or "vessel", START)]
     print(json.dumps(queries))
 
 

@@ -12,24 +12,21 @@ import json
 import shutil
 import sys
 import tempfile
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import yaml
 from command import Home
 
 
 @dataclass
 class Outputs:
-    """What was published for one check."""
+    """What was published for one check, and the account of its events."""
 
     runs: list[dict[str, str]]
     events: list[dict[str, Any]]
-    counts: dict[str, int]
-    rejects: dict[str, int]
+    account: dict[str, Any]
 
 
 def place(home: Home, case: Path, expected: dict[str, Any]) -> None:
@@ -41,7 +38,7 @@ def place(home: Home, case: Path, expected: dict[str, Any]) -> None:
 
 
 def outputs(home: Home, match: str, results: list[dict[str, Any]], event_filter: str | None) -> Outputs:
-    """The run table, the events (filtered if the check says so) and the counts of one match."""
+    """The run table, the events (filtered if the check says so) and their account of one match."""
     series = {result["series"]: result for result in results if result["partition"] == match}
     if event_filter:
         (series["events_ndjson"],) = home.sheaf(
@@ -49,23 +46,17 @@ def outputs(home: Home, match: str, results: list[dict[str, Any]], event_filter:
         )
     (runs,) = home.files(series["runs_csv"]).values()
     (events,) = home.files(series["events_ndjson"]).values()
-    (counts,) = _table(home, "match", match)
+    accounts = home.sheaf("why", "matches", match)["steps"]["events"]["account"]
     return Outputs(
         runs=list(csv.DictReader(runs.read_text("utf-8").splitlines())),
         events=[json.loads(line) for line in events.read_text("utf-8").splitlines()],
-        counts=counts,
-        rejects=dict(Counter(row["reason"] for row in _table(home, "rejects", match))),
+        account=next(account for account in accounts if account["table"] == "events"),
     )
-
-
-def _table(home: Home, name: str, match: str) -> list[dict[str, Any]]:
-    path = home.store / "tables" / "matches" / name / f"match={match}" / "data.parquet"
-    return pq.ParquetFile(path).read().to_pylist()
 
 
 def faults(expected: dict[str, Any], found: Outputs) -> list[str]:
     """Where the outputs differ from what is expected."""
-    runs, counts = found.runs, found.counts
+    runs, account = found.runs, found.account
     checks: list[tuple[str, object, object]] = []
     if "rows" in expected:
         for row, run in zip(expected["rows"], runs, strict=False):
@@ -87,10 +78,10 @@ def faults(expected: dict[str, Any], found: Outputs) -> list[str]:
     events = found.events[1:]
     simple = {
         "runs": len(runs),
-        "events_ok": counts["events"],
-        "lines_rejected": found.rejects,
-        "truncated_tail": counts["pending"],
-        "blank_lines": counts["blank"],
+        "events_ok": account["used"],
+        "lines_rejected": {one["code"]: one["rows"] for one in account["reasons"] if one["kind"] == "reject"},
+        "truncated_tail": account["left_out"].get("pending", 0),
+        "blank_lines": account["left_out"].get("blank", 0),
         "lines": len(found.events),
         "first_line_type": found.events[0]["_type"],
         "status_event_utc": next((_short(e) for e in events if e["raw_data"].get("Type") == "Status"), None),

@@ -119,7 +119,8 @@ def publish(shared: Path, seed: int, folder: Path) -> list[Pair]:
     pairs = media / f"pairs_{seed}"
     generator = [sys.executable, shared / "tools" / "make_sync_pairs.py", "--out", pairs, "--seed", str(seed)]
     subprocess.run(generator, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - our own command
-    with (pairs / "cases.csv").open(encoding="utf-8", newline="") as file:
+    told = (pairs / "cases.csv").rename(folder / "cases.csv")  # in the inbox it would be a batch in the wrong place
+    with told.open(encoding="utf-8", newline="") as file:
         truth = list(csv.DictReader(file))
     with (media / f"seed_{seed}.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")

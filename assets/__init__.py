@@ -1,1 +1,1 @@
-"""What exists: one module per domain, thin wiring in the order data flows."""
+"""What exists: every step and series of every domain as an asset, all made the same way from its declaration."""

@@ -1,24 +1,27 @@
 """Exports as assets: one for each entry in a domain's list of series, all made the same way."""
 
-from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from assets.steps import OWNER, Check, Outcome, StepEvent, backfill_policy, run_each, table_value, warnings_value
+from assets.each import OWNER, Check, Outcome, StepEvent, backfill_policy, run_each
+from assets.partitions import partitions_of
+from assets.shown import export_metadata
+from assets.steps import step_key
 from resources.store import StoreResource
-from sheaf import tables
+from sheaf.coherence import pin
+from sheaf.errors import RefusedError
+from sheaf.exports import catalogue
+from sheaf.exports.options import as_pairs, parse_pairs
 from sheaf.exports.publish import Published, Request, publish
-from sheaf.exports.series import CAMPAIGN, Domain, Series
-from sheaf.options import parse_pairs
+from sheaf.exports.series import Series
+from sheaf.names import CAMPAIGN
 from sheaf.settings import Settings
+from sheaf.steps import Domain
 
-NOTHING_TO_PUBLISH = Outcome(
-    {"export": "", "nothing": "The partition has no records of this kind."},
-    checks=[Check("verified", passed=True, detail="Nothing to publish.")],
-)
+VERIFIED = "verified"
 
 
 class ExportConfig(dg.Config):
@@ -30,6 +33,8 @@ class ExportConfig(dg.Config):
         name: how to call the export.
         requested_by: who asks.
         always: make a new version even when nothing changed.
+        asked: whether somebody wants this very export: then it is an error that there is nothing for it.
+        version: the number that was reserved for it.
     """
 
     filter: list[str] = Field(default_factory=list)
@@ -37,68 +42,67 @@ class ExportConfig(dg.Config):
     name: str | None = None
     requested_by: str | None = None
     always: bool = False
+    asked: bool = False
+    version: int | None = None
 
 
-def export_assets(
-    domain: Domain,
-    partitions: dg.PartitionsDefinition,
-    written_by: Mapping[str, dg.AssetKey],
-    settings: Settings,
-    in_one_run: int | None = None,
-) -> list[dg.AssetsDefinition]:
-    """The export assets of a domain.
-
-    Args:
-        domain: its series become one asset each.
-        partitions: the domain's partitions; a campaign series has none.
-        written_by: which asset writes a table, by table name.
-        settings: when exports are made at night; one that misses it is shown as stale.
-        in_one_run: how many partitions of a backfill share a run, the same as for the domain's tables.
-    """
-    freshness = dg.FreshnessPolicy.cron(
-        deadline_cron=settings.nightly, lower_bound_delta=timedelta(hours=2), timezone=settings.timezone
-    )
-    backfills = backfill_policy(in_one_run)
-    return [_export_asset(domain, series, partitions, written_by, freshness, backfills) for series in domain.series]
+def export_config(request: Request) -> dict[str, Any]:
+    """The run config of the asset that makes an export somebody asked for."""
+    return {
+        "filter": as_pairs(request.filter),
+        "options": as_pairs(request.options),
+        "requested_by": request.requested_by,
+        "always": request.always,
+        "asked": True,
+    } | {key: value for key, value in (("name", request.name), ("version", request.version)) if value}
 
 
-def _export_asset(
-    domain: Domain,
-    series: Series,
-    partitions: dg.PartitionsDefinition,
-    written_by: Mapping[str, dg.AssetKey],
-    freshness: dg.FreshnessPolicy,
-    backfills: dg.BackfillPolicy,
-) -> dg.AssetsDefinition:
+def export_key(domain: Domain, series: Series) -> dg.AssetKey:
+    """The asset of a series."""
+    return dg.AssetKey([domain.name, series.name])
+
+
+def export_assets(domain: Domain) -> list[dg.AssetsDefinition]:
+    """The export assets of a domain."""
+    partitions = partitions_of(domain)
+    return [_export_asset(domain, series, partitions) for series in domain.series]
+
+
+def _export_asset(domain: Domain, series: Series, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     own_partitions = None if series.campaign else partitions
-    key = dg.AssetKey([domain.name, series.name])
+    key = export_key(domain, series)
 
     @dg.asset(
         key=key,
         partitions_def=own_partitions,
-        deps=list(dict.fromkeys(written_by[table.name] for table in series.tables)),
+        deps=list(dict.fromkeys(step_key(domain, domain.writer(table)) for table in series.tables)),
         group_name=domain.name,
         kinds={*series.kinds},
         owners=[OWNER],
         tags={"sheaf/step": "export"},
         description=series.description,
         code_version=str(series.version),
-        backfill_policy=None if series.campaign else backfills,
-        freshness_policy=freshness,
+        backfill_policy=None if series.campaign else backfill_policy(domain.in_one_run),
         pool="exports",
         check_specs=[
             dg.AssetCheckSpec(
-                "verified",
+                VERIFIED,
                 asset=key,
                 partitions_def=own_partitions,
                 description="Every file was read back, first by an independent reader, then from the store by sha256.",
             )
         ],
     )
-    def export(context: dg.AssetExecutionContext, config: ExportConfig, store: StoreResource) -> Iterator[StepEvent]:
-        opened = store.open()
+    def export(
+        context: dg.AssetExecutionContext,
+        config: ExportConfig,
+        store: StoreResource,
+        settings: dg.ResourceParam[Settings],
+    ) -> Iterator[StepEvent]:
+        opened, own = store.open(), settings.of(domain.name)
+        keys = [CAMPAIGN] if series.campaign else context.partition_keys
 
-        def work(partition: str) -> Outcome:
+        def work(partition: str, stopped: Callable[[], bool]) -> Outcome:
             request = Request(
                 partition=partition,
                 filter=parse_pairs(config.filter, "filter"),
@@ -107,22 +111,31 @@ def _export_asset(
                 requested_by=config.requested_by or _launcher(context.run.tags),
                 run_id=context.run.run_id,
                 always=config.always,
+                version=config.version,
             )
-            canonical = not (config.filter or config.options)
-            if canonical and domain.offered and not series.campaign:
-                tables.refuse_if_blocked(opened, domain.rejects, partition)
-                if series.name not in domain.offered(opened, partition):
-                    return NOTHING_TO_PUBLISH
-            return _outcome(publish(opened, series, domain.rejects, request))
+            try:
+                if not config.asked and domain.offered and not series.campaign:
+                    tables = pin(opened, domain, partition, series.tables, own)
+                    if series.name not in domain.offered(tables):
+                        return _nothing("The partition has no records of this kind.")
+                done = publish(opened, domain, series, request, own, stopped)
+                if not done.unchanged:
+                    catalogue.note(opened, done.export)
+                return _outcome(done)
+            except RefusedError as error:
+                if len(keys) == 1:
+                    raise
+                return _nothing(f"Skipped, its newest delivery was refused. {error}")
 
-        yield from run_each(context, [CAMPAIGN] if series.campaign else context.partition_keys, work)
+        yield from run_each(context, keys, work, red=[VERIFIED])
 
     return export
 
 
 def _launcher(tags: Mapping[str, str]) -> str:
     """Who started a run: somebody at the command line, a schedule, a sensor, a backfill, or the UI."""
-    if person := tags.get("sheaf/requested_by"):
+    person = tags.get("sheaf/requested_by")
+    if person and "dagster/parent_run_id" not in tags:  # whoever runs it again in the UI copies the tags
         return person
     for tag, who in (("schedule_name", "schedule "), ("sensor_name", "sensor "), ("backfill", "backfill ")):
         if value := tags.get(f"dagster/{tag}"):
@@ -131,16 +144,12 @@ def _launcher(tags: Mapping[str, str]) -> str:
 
 
 def _outcome(published: Published) -> Outcome:
-    manifest = published.manifest
-    metadata: dict[str, Any] = {
-        "export": str(published.export),
-        "unchanged": published.unchanged,
-        "path": published.export.path,
-        "dagster/row_count": manifest.record_count,
-        "files": table_value([file.model_dump() for file in manifest.files]),
-        **{f"count {name}": count for name, count in manifest.counts.items()},
-    }
-    if manifest.warnings:
-        metadata["warnings"] = warnings_value(manifest.warnings)
-    detail = f"unchanged since v{published.export.version}" if published.unchanged else f"v{published.export.version}"
-    return Outcome(metadata, manifest.fingerprint[:32], [Check("verified", passed=True, detail=detail)])
+    version = published.export.version
+    detail = f"unchanged since v{version}" if published.unchanged else f"v{version}"
+    check = Check(VERIFIED, passed=True, detail=detail)
+    return Outcome(export_metadata(published), published.manifest.fingerprint[:32], [check])
+
+
+def _nothing(why: str) -> Outcome:
+    """Nothing was published, and nothing had to be; what was published before stays verified."""
+    return Outcome({"export": "", "nothing": why}, checks=[Check(VERIFIED, passed=True, detail=f"Nothing new. {why}")])

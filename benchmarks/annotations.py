@@ -13,9 +13,11 @@ import multiprocessing
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,18 +26,27 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from sheaf import tables
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from running import current, run_steps
+
 from sheaf.annotations import schema
-from sheaf.annotations.image_files import stored_path
-from sheaf.annotations.series import DETECTION, SEGMENTATION
-from sheaf.exports.series import Draft
-from sheaf.store import Store
+from sheaf.annotations.domain import ANNOTATIONS, DETECTION, READ, SEGMENTATION, YOLO
+from sheaf.annotations.readers.image_files import look_at, stored_path
+from sheaf.annotations.readers.ingest import ingest
+from sheaf.annotations.settings import AnnotationsSettings
+from sheaf.exports.options import Options
+from sheaf.exports.series import Draft, Series
+from sheaf.report import Report
+from sheaf.store.store import Store
+from sheaf.tables.pinned import Tables
+from sheaf.tables.table import Rows, Table, from_rows
+from sheaf.tables.work import Work
 
 PROJECT = "large"
 _SIZE = (1920, 1080)
 _POINTS = 10
 _CHUNK = 50_000
-_EMPTY = (schema.TAGS, schema.IMAGE_TAGS, schema.IMAGE_LABELS, schema.CORRECTIONS, schema.REJECTS)
+_SPLITS = ("train", "train", "train", "train", "train", "train", "train", "train", "val", "test")
 
 
 def main() -> None:
@@ -51,40 +62,71 @@ def main() -> None:
         for name, work in (
             ("COCO ZIP", _export),
             ("verify it", _verify),
+            ("YOLO ZIP", _yolo),
+            ("read it as COCO", _read),
             ("orjson stream, no ZIP", _orjson_stream),
             ("json.dump", _json_dump),
         ):
             _measured(name, work, folder)
     with tempfile.TemporaryDirectory() as folder:
         _images(Path(folder))
+    with tempfile.TemporaryDirectory() as folder:
+        _decoding(Path(folder))
 
 
 def _prepare(store: Store, images: int, per_image: int) -> None:
     """Tables as an ingest leaves them."""
     ids = [f"i{number:07d}" for number in range(images)]
-    columns = {
-        "image_id": ids,
-        "file_path": [f"camera-{number % 50:02d}/{number:07d}.jpg" for number in range(images)],
+    paths = [f"camera-{number % 50:02d}/{number:07d}.jpg" for number in range(images)]
+    order = sorted(range(images), key=paths.__getitem__)
+    fixed = {"width": _SIZE[0], "height": _SIZE[1], "orientation": 1}
+    placed = [{"image_id": ids[n], "job_id": _SPLITS[n % 10], "keypoints": 0} for n in order]
+    rows: dict[Table, list[dict[str, Any]]] = {
+        schema.IMAGES: [
+            {"image_id": ids[n], "file_path": paths[n], "number": rank, **fixed} for rank, n in enumerate(order, 1)
+        ],
+        schema.PLACEMENTS: placed,
+        schema.LABELS: [_label(number) for number in range(80)],
     }
-    order = sorted(range(images), key=columns["file_path"].__getitem__)
-    fixed = {"width": _SIZE[0], "height": _SIZE[1], "orientation": 1, "file_size": None, "sha256": None}
-    _write(store, schema.IMAGES, [{"image_id": ids[n], "file_path": columns["file_path"][n], **fixed} for n in order])
-    splits = ("train", "train", "train", "train", "train", "train", "train", "train", "val", "test")
-    _write(store, schema.TASKS, [{"task_id": s, "name": s, "split": s} for s in sorted(set(splits))])
-    _write(store, schema.JOBS, [{"job_id": s, "task_id": s, "version": 1} for s in sorted(set(splits))])
-    _write(store, schema.PLACEMENTS, [{"image_id": ids[n], "job_id": splits[n % 10], "keypoints": 0} for n in order])
-    _write(store, schema.LABELS, [_label(number) for number in range(80)])
-    for table in (*_EMPTY, schema.DETECTIONS):
-        _write(store, table, [])
-    tables.write(store, schema.SEGMENTATIONS, PROJECT, _polygons(ids, order, per_image))
+    _commit(store, sorted(set(_SPLITS)), rows, _polygons(ids, order, per_image))
 
 
-def _write(store: Store, table: tables.Table, rows: list[dict[str, Any]]) -> None:
-    tables.write(store, table, PROJECT, tables.from_rows(table, rows))
+def _commit(
+    store: Store, splits: Sequence[str], rows: Mapping[Table, list[dict[str, Any]]], segmentations: Rows | None = None
+) -> None:
+    """A generation of the reading step with one task and job for each split; other tables are empty."""
+    split_rows = {
+        schema.TASKS: [{"task_id": split, "name": split, "split": split} for split in splits],
+        schema.JOBS: [{"job_id": split, "task_id": split, "version": 1} for split in splits],
+    }
+    given = split_rows | dict(rows)
+
+    def read(_folder: Path, work: Work) -> Report:
+        for table in READ.writes:
+            work.write(table, from_rows(table, given.get(table, [])))
+        if segmentations is not None:
+            work.write(schema.SEGMENTATIONS, segmentations)
+        return Report()
+
+    with tempfile.TemporaryDirectory() as nothing:
+        run_steps(store, ANNOTATIONS, PROJECT, AnnotationsSettings(), Path(nothing), read, only=[READ.name])
+
+
+def _draft(store: Store, series: Series, folder: Path, options: Options) -> Draft:
+    """What the writer of a canonical export gets, with some options."""
+    folder.mkdir()
+    members, now = {PROJECT: current(store, ANNOTATIONS, PROJECT)}, datetime(2026, 1, 1, tzinfo=UTC)
+    return Draft(store, PROJECT, members, folder, series.filter(), options, AnnotationsSettings(), now, 1)
 
 
 def _label(number: int) -> dict[str, Any]:
-    return {"label_id": str(number), "name": f"class {number}", "supercategory": "", "position": number}
+    return {
+        "label_id": str(number),
+        "name": f"class {number}",
+        "supercategory": "",
+        "position": number,
+        "number": number + 1,
+    }
 
 
 def _polygons(ids: list[str], order: list[int], per_image: int) -> Iterator[pa.RecordBatch]:
@@ -111,6 +153,7 @@ def _polygons(ids: list[str], order: list[int], per_image: int) -> Iterator[pa.R
             "area": area.round(4),
             "is_crowd": [False] * count,
             "job_ids": [["train"]] * count,
+            "number": list(range(start * per_image + 1, start * per_image + count + 1)),
             "shape": ["polygon"] * count,
             "segmentation": [orjson.dumps([ring]).decode() for ring in rings],
         }
@@ -122,32 +165,45 @@ def _polygons(ids: list[str], order: list[int], per_image: int) -> Iterator[pa.R
 
 
 def _export(folder: str) -> str:
-    store = Store.open(f"{folder}/store")
     target = Path(folder, "export")
-    target.mkdir()
-    now = datetime(2026, 1, 1, tzinfo=UTC)
-    draft = Draft(store, PROJECT, target, SEGMENTATION.filter(), SEGMENTATION.options(), now, 1)
-    written = SEGMENTATION.write(draft)
+    written = SEGMENTATION.write(_draft(Store.open(f"{folder}/store"), SEGMENTATION, target, SEGMENTATION.options()))
     size = next(target.glob("*.zip")).stat().st_size
     return f"{written.counts['annotation_count']} annotations, {size / 1e6:.0f} MB"
+
+
+def _yolo(folder: str) -> str:
+    options = YOLO.options.of({"task": "segment", "include_images": False}, "option")
+    written = YOLO.write(_draft(Store.open(f"{folder}/store"), YOLO, Path(folder, "yolo"), options))
+    return f"{written.counts['image_count']} label files, {written.counts['annotation_count']} lines"
+
+
+def _read(folder: str) -> str:
+    """The whole ingest of what `_export` wrote, without image files."""
+    inbox = Path(folder, "inbox")
+    with zipfile.ZipFile(next(Path(folder, "export").glob("*.zip"))) as archive:
+        for name in archive.namelist():
+            if name.startswith("annotations/"):
+                archive.extract(name, inbox)
+    store = Store.open(f"{folder}/other")
+    made = run_steps(store, ANNOTATIONS, PROJECT, AnnotationsSettings(), inbox, ingest, only=[READ.name])[READ.name]
+    return f"{made.report.counts['segmentations']} polygons"
 
 
 def _verify(folder: str) -> str:
     from sheaf.exports.series import Written
 
-    SEGMENTATION.verify(Path(folder, "export"), Written(_rows(folder, schema.IMAGES)))
+    SEGMENTATION.verify(Path(folder, "export"), Written(_tables(folder).rows(schema.IMAGES)))
     return "with pycocotools"
 
 
-def _rows(folder: str, table: tables.Table) -> int:
-    return tables.read(Store.open(f"{folder}/store"), table, PROJECT, table.schema.names[:1]).num_rows
+def _tables(folder: str) -> Tables:
+    return current(Store.open(f"{folder}/store"), ANNOTATIONS, PROJECT)
 
 
 def _annotations(folder: str) -> Iterator[list[dict[str, Any]]]:
-    store = Store.open(f"{folder}/store")
     wanted = ["image_id", "label_id", "x", "y", "width", "height", "area", "segmentation"]
     number = 0
-    for batch in tables.batches(store, schema.SEGMENTATIONS, PROJECT, wanted):
+    for batch in _tables(folder).batches(schema.SEGMENTATIONS, wanted):
         rows = []
         for image, label, x, y, width, height, area, shape in zip(*(c.to_pylist() for c in batch.columns), strict=True):
             number += 1
@@ -228,23 +284,18 @@ def _images(folder: Path) -> None:
                 "orientation": 1,
                 "file_size": len(data),
                 "sha256": digest,
+                "number": number + 1,
             }
         )
-    _write(store, schema.IMAGES, rows)
-    _write(store, schema.TASKS, [{"task_id": "train", "name": "train", "split": "train"}])
-    _write(store, schema.JOBS, [{"job_id": "train", "task_id": "train", "version": 1}])
-    _write(store, schema.PLACEMENTS, [{"image_id": row["image_id"], "job_id": "train", "keypoints": 0} for row in rows])
-    _write(store, schema.LABELS, [_label(0)])
-    for table in (*_EMPTY, schema.DETECTIONS, schema.SEGMENTATIONS):
-        _write(store, table, [])
+    placed = [{"image_id": row["image_id"], "job_id": "train", "keypoints": 0} for row in rows]
+    _commit(store, ["train"], {schema.IMAGES: rows, schema.PLACEMENTS: placed, schema.LABELS: [_label(0)]})
     megabytes = 300.0
     options = DETECTION.options.of({"include_images": True}, "option")
     seconds = []
     for attempt in range(3):
-        target = folder / f"export-{attempt}"
-        target.mkdir()
+        draft = _draft(store, DETECTION, folder / f"export-{attempt}", options)
         start = time.perf_counter()
-        DETECTION.write(Draft(store, PROJECT, target, DETECTION.filter(), options, datetime(2026, 1, 1, tzinfo=UTC), 1))
+        DETECTION.write(draft)
         seconds.append(time.perf_counter() - start)
     copied = []
     for attempt in range(3):
@@ -252,6 +303,33 @@ def _images(folder: Path) -> None:
         subprocess.run([shutil.which("cp") or "cp", "-r", source, folder / f"copy-{attempt}"], check=True)
         copied.append(time.perf_counter() - start)
     print(f"{'images into a ZIP':24} {megabytes / min(seconds):6.0f} MB/s, cp -r {megabytes / min(copied):.0f} MB/s")
+
+
+def _decoding(folder: Path) -> None:
+    """1000 JPEG files of 1600 x 1200: the check beside what decodes them only, drafted, in as many processes."""
+    from PIL import Image
+
+    noise = np.random.default_rng(1).integers(0, 255, (75, 100, 3), np.uint8)
+    paths = [folder / f"{number}.jpg" for number in range(1000)]
+    Image.fromarray(noise).resize((1600, 1200), Image.Resampling.BICUBIC).save(paths[0], quality=90)
+    for path in paths[1:]:
+        shutil.copyfile(paths[0], path)
+    start = time.perf_counter()
+    list(look_at(paths))
+    checked = time.perf_counter() - start
+    start = time.perf_counter()
+    with multiprocessing.Pool(os.cpu_count()) as pool:
+        pool.map(_draft_decoded, paths, 16)
+    bare = time.perf_counter() - start
+    print(f"{'decoding check':24} {1000 / checked:6.0f} images/s, bare draft decoding {1000 / bare:.0f} images/s")
+
+
+def _draft_decoded(path: Path) -> None:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        image.draft("RGB", (image.width // 8, image.height // 8))
+        image.load()
 
 
 if __name__ == "__main__":

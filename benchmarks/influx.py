@@ -22,11 +22,12 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from influx_server import Influx, influx_server
 
-from sheaf.fermentation.influx import InfluxSensors
-from sheaf.fermentation.influx_queries import Selection, influxql_points
-from sheaf.fermentation.plan import SENSORS
+from sheaf.fermentation.plan import default_plan
 from sheaf.fermentation.source_settings import InfluxSettings
+from sheaf.fermentation.sources.influx import InfluxSensors
+from sheaf.fermentation.sources.influx_queries import Selection, influxql_points
 
+SENSORS = default_plan().sensors
 START = datetime(2025, 10, 21, 10, 30, tzinfo=UTC)
 RATIO_LIMIT, MEMORY_LIMIT_MB = 2.0, 300
 RUNS = 3
@@ -39,10 +40,10 @@ def fill(server: Influx, hours: float) -> int:
     seconds = int(hours * 3600)
     first = int(START.timestamp())
     for sensor in SENSORS:
-        values = random.uniform(sensor.low, sensor.high, seconds).round(4)
+        values = random.uniform(*(SENSORS[sensor].expected or (0.0, 1.0)), seconds).round(4)
         for begin in range(0, seconds, 20_000):
             lines = (
-                f"{sensor.name},vessel=vessel1 _value={value} {first + begin + number}000000000"
+                f"{sensor},vessel=vessel1 _value={value} {first + begin + number}000000000"
                 for number, value in enumerate(values[begin : begin + 20_000])
             )
             server.write("raw", "\n".join(lines))
@@ -69,7 +70,7 @@ def main(hours: float) -> int:
     with tempfile.TemporaryDirectory() as temporary, influx_server(Path(temporary)) as server:
         rows = fill(server, hours)
         settings = InfluxSettings(kind="influx1", url=server.url, bucket="raw", vessels={"V": "vessel1"})
-        chosen = Selection("vessel1", START, START + timedelta(hours=hours), [sensor.name for sensor in SENSORS])
+        chosen = Selection("vessel1", START, START + timedelta(hours=hours), list(SENSORS))
         target = Path(temporary) / "sensors.parquet"
         timed: dict[str, list[float]] = {"bare": [], "parquet": []}
         size = 0

@@ -29,7 +29,7 @@ from servers import BUCKET, moto_server  # type: ignore[import-not-found]
 from sheaf.exports.outcome import delete
 from sheaf.exports.records import Status, records
 from sheaf.exports.recover import recover
-from sheaf.store import Store
+from sheaf.store.store import Store
 
 WRITERS = 3
 KEPT = 20

@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 MATCH = "benchmark"
+LOG = f"inbox/matches/{MATCH}/logs/bridge_main_20250914.ndjson"
 TIMER = "60:09:C3:1F:DC:1A"
 SENSORS = ("F8:FE:92:31:12:E3", "EA:18:3D:6D:BA:E5", "C2:1B:DB:F0:55:50", "D1:00:BE:EF:00:04")
 
@@ -41,7 +42,7 @@ def main() -> None:
     print(f"correlation of {arguments.shots} shots with 4 sensors: {correlation(arguments.shots):.2f} s")
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
-        lines = generate(folder / MATCH / "logs" / "bridge_main_20250914.ndjson", arguments.megabytes * 1_000_000)
+        lines = generate(folder / LOG, arguments.megabytes * 1_000_000)
         print(f"{arguments.megabytes} MB, {lines} lines")
         took = {}
         for step in (*STEPS, *FORMATS, "copy"):
@@ -100,43 +101,48 @@ def duckdb(folder: Path) -> None:
     """The yardstick: the same file into Parquet, with DuckDB's own reader and writer."""
     import duckdb
 
-    source = folder / MATCH / "logs" / "bridge_main_20250914.ndjson"
+    source = folder / LOG
     duckdb.sql(f"COPY (SELECT * FROM read_json('{source}')) TO '{folder / 'yardstick.parquet'}' (FORMAT parquet)")
 
 
 def ingest(folder: Path) -> None:
     """Logs to events."""
-    from sheaf.matches.ingest import ingest as run
-    from sheaf.matches.settings import MatchesSettings
-    from sheaf.store import Store
-
-    run(folder / MATCH, Store.open(str(folder / "store")), MATCH, MatchesSettings())
+    step(folder, "events")
 
 
 def analyse(folder: Path) -> None:
     """Events to runs, shots correlated with impacts."""
-    from sheaf.matches.analysis import build_runs
-    from sheaf.store import Store
-
-    build_runs(Store.open(str(folder / "store")), MATCH)
+    step(folder, "runs")
 
 
 def shots(folder: Path) -> None:
     """Shots and impacts, a row for each."""
-    from sheaf.matches.shots import build_shots
-    from sheaf.store import Store
+    step(folder, "shots")
 
-    build_shots(Store.open(str(folder / "store")), MATCH)
+
+def step(folder: Path, name: str) -> None:
+    """Do one step as its asset does, from looking whether there is anything to do to the commit."""
+    from sheaf.matches.domain import MATCHES
+    from sheaf.matches.settings import MatchesSettings
+    from sheaf.matches.sources.inbox import MatchInbox
+    from sheaf.running import run_step
+    from sheaf.sources import Sources
+    from sheaf.store.store import Store
+
+    settings = MatchesSettings()
+    sources = Sources({"matches": (MatchInbox(folder / "inbox", settings),)})
+    run_step(Store.open(str(folder / "store")), MATCHES, MATCHES.step_named(name), MATCH, settings, sources)
 
 
 def export(folder: Path, name: str) -> None:
     """Publish one format."""
     from sheaf.exports.publish import Request, publish
-    from sheaf.matches.series import MATCHES
-    from sheaf.store import Store
+    from sheaf.matches.domain import MATCHES
+    from sheaf.matches.settings import MatchesSettings
+    from sheaf.store.store import Store
 
-    (series,) = (series for series in MATCHES.series if series.name == name)
-    publish(Store.open(str(folder / "store")), series, MATCHES.rejects, Request(MATCH))
+    store = Store.open(str(folder / "store"))
+    publish(store, MATCHES, MATCHES.series_named(name), Request(MATCH), MatchesSettings())
 
 
 def copy(folder: Path) -> None:
@@ -154,7 +160,7 @@ def correlation(shots: int) -> float:
     """Seconds to correlate runs of ten shots with four sensors, with misses and false hits."""
     import numpy as np
 
-    from sheaf.matches.correlate import Impacts, Shots, correlate
+    from sheaf.matches.analysis.correlate import Impacts, Shots, correlate
     from sheaf.matches.settings import Correlation
 
     rng = np.random.default_rng(1)

@@ -27,11 +27,11 @@ import numpy as np
 from media_pairs import Case, build, encode
 from media_peers import PEERS, ask, install
 
-from sheaf.media.analysis import FRAME, analyse_pair
+from sheaf.media.analysis.pair import FRAME, analyse_pair
 from sheaf.media.errors import MediaError
-from sheaf.media.ffmpeg import executable
 from sheaf.media.result import PairResult
-from sheaf.media.synthesis import RATE, scene
+from sheaf.media.sample.synthesis import RATE, scene
+from sheaf.media.sync.ffmpeg import executable
 
 _DRIFTS = ("pal_speedup", "pull_24_23976", "drift_50ppm")
 
@@ -184,7 +184,7 @@ _ALONE = """
 import sys
 from contextlib import suppress
 from pathlib import Path
-from sheaf.media.analysis import analyse_pair
+from sheaf.media.analysis.pair import analyse_pair
 from sheaf.media.errors import MediaError
 with suppress(MediaError):
     analyse_pair(Path(sys.argv[1]), Path(sys.argv[2]))
@@ -192,7 +192,7 @@ with suppress(MediaError):
 _CHILD = """
 import sys
 from pathlib import Path
-from sheaf.media.analysis import analyse_pair
+from sheaf.media.analysis.pair import analyse_pair
 found = analyse_pair(Path(sys.argv[1]), Path(sys.argv[2]))
 assert found.offset_seconds is not None and abs(found.offset_seconds + 15.023) < 0.001, found.offset_seconds
 status = Path("/proc/self/status").read_text()  # ru_maxrss would still hold the peak of the parent

@@ -1,12 +1,13 @@
 """Fit the confidence of an offset to pairs with known truth, and print how far it can be trusted.
 
-    .venv/bin/python benchmarks/media_confidence.py [--train 600] [--test 600]
+    .venv/bin/python benchmarks/media_confidence.py [--train 600] [--test 600] [--foreign FOLDER]
 
-Half of the pairs are at the edge of what can be found, half are unrelated (`media_edge.py`). The coefficients of
-`sheaf.media.confidence` are fitted on one set by maximum likelihood, with a weak pull towards 0 that keeps them
-finite where the classes hardly overlap. Two fits are printed: the plain one, and the cautious one that the engine
-has, in which wrong pairs count so often (1, 3, 10, … times) that none of the set is accepted. The tables of
-reliability and the Brier scores are of the other set, which shares no sound with the first.
+Half of the synthetic pairs are at the edge of what can be found, half are unrelated (`media_edge.py`); with `--foreign`
+recordings that Sheaf did not make come to both sets (`media_foreign.py`). The coefficients of
+`sheaf.media.sync.confidence`, for either judge, are fitted on one set by maximum likelihood, with a weak pull towards 0
+that keeps them finite where the classes hardly overlap. Wrong pairs count so often (1, 3, 10, … times) that none of
+the set is accepted. The tables of reliability and the Brier scores are of the other set, which shares no sound with
+the first, and of the engine as it is.
 """
 
 import argparse
@@ -15,102 +16,138 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import Pool
 from pathlib import Path
 
 import numpy as np
 from media_edge import edge_pairs, strangers
+from media_foreign import Foreign, foreign_pairs
 from media_pairs import Case
 from scipy.optimize import minimize
 
-from sheaf.media.analysis import FRAME, propose, recordings
-from sheaf.media.candidates import merge
-from sheaf.media.confidence import Evidence, confidence, numbers
-from sheaf.media.judge import Judge, main_line
+from sheaf.media.analysis.pair import FRAME, analyse_pair, propose, recordings
 from sheaf.media.result import ACCEPTED, DEFAULT_METHODS, PairOptions
+from sheaf.media.sync.candidates import agreements, merge
+from sheaf.media.sync.confidence import FrameEvidence, frame_numbers, numbers
+from sheaf.media.sync.frames import fit_frames
+from sheaf.media.sync.judge import Judge, main_line
+from sheaf.media.sync.segments import segment
 
 TRAIN_SEED, TEST_SEED = 11, 12
 BINS = (0.0, 0.1, 0.5, 0.75, 0.9, 0.99)
 _PULL = 0.01  # of a squared coefficient, in units of one pair's log-likelihood
 
+Spoken = tuple[tuple[float, ...], bool]
+"""What a judge says of a pair, as the logistic function takes it, and whether it is right."""
+
 
 @dataclass(frozen=True)
 class Sample:
-    """What the judge found out about a pair, and whether its best line is right to a frame."""
+    """What either judge says of a pair, and what the engine answers."""
 
     kind: str
     related: bool
-    evidence: Evidence
+    sample: Spoken | None
+    frame: Spoken | None
+    confidence: float
     right: bool
 
 
 def main() -> None:
     """Measure both sets, fit, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train", type=int, default=600, help="pairs to fit with, half of them unrelated")
-    parser.add_argument("--test", type=int, default=600, help="pairs to judge with, half of them unrelated")
+    parser.add_argument("--train", type=int, default=600, help="synthetic pairs to fit with, half of them unrelated")
+    parser.add_argument("--test", type=int, default=600, help="synthetic pairs to judge with, half of them unrelated")
+    parser.add_argument("--foreign", type=Path, help="where the recordings of media_foreign.py are unpacked")
+    parser.add_argument("--sets", type=int, default=2, help="sets of foreign pairs on either side")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at once")
     asked = parser.parse_args()
-    train, test = measure(TRAIN_SEED, asked.train), measure(TEST_SEED, asked.test)
-    spoke = [sample for sample in train if sample.evidence.weight > 0]
-    print(f"{len(train)} pairs to fit with, {len(spoke)} of them with evidence for a line")
-    for name, times in (("plain", 1), ("cautious", caution(spoke))):
-        fitted = fit(spoke, times)
-        values = ", ".join(f"{value:.2f}" for value in fitted)
-        print(f"\n{name} fit, wrong pairs count {times} times: coefficients {values}")
-        print_table(test, lambda evidence, fitted=fitted: probability(fitted, evidence))
-    print("\nthe engine")
-    print_table(test, confidence)
-    print_kinds(test)
+    seeds = {TRAIN_SEED: range(1, 1 + asked.sets), TEST_SEED: range(101, 101 + asked.sets)}
+    counts = {TRAIN_SEED: asked.train, TEST_SEED: asked.test}
+    sets = {seed: measure(seed, counts[seed], asked.foreign, seeds[seed], asked.jobs) for seed in counts}
+    for judge in ("sample", "frame"):
+        spoke = [said for one in sets[TRAIN_SEED] if (said := getattr(one, judge))]
+        times = caution(spoke)
+        values = ", ".join(f"{value:.2f}" for value in fit(spoke, times))
+        print(f"{judge}: {len(spoke)} pairs with evidence; wrong ones count {times} times: {values}")
+    for name, foreign in (("synthetic", False), ("foreign", True)):
+        chosen = [one for one in sets[TEST_SEED] if ("/" in one.kind) is foreign]
+        if chosen:
+            print(f"\n{name} pairs, the engine as it is")
+            print_table(chosen)
+            print_kinds(chosen)
 
 
-def measure(seed: int, count: int) -> list[Sample]:
-    """The samples of one set, on all processors."""
-    jobs = [(seed, kind, start, count // 2) for kind in ("edge", "stranger") for start in range(_SHARES)]
-    with Pool(os.cpu_count()) as pool:
-        return list(itertools.chain.from_iterable(pool.imap(_share, jobs)))
+def measure(seed: int, count: int, foreign: Path | None, sets: Sequence[int], jobs: int) -> list[Sample]:
+    """The samples of one set, several at once."""
+    shares = [(seed, kind, start, count // 2, None) for kind in ("edge", "stranger") for start in range(_SHARES)]
+    shares += [(number, "foreign", 0, 0, foreign) for number in sets] if foreign else []
+    with Pool(jobs) as pool:
+        return list(itertools.chain.from_iterable(pool.imap(_share, shares)))
 
 
 _SHARES = 8
 
 
-def _share(job: tuple[int, str, int, int]) -> list[Sample]:
-    seed, kind, start, count = job
-    make = edge_pairs if kind == "edge" else strangers
+def _share(job: tuple[int, str, int, int, Path | None]) -> list[Sample]:
+    seed, kind, start, count, foreign = job
     found = []
     with tempfile.TemporaryDirectory(prefix="sheaf-bench-") as folder:
-        for case in make(Path(folder), seed, range(start, count, _SHARES)):
-            found.append(_sample(case))
+        for case in _cases(kind, Path(folder), seed, range(start, count, _SHARES), foreign):
+            if case.expect != "ambiguous":
+                found.append(_sample(case))
             case.master.unlink()
             case.dub.unlink()
     return found
 
 
+def _cases(kind: str, folder: Path, seed: int, numbers: range, foreign: Path | None) -> Iterator[Case]:
+    if foreign:
+        return foreign_pairs(Foreign(foreign), folder, seed)
+    return (edge_pairs if kind == "edge" else strangers)(folder, seed, numbers)
+
+
 def _sample(case: Case) -> Sample:
     deadline = time.monotonic() + 300
-    with recordings(case.master, case.dub, deadline, 3600) as (master, dub):
-        proposals, _ = propose(master, dub, list(DEFAULT_METHODS), PairOptions())
-        lines, evidence = Judge(master, dub, deadline).weigh(merge(itertools.chain(*proposals.values())))
+    options = PairOptions(max_seconds=3600)
     related = case.expect == "match"
-    right = related and bool(lines) and abs(main_line(lines).offset - case.offset) <= FRAME
-    return Sample(case.kind, related, evidence, right)
+
+    def near(offset: float) -> bool:
+        return related and abs(offset - case.offset) <= FRAME
+
+    sample, frame = None, None
+    with recordings(case.master, case.dub, options, deadline) as (master, dub):
+        proposals, _, heard = propose(master, dub, list(DEFAULT_METHODS), options)
+        lines, evidence = Judge(master, dub, heard, deadline).weigh(merge(itertools.chain(*proposals.values())))
+        if lines and evidence.weight > 0:
+            pieces = segment(master, dub, lines, heard)
+            coverage = heard.share(pieces, [vote.time for line in lines for vote in line.votes])
+            sample = numbers(evidence, coverage), near(main_line(lines).offset)
+        fit = fit_frames(heard, agreements(proposals.values()))
+        if fit:
+            said = FrameEvidence(fit.strength, len(fit.agreeing), len(fit.stretches))
+            frame = frame_numbers(said), near(fit.offset)
+    answer = analyse_pair(case.master, case.dub, options)
+    right = answer.offset_seconds is not None and near(answer.offset_seconds)
+    return Sample(case.kind, related, sample, frame, answer.confidence, right)
 
 
-def caution(spoke: Sequence[Sample]) -> int:
+def caution(spoke: Sequence[Spoken]) -> int:
     """How many times a wrong pair has to count until none is accepted by the fit."""
-    wrong = [sample.evidence for sample in spoke if not sample.right]
+    wrong = [given for given, right in spoke if not right]
     for times in (1, 3, 10, 30, 100, 300):
         fitted = fit(spoke, times)
-        if all(probability(fitted, evidence) < ACCEPTED for evidence in wrong):
+        if all(probability(fitted, given) < ACCEPTED for given in wrong):
             return times
-    raise SystemExit("Wrong pairs look like right ones, however often they count.")
+    return times
 
 
-def fit(spoke: Sequence[Sample], times: int) -> np.ndarray:
-    """The coefficients with the greatest likelihood, for pairs that have any evidence."""
-    given = np.array([numbers(sample.evidence) for sample in spoke])
-    signs = np.array([1 if sample.right else -1 for sample in spoke])
+def fit(spoke: Sequence[Spoken], times: int) -> np.ndarray:
+    """The coefficients with the greatest likelihood."""
+    given = np.array([numbers for numbers, _ in spoke])
+    signs = np.array([1 if right else -1 for _, right in spoke])
     counts = np.where(signs > 0, 1, times)
 
     def cost(values: np.ndarray) -> float:
@@ -119,14 +156,14 @@ def fit(spoke: Sequence[Sample], times: int) -> np.ndarray:
     return minimize(cost, np.zeros(given.shape[1])).x
 
 
-def probability(values: np.ndarray, evidence: Evidence) -> float:
+def probability(values: np.ndarray, given: tuple[float, ...]) -> float:
     """The logistic function with other coefficients than the engine's."""
-    return 1 / (1 + math.exp(-float(np.dot(numbers(evidence), values)))) if evidence.weight > 0 else 0.0
+    return 1 / (1 + math.exp(-float(np.dot(given, values))))
 
 
-def print_table(samples: Sequence[Sample], believe: Callable[[Evidence], float]) -> None:
+def print_table(samples: Sequence[Sample]) -> None:
     """Pairs by confidence: how many, how sure on average, how many of them right."""
-    sure = np.array([believe(sample.evidence) for sample in samples])
+    sure = np.array([sample.confidence for sample in samples])
     right = np.array([sample.right for sample in samples])
     level = np.searchsorted(BINS, sure, side="right") - 1
     print(f"{'confidence':<14}{'pairs':>7}{'mean confidence':>17}{'right to a frame':>18}")
@@ -136,25 +173,20 @@ def print_table(samples: Sequence[Sample], believe: Callable[[Evidence], float])
         shares = f"{sure[inside].mean():>17.3f}{right[inside].mean():>18.3f}" if inside.any() else ""
         print(f"{f'{low} - {high}':<14}{inside.sum():>7}{shares}")
     unrelated = np.array([not sample.related for sample in samples])
-    spoke = np.array([sample.evidence.weight > 0 for sample in samples])
     false = sure[unrelated] >= ACCEPTED
-    print(f"Brier score {np.mean((sure - right) ** 2):.4f}; {np.mean((sure - right)[spoke] ** 2):.4f} with evidence")
+    print(f"Brier score {np.mean((sure - right) ** 2):.4f}")
     print(f"unrelated accepted: {false.sum()} of {len(false)}, highest {sure[unrelated].max():.3f}")
     print(f"wrong with at least 0.9: {((sure >= 0.9) & ~right).sum()}")
     print(f"found: {(sure[~unrelated] >= ACCEPTED).sum()} of {(~unrelated).sum()} that belong together")
 
 
 def print_kinds(samples: Sequence[Sample]) -> None:
-    """Each kind: pairs, those with evidence, right, and found by the engine."""
-    print(f"\n{'kind':<14}{'pairs':>7}{'evidence':>10}{'right':>7}{'accepted':>10}{'most weight':>13}{'windows':>9}")
+    """Each kind: pairs, right, and accepted by the engine."""
+    print(f"\n{'kind':<26}{'pairs':>7}{'right':>7}{'accepted':>10}")
     for kind in dict.fromkeys(sample.kind for sample in samples):
         group = [sample for sample in samples if sample.kind == kind]
-        spoke = sum(sample.evidence.weight > 0 for sample in group)
-        accepted = sum(confidence(sample.evidence) >= ACCEPTED for sample in group)
-        most = max(sample.evidence.weight for sample in group)
-        windows = max(sample.evidence.agreeing for sample in group)
-        right = sum(sample.right for sample in group)
-        print(f"{kind:<14}{len(group):>7}{spoke:>10}{right:>7}{accepted:>10}{most:>13.2f}{windows:>9}")
+        accepted = sum(sample.confidence >= ACCEPTED for sample in group)
+        print(f"{kind:<26}{len(group):>7}{sum(sample.right for sample in group):>7}{accepted:>10}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from media_pairs import Case, encode, noisy
 
-from sheaf.media.synthesis import RATE, Scene, band, foley, music, scene, shifted, speech
+from sheaf.media.sample.synthesis import RATE, Scene, band, foley, music, scene, shifted, speech
 
 _SECONDS = (12, 20, 20, 60)
 _Change = Callable[[Scene, float, np.random.Generator], tuple[np.ndarray, float]]

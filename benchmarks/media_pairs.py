@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sheaf.media.ffmpeg import executable
-from sheaf.media.synthesis import RATE, band, foley, scene, shifted, speech, stretched
+from sheaf.media.sample.synthesis import RATE, band, foley, scene, shifted, speech, stretched
+from sheaf.media.sync.ffmpeg import executable
 
 AC3_DELAY = 256 / RATE  # of a raw AC-3 stream, which has no place to signal it
 
@@ -76,7 +76,7 @@ _CODECS = {
     "mp4": ["-c:a", "aac", "-b:a", "160k", "-c:v", "mpeg4", "-q:v", "20"],
     "eac3.mp4": ["-c:a", "eac3", "-b:a", "256k", "-c:v", "mpeg4", "-q:v", "20"],
     "mov": ["-c:a", "pcm_s24le", "-c:v", "prores_ks", "-profile:v", "0"],
-    "late.mkv": ["-c:a", "pcm_s16le", "-c:v", "mpeg4", "-q:v", "20"],
+    "late.mkv": ["-af", "asetpts=PTS+0.5/TB", "-c:a", "pcm_s16le", "-c:v", "mpeg4", "-q:v", "20"],
 }
 
 
@@ -90,8 +90,6 @@ def encode(path: Path, samples: np.ndarray) -> None:
     seconds = len(samples) / RATE
     layout = ["-channel_layout", "5.1"] if channels == 6 else []
     command = [executable(), "-v", "error", "-nostdin", "-y"]
-    if ending == "late.mkv":
-        command += ["-itsoffset", "0.5"]
     command += ["-f", "f32le", "-ar", str(RATE), "-ac", str(channels), *layout, "-i", "pipe:0"]
     if ending in ("mp4", "eac3.mp4", "mov", "late.mkv"):
         rate = "24000/1001" if ending == "mov" else "25"

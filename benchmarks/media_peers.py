@@ -11,7 +11,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from sheaf.media.ffmpeg import executable
+from sheaf.media.sync.ffmpeg import executable
 
 _AUDIO_OFFSET_FINDER = """
 import json, sys

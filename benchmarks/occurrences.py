@@ -15,27 +15,28 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from occurrences_database import create_tables, load, postgres_server  # pyright: ignore[reportMissingImports]
+from occurrences_database import create_tables, load, postgres_server
+from running import current, run_steps
 
 from sheaf.exports.series import Draft, Written
-from sheaf.occurrences import postgres
-from sheaf.occurrences.build import build_occurrences
-from sheaf.occurrences.csv_export import write_csv
-from sheaf.occurrences.dwca import write_dwca
-from sheaf.occurrences.dwca_check import verify_dwca
-from sheaf.occurrences.ingest import ingest
-from sheaf.occurrences.json_export import write_json
-from sheaf.occurrences.request import ArchiveOptions, OccurrenceFilter, Profile
-from sheaf.occurrences.selection import select
+from sheaf.occurrences.domain import OCCURRENCES
+from sheaf.occurrences.input_tables import SOURCES
+from sheaf.occurrences.readers.ingest import ingest
 from sheaf.occurrences.settings import OccurrencesSettings
-from sheaf.occurrences.source_tables import SOURCES
-from sheaf.store import Store
+from sheaf.occurrences.sources import postgres
+from sheaf.occurrences.writers.dwca import write_dwca
+from sheaf.occurrences.writers.dwca_verify import verify_dwca
+from sheaf.occurrences.writers.occurrences_api_json import write_json
+from sheaf.occurrences.writers.occurrences_simple_csv import write_csv
+from sheaf.occurrences.writers.request import ArchiveOptions, OccurrenceFilter, Profile
+from sheaf.occurrences.writers.selection import select
+from sheaf.store.store import Store
 
 PROJECT = "p1"
 _SESSIONS = 400
@@ -122,18 +123,26 @@ def _store(root: Path) -> Store:
 
 
 def _ingest(root: Path, count: int) -> None:
-    report = ingest(root / "inbox" / PROJECT, _store(root), PROJECT, OccurrencesSettings())
-    assert report.counts["main_occurrence"] == count
+    assert _step(root, "records")["main_occurrence"] == count
 
 
 def _build(root: Path, count: int) -> None:
-    assert build_occurrences(_store(root), PROJECT, OccurrencesSettings()).counts["occurrences"] == count
+    assert _step(root, "occurrences")["occurrences"] == count
+
+
+def _step(root: Path, name: str) -> Mapping[str, int | float]:
+    """One step as its asset does it, hashing and committing included; returns its counts."""
+    inbox, settings = root / "inbox" / PROJECT, OccurrencesSettings()
+    made = run_steps(_store(root), OCCURRENCES, PROJECT, settings, inbox, ingest, only=[name])[name]
+    assert made.generation.refused is None, made.generation.refused
+    return made.report.counts
 
 
 def _draft(root: Path, name: str, profile: Profile = Profile.SPEC) -> Draft:
-    folder = root / name
+    folder, store, options = root / name, _store(root), ArchiveOptions(profile=profile)
     folder.mkdir()
-    return Draft(_store(root), PROJECT, folder, OccurrenceFilter(), ArchiveOptions(profile=profile), _NOW, 1)
+    members = {PROJECT: current(store, OCCURRENCES, PROJECT)}
+    return Draft(store, PROJECT, members, folder, OccurrenceFilter(), options, OccurrencesSettings(), _NOW, 1)
 
 
 def _dwca(root: Path, count: int) -> None:
@@ -204,7 +213,7 @@ def _copy_out(root: Path, count: int) -> None:
 
     with psycopg2.connect((root / "dsn").read_text()) as connection, connection.cursor() as cursor:
         for source in SOURCES:
-            columns = ", ".join(f'"{name}"' for name in source.table.schema.names)
+            columns = ", ".join(f'"{name}"' for name in source.columns)
             with Path(os.devnull).open("wb") as sink:
                 cursor.copy_expert(f"COPY {source.name} ({columns}) TO STDOUT (FORMAT csv)", sink)
 

@@ -21,21 +21,16 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
-import pyarrow as pa
 from rich.console import Console
 from rich.table import Table as Printed
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from servers import BUCKET, moto_server  # type: ignore[import-not-found]  # on the path since the line above
+from demo_domain import READINGS, ingest, publish_series
+from servers import BUCKET, moto_server
 
-from sheaf import tables
-from sheaf.exports.publish import Request, publish
 from sheaf.exports.series import Draft, Series, Written
-from sheaf.store import Store
-from sheaf.tables import Table, column
+from sheaf.store.store import Store
 
-TABLE = Table("demo", "readings", "batch", pa.schema([column("id", pa.int64(), "Number")]))
-REJECTS = tables.rejects_table("demo", "batch")
 BLOCK = os.urandom(1 << 20)
 TIMES_PEER, PEAK_MB = 1.5, 200
 
@@ -47,7 +42,7 @@ def series(name: str, megabytes: int) -> Series:
         write_blocks(draft.folder / "data.bin", megabytes)
         return Written(record_count=1)
 
-    return Series("demo", name, "A file.", (TABLE,), write, lambda *_: None)
+    return Series("demo", name, "A file.", (READINGS,), write, lambda *_: None)
 
 
 def write_blocks(path: Path, megabytes: int) -> None:
@@ -66,7 +61,7 @@ def timed(action: Callable[[], object]) -> float:
 def large(folder: Path, megabytes: int, rounds: int) -> bool:
     """Publish one large file and print it beside its peer; whether it keeps the limits."""
     store = Store.open(str(folder / "store"))
-    tables.write(store, TABLE, "batch-1", pa.table({"id": [1]}))
+    ingest(store, "a")
     source = folder / "source.bin"
     write_blocks(source, megabytes)
 
@@ -80,8 +75,7 @@ def large(folder: Path, megabytes: int, rounds: int) -> bool:
         os.sync()
         peers.append(timed(peer))
         os.sync()
-        request = Request("batch-1", always=True)
-        ours.append(timed(lambda request=request: publish(store, series("large", megabytes), REJECTS, request)))
+        ours.append(timed(lambda: publish_series(store, series("large", megabytes), always=True)))
         shutil.rmtree(folder / "store" / "exports")
     ratio = statistics.median(ours) / statistics.median(peers)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -97,11 +91,11 @@ def large(folder: Path, megabytes: int, rounds: int) -> bool:
 
 def small(store: Store, name: str, versions: int) -> tuple[str, ...]:
     """Publish a small export again and again; how the first and the last of them compare with a bare write."""
-    tables.write(store, TABLE, "batch-1", pa.table({"id": [1]}))
+    ingest(store, "a")
     one = series("small", 0)
     bare = statistics.median(timed(lambda: store.put("bare.txt", b"small\n")) for _ in range(20))
-    took = [timed(lambda: publish(store, one, REJECTS, Request("batch-1", always=True))) for _ in range(versions)]
-    unchanged = statistics.median(timed(lambda: publish(store, one, REJECTS, Request("batch-1"))) for _ in range(5))
+    took = [timed(lambda: publish_series(store, one, always=True)) for _ in range(versions)]
+    unchanged = statistics.median(timed(lambda: publish_series(store, one)) for _ in range(5))
     milliseconds = (bare, statistics.median(took[:5]), statistics.median(took[-5:]), unchanged)
     return (name, *(f"{value * 1000:.1f}" for value in milliseconds))
 

@@ -9,6 +9,8 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
+from sheaf.store.lease import started
+
 if TYPE_CHECKING:
     from dagster import DagsterInstance, DagsterRun
 
@@ -18,7 +20,7 @@ _SERVER = ".dagster/grpc_info"  # the code server that runs it, where Dagster st
 
 def this_process() -> str:
     """The value of the tag `sheaf/process` for runs in this process."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+    return f"{socket.gethostname()}:{os.getpid()}:{started(os.getpid())}"
 
 
 def end_dead_runs(instance: "DagsterInstance") -> int:
@@ -44,16 +46,12 @@ def _is_dead(run: "DagsterRun") -> bool:
     if server := run.tags.get(_SERVER):
         path = json.loads(server).get("socket")
         return path is not None and not _listens(path)
-    host, _, process = run.tags.get(PROCESS, "").rpartition(":")
-    if host != socket.gethostname():
+    host, _, process = run.tags.get(PROCESS, "").partition(":")
+    if host != socket.gethostname() or run.parent_run_id:  # who runs it again copies the tags
         return False
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
-    return False
+    pid, _, since = process.partition(":")
+    now = started(int(pid))
+    return not now or now != since  # a number may be used again
 
 
 def _listens(path: str) -> bool:

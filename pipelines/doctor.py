@@ -1,16 +1,26 @@
-"""The checks of `sheaf doctor`: everything Sheaf talks to, and what a crash may have left."""
+"""The checks of `sheaf doctor`: everything Sheaf talks to, what it needs around it, and what the store holds.
 
-import uuid
-from collections.abc import Callable
+What a crash left is put right, what is damaged is set aside. Here: the order of the checks, and the rule
+that none stops the next. Not here: folders, space, clocks, the daemon (`surroundings`), damage
+(`sheaf/damage.py`).
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
+from pipelines import surroundings
 from pipelines.instance import open_instance
 from resources.sources import configured_sources
+from sheaf import damage
 from sheaf.domains import DOMAINS
 from sheaf.errors import SheafError, StoreError
 from sheaf.exports.recover import recover
+from sheaf.outside.inbox import unknown
 from sheaf.settings import Settings
-from sheaf.store import Store
+from sheaf.sources import Source
+from sheaf.store import quarantine
+from sheaf.store.store import Store
 
 
 @dataclass(frozen=True)
@@ -22,50 +32,95 @@ class Finding:
     detail: str
 
 
-def examine(settings: Settings) -> list[Finding]:
-    """Check store, every source and the Dagster instance; then recover the store."""
+def examine(settings: Settings, *, deep: bool = False) -> list[Finding]:
+    """Check store, every source, what is around them and Dagster; then put the store right.
+
+    Args:
+        deep: read every byte that the store holds of exports and tables.
+    """
+    found = list(_outside(settings))
+    try:
+        store = Store.open(settings.store_url)
+    except SheafError as error:
+        return [Finding("store", ok=False, detail=str(error)), *found]
     return [
-        _finding("store", lambda: _check_store(settings)),
-        *(
-            _finding(f"{domain} {source.name}", source.check)
-            for domain in DOMAINS
-            for source in configured_sources(settings).of(domain)
-        ),
-        _finding("dagster", lambda: _check_instance(settings)),
-        _finding("recovery", lambda: _recover(settings)),
+        _finding("store", lambda: surroundings.check_store(store)),
+        _finding("clock", lambda: surroundings.check_clock(store)),
+        _finding("space", lambda: surroundings.check_space(store)),
+        *found,
+        *_inside(store, deep=deep),
     ]
+
+
+def _outside(settings: Settings) -> Iterator[Finding]:
+    """What needs no store."""
+    yield _finding("inbox", lambda: surroundings.check_inbox(settings.inbox))
+    for domain in DOMAINS:
+        for source in configured_sources(settings).of(domain):
+            yield _finding(f"{domain} {source.name}", source.check)
+            yield from _unusable(domain, source)
+    with suppress(SheafError):  # `check_inbox` has told it
+        for name, why in unknown(settings.inbox, DOMAINS).items():
+            yield Finding("inbox", ok=True, detail=f"note: {name}: {why}")
+    yield _finding("media folders", lambda: surroundings.check_media(settings.media))
+    try:
+        instance = open_instance(settings)
+    except Exception as error:
+        yield _failed("dagster", error)
+        return
+    yield _finding("dagster", lambda: surroundings.check_instance(instance))
+    yield _finding("daemon", lambda: surroundings.check_daemon(instance))
+    yield _finding("sensors and schedules", lambda: surroundings.check_switches(instance))
+
+
+def _unusable(domain: str, source: Source) -> Iterator[Finding]:
+    """What lies in the domain's folder of the inbox and cannot be run as it is."""
+    if source.authoritative:  # a live system offers what it has, and `check` has asked it
+        return
+    with suppress(SheafError):  # `check` has told it
+        for name, why in source.offers().problems().items():
+            yield Finding(f"{domain} {source.name}", ok=False, detail=f"{name} is not read. {why}")
+
+
+def _inside(store: Store, *, deep: bool) -> Iterator[Finding]:
+    """What the store holds; damage first, so that recovery meets none."""
+    whole = True
+    try:
+        for found in damage.examine(store, DOMAINS.values(), deep=deep):
+            whole = False
+            yield Finding(found.path, ok=False, detail=found.detail)
+        if whole:
+            every = "every byte is" if deep else "documents are whole, and what is used now is"
+            yield Finding("contents", ok=True, detail=f"{every} as it was written")
+    except Exception as error:
+        yield _failed("contents", error)
+    yield _finding("recovery", lambda: _recover(store))
+    yield _finding("quarantine", lambda: _quarantine(store))
 
 
 def _finding(what: str, check: Callable[[], str]) -> Finding:
     try:
         return Finding(what, ok=True, detail=check())
-    except SheafError as error:
-        return Finding(what, ok=False, detail=str(error))
     except Exception as error:  # a doctor reports what it meets
-        return Finding(what, ok=False, detail=f"{type(error).__name__}: {error}".splitlines()[0])
+        return _failed(what, error)
 
 
-def _check_store(settings: Settings) -> str:
-    store = Store.open(settings.store_url)
-    probe = f"doctor/{uuid.uuid4().hex}"
-    try:
-        if not store.create(probe, b"1") or store.create(probe, b"2") or store.get(probe) != b"1":
-            raise StoreError(
-                f"{store.url} ignores conditional creation: two writers could share a version number. "
-                "Use local disk, AWS S3, MinIO, GCS or Azure."
-            )
-    finally:
-        store.delete([probe])
-    return f"{store.url} can be written, read and conditionally created"
+def _failed(what: str, error: Exception) -> Finding:
+    detail = str(error) if isinstance(error, SheafError) else f"{type(error).__name__}: {error}".splitlines()[0]
+    return Finding(what, ok=False, detail=detail)
 
 
-def _check_instance(settings: Settings) -> str:
-    instance = open_instance(settings)
-    return f"{instance.root_directory}: {instance.get_runs_count()} runs"
-
-
-def _recover(settings: Settings) -> str:
-    done = recover(Store.open(settings.store_url))
+def _recover(store: Store) -> str:
+    done = recover(store)
+    if done.failed:
+        raise StoreError(" ".join(done.failed))
     if not (done.finished or done.reaped or done.swept):
         return "nothing was left behind"
     return f"{len(done.finished)} exports finished, {len(done.reaped)} given up, {done.swept} leftovers removed"
+
+
+def _quarantine(store: Store) -> str:
+    kept = sum(1 for _ in store.list(quarantine.FOLDER))
+    if not kept:
+        return "nothing is set aside"
+    return f"{kept} objects are kept below {quarantine.FOLDER}/ in the store: remove them when nobody needs them"

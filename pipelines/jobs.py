@@ -4,12 +4,16 @@ from typing import Any
 
 import dagster as dg
 
-from sheaf.exports.series import Domain
+from assets.exports import export_key
+from sheaf.steps import Domain
+
+TRIED_AGAIN_WHOLE = {"dagster/retry_strategy": "ALL_STEPS"}
+"""A run that is tried again looks at its delivery again, which may have changed; what would be the same is left."""
 
 
-def exports_job_name(domain: str) -> str:
-    """All exports of all partitions of a domain, from the tables as they are."""
-    return f"{domain}_exports"
+def nightly_job_name(domain: str) -> str:
+    """All steps and exports of a domain."""
+    return f"{domain}_nightly"
 
 
 def campaign_job_name(domain: str) -> str:
@@ -23,17 +27,19 @@ def domain_jobs(domain: Domain) -> list[Any]:
     Dagster has no public name for the type of an asset job before it is resolved.
     """
     group = dg.AssetSelection.groups(domain.name)
-    campaign = [dg.AssetKey([domain.name, series.name]) for series in domain.series if series.campaign]
+    campaign = [export_key(domain, series) for series in domain.series if series.campaign]
     jobs = [
         dg.define_asset_job(
             domain.name,
             group - dg.AssetSelection.assets(*campaign),
             description=f"Reads one {domain.kind}, analyses it and publishes its exports.",
+            tags=TRIED_AGAIN_WHOLE,
         ),
         dg.define_asset_job(
-            exports_job_name(domain.name),
-            group & dg.AssetSelection.tag("sheaf/step", "export"),
-            description=f"Publishes all {domain.name} exports; what has not changed makes no new version.",
+            nightly_job_name(domain.name),
+            group,
+            description=f"Reads, analyses and publishes every {domain.kind}; what would be made the same is left.",
+            tags=TRIED_AGAIN_WHOLE,
         ),
     ]
     if campaign:

@@ -6,7 +6,8 @@ from typing import Any, Literal
 import dagster as dg
 
 from resources.store import StoreResource
-from sheaf.matches import offload, offload_plan
+from sheaf.matches.offload import execute
+from sheaf.matches.offload import plan as offload_plan
 from sheaf.matches.settings import OffloadSettings
 from sheaf.settings import Settings
 
@@ -34,7 +35,14 @@ def offload_logs(context: dg.OpExecutionContext, config: OffloadConfig, store: S
     """Move old logs into a verified archive; an interrupted offload is finished first."""
     opened = store.open()
     plan = offload_plan.plan(Path(config.source_dir), opened, config.days_old, config.cutoff_by)
-    result = offload.execute(plan, opened, delete_source=config.delete_source)
+    result = execute.execute(
+        plan,
+        opened,
+        delete_source=config.delete_source,
+        waiting=lambda holder: context.log.warning(
+            f"Process {holder.pid} on {holder.host} offloads this folder: waiting."
+        ),
+    )
     context.add_output_metadata(
         {
             "archive": result.archive or "nothing new to archive",

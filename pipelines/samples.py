@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from sheaf.annotations import sample_project
-from sheaf.fermentation import sample_campaign
-from sheaf.matches import sample_match
-from sheaf.media import sample_pairs
-from sheaf.occurrences import sample_season
+from sheaf.annotations.sample import project
+from sheaf.fermentation.sample import campaign
+from sheaf.matches.sample import match
+from sheaf.media.sample import pairs
+from sheaf.occurrences.sample import season
 
 
 def write_samples(inbox: Path) -> dict[str, list[str] | None]:
@@ -15,11 +15,11 @@ def write_samples(inbox: Path) -> dict[str, list[str] | None]:
     Returns:
         The partitions by domain; None for all there are, since media batches get their names on arrival.
     """
-    sample_pairs.write(inbox)
+    pairs.write(inbox)
     return {
-        "fermentation": sample_campaign.write(inbox),
-        "matches": sample_match.write(inbox),
+        "fermentation": campaign.write(inbox),
+        "matches": match.write(inbox),
         "media": None,
-        "occurrences": sample_season.write(inbox),
-        "annotations": sample_project.write(inbox),
+        "occurrences": season.write(inbox),
+        "annotations": project.write(inbox),
     }

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from sheaf.store import Store
+from sheaf.store.store import Store
 
 
 class StoreResource(dg.ConfigurableResource):

@@ -1,15 +1,17 @@
 """What tells other systems that a media batch has ended, where the batch asked for it."""
 
 import os
+from datetime import UTC, datetime
 
 import dagster as dg
 
 from resources.store import StoreResource
 from sheaf import clock
-from sheaf.errors import NotFoundError
-from sheaf.media.batch_record import BatchStatus, read_record
+from sheaf.errors import DamagedError, NotFoundError, SheafError
+from sheaf.media.analysis.webhook import WebhookPolicy, batch_message, check_url, send
+from sheaf.media.batch_record import BatchStatus, claim_telling, give_back_telling, read_record
 from sheaf.media.settings import MediaSettings
-from sheaf.media.webhook import WebhookPolicy, batch_message, send
+from sheaf.settings import Settings
 
 SECRET = "SHEAF_WEBHOOK_SECRET"  # noqa: S105  # the variable that holds it
 
@@ -32,7 +34,7 @@ def _sensor(name: str, status: dg.DagsterRunStatus) -> dg.SensorDefinition:
         description="Posts the outcome of a media batch to the address that its options name.",
     )
     def sensor(
-        context: dg.RunStatusSensorContext, store: StoreResource, media: dg.ResourceParam[MediaSettings]
+        context: dg.RunStatusSensorContext, store: StoreResource, settings: dg.ResourceParam[Settings]
     ) -> dg.SkipReason:
         run = context.dagster_run
         batch = run.tags.get("dagster/partition")
@@ -42,7 +44,7 @@ def _sensor(name: str, status: dg.DagsterRunStatus) -> dg.SensorDefinition:
             return dg.SkipReason("The run is tried again.")
         started = context.instance.get_run_stats(run.run_id).start_time or 0.0
         cut_off = BatchStatus.CANCELLED if status is dg.DagsterRunStatus.CANCELED else BatchStatus.FAILED
-        return dg.SkipReason(notify(store, media, batch, started, cut_off))
+        return dg.SkipReason(notify(store, settings.media, batch, started, cut_off))
 
     return sensor
 
@@ -54,7 +56,7 @@ def notify(
     since: float,
     cut_off: BatchStatus = BatchStatus.FAILED,
 ) -> str:
-    """Tell who asked for it, unless the batch had already ended before the run.
+    """Tell who asked for it, unless the batch had already ended before the run, or somebody has told it.
 
     Args:
         since: when the run began, in seconds since 1970; what ended earlier was told then.
@@ -67,17 +69,26 @@ def notify(
         WebhookError: every attempt failed.
         UsageError: the address is not on the allow list.
     """
+    opened = store.open()
     try:
-        record = read_record(store.open(), batch)
-    except NotFoundError as error:
+        record = read_record(opened, batch)
+    except (NotFoundError, DamagedError) as error:
         return str(error)
     url = record.options.notification_webhook
     if not url:
         return f"{batch} asked for no notification."
     if record.finished_at and record.finished_at.timestamp() < since:
         return f"{batch} had ended before this run."
-    if record.status in (BatchStatus.PENDING, BatchStatus.PROCESSING):
+    ended = record.finished_at or datetime.fromtimestamp(since, UTC)
+    if record.status in (BatchStatus.PENDING, BatchStatus.PROCESSING, BatchStatus.PUBLISHING):
         record = record.model_copy(update={"status": cut_off, "finished_at": clock.now()})
     policy = WebhookPolicy(media.webhook_hosts, media.webhook_private, os.environ.get(SECRET))
-    status = send(url, batch_message(record), policy)
-    return f"Told {url} about {batch}: it answered {status}."
+    host = check_url(url, policy)
+    if not claim_telling(opened, batch, ended):
+        return f"{host} was told about {batch} already."
+    try:
+        status = send(url, batch_message(record), policy)
+    except SheafError:
+        give_back_telling(opened, batch, ended)
+        raise
+    return f"Told {host} about {batch}: it answered {status}."

@@ -7,7 +7,8 @@ from datetime import datetime
 from pydantic import BaseModel
 
 from sheaf import clock
-from sheaf.store import Store
+from sheaf.store import documents
+from sheaf.store.store import Store
 
 
 class Activity(BaseModel):
@@ -29,7 +30,7 @@ def log(store: Store, what: str, subject: object, who: str, detail: str = "") ->
 
 
 def newest(store: Store, since: datetime | None = None, limit: int = 50) -> Iterator[Activity]:
-    """Events, newest first.
+    """Events, newest first; a damaged one is passed over.
 
     Args:
         since: only events at or after this time.
@@ -38,11 +39,13 @@ def newest(store: Store, since: datetime | None = None, limit: int = 50) -> Iter
     left = limit
     for month in reversed(store.folders("activity")):
         paths = sorted((item.path for item in store.list(f"activity/{month}")), reverse=True)
-        for path in paths[:left]:
-            event = Activity.model_validate_json(store.get(path))
+        for path in paths:
+            event = documents.read_if_whole(Activity, store, path)
+            if event is None:
+                continue
             if since and event.at < since:
                 return
             yield event
             left -= 1
-        if left <= 0:
-            return
+            if left <= 0:
+                return

@@ -13,3 +13,8 @@ def now() -> datetime:
     """The current time in UTC, or the moment `SOURCE_DATE_EPOCH` names."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     return datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
+
+
+def aware(moment: datetime) -> datetime:
+    """A time with its zone: UTC where nobody said another."""
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

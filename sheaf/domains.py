@@ -1,45 +1,52 @@
-"""The five domains, in the order in which people meet them."""
+"""The five domains, in the order in which people meet them.
 
-from sheaf.annotations.series import ANNOTATIONS
+A domain is imported when it is asked for, not when it is named: what its steps need takes longer to load than
+most commands take.
+"""
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from sheaf.errors import UsageError
-from sheaf.exports.series import Domain, Series
-from sheaf.fermentation.series import FERMENTATION
-from sheaf.matches.series import MATCHES
-from sheaf.media.series import MEDIA
-from sheaf.occurrences.series import OCCURRENCES, occurrences_domain
-from sheaf.settings import Settings
+from sheaf.names import did_you_mean
 
-DOMAINS: dict[str, Domain] = {
-    domain.name: domain for domain in (FERMENTATION, MATCHES, MEDIA, OCCURRENCES, ANNOTATIONS)
+if TYPE_CHECKING:
+    from sheaf.steps import Domain
+
+_WHERE = {
+    "fermentation": "FERMENTATION",
+    "matches": "MATCHES",
+    "media": "MEDIA",
+    "occurrences": "OCCURRENCES",
+    "annotations": "ANNOTATIONS",
 }
+"""What each is called in its `domain.py`."""
 
 
-def configured_domains(settings: Settings) -> list[Domain]:
-    """The domains as an installation has configured them."""
-    own = {"occurrences": occurrences_domain(settings.occurrences)}
-    return [own.get(name, domain) for name, domain in DOMAINS.items()]
+class _Domains(Mapping[str, "Domain"]):
+    """Domains by name."""
+
+    def __getitem__(self, name: str) -> "Domain":
+        declaration = _WHERE[name]
+        return getattr(import_module(f"sheaf.{name}.domain"), declaration)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_WHERE)
+
+    def __len__(self) -> int:
+        return len(_WHERE)
 
 
-def domain_named(name: str) -> Domain:
+DOMAINS: Mapping[str, "Domain"] = _Domains()
+
+
+def domain_named(name: str) -> "Domain":
     """Find a domain.
 
     Raises:
         UsageError: naming those there are.
     """
-    if name not in DOMAINS:
-        raise UsageError(f"There is no domain {name!r}: there are {', '.join(DOMAINS)}.")
+    if name not in _WHERE:
+        raise UsageError(f"There is no domain {name!r}: there are {', '.join(DOMAINS)}.{did_you_mean(name, DOMAINS)}")
     return DOMAINS[name]
-
-
-def series_named(domain: Domain, name: str) -> Series:
-    """Find a series of a domain.
-
-    Raises:
-        UsageError: naming those there are.
-    """
-    for series in domain.series:
-        if series.name == name:
-            return series
-    raise UsageError(
-        f"{domain.name} has no series {name!r}: there are {', '.join(series.name for series in domain.series)}."
-    )

@@ -1,6 +1,11 @@
-"""DuckDB as Sheaf uses it: quiet, because standard output belongs to the command line."""
+"""DuckDB as Sheaf uses it: quiet, because standard output belongs to the command line; and paths as it reads them."""
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from sheaf import sql
+from sheaf.plain_paths import plain
 
 if TYPE_CHECKING:
     import duckdb
@@ -14,6 +19,13 @@ def connect(path: str = ":memory:", **config: Any) -> "duckdb.DuckDBPyConnection
     """
     import duckdb
 
-    connection = duckdb.connect(path, config=config)
+    # To DuckDB they are a separator and an option, whatever link leads there; it then spills what would be its file.
+    misread = any(sign in os.path.realpath(path) for sign in "\\?")
+    connection = duckdb.connect(":memory:" if misread else path, config=config)
     connection.execute("SET enable_progress_bar = false")
     return connection
+
+
+def quoted(path: Path) -> str:
+    """A path as it stands in a query; a pattern in its last part is one."""
+    return sql.literal(str(plain(path.parent) / path.name))

@@ -4,11 +4,15 @@ A partition key is checked here, at the door, so that no later code has to wonde
 name can leave its folder.
 """
 
+import difflib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sheaf.errors import UsageError
 
+CAMPAIGN = "campaign"
+"""In the place of a partition: all of them together."""
 PARTITION_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _VERSION = re.compile(r"v0*([1-9][0-9]{0,8})")
 _UNSTORABLE = re.compile(r"[\x00-\x1f\x7f]|#[0-9]+(/|$)")
@@ -28,6 +32,13 @@ def check_partition(key: str) -> str:
         f"{shown!r} is not a valid partition name: use 1 to 100 letters, digits, '.', '_' or '-', "
         "starting with a letter or digit."
     )
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question that names what is alike, to go behind a sentence; empty where nothing is."""
+    folded = {one.casefold(): one for one in known}
+    alike = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+    return f" Did you mean {folded[alike[0]]!r}?" if alike else ""
 
 
 def is_file_name(path: str) -> bool:
@@ -85,13 +96,21 @@ class ExportId:
 
     @property
     def record_path(self) -> str:
-        """The export's life: status, who asked, why it failed."""
-        return f"{self.path}/record.json"
+        """The export's life: status, who asked, why it failed.
+
+        It starts with `_`, so that who reads the folder as a table (pandas, Arrow, Spark) passes it over.
+        """
+        return f"{self.path}/_record.json"
 
     @property
     def manifest_path(self) -> str:
         """What the completed export holds."""
-        return f"{self.path}/manifest.json"
+        return f"{self.path}/_manifest.json"
+
+    @property
+    def earlier_paths(self) -> tuple[str, str]:
+        """Where both documents of an export lie that Sheaf 0.1 published."""
+        return f"{self.path}/record.json", f"{self.path}/manifest.json"
 
 
 def parse_version(text: str) -> int | None:

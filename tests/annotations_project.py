@@ -8,18 +8,56 @@ from typing import Any
 
 import orjson
 from PIL import Image
+from running import current, run_steps
 
-from sheaf.annotations.ingest import ingest
-from sheaf.annotations.series import ANNOTATIONS
+from sheaf.annotations.domain import ANNOTATIONS
+from sheaf.annotations.readers.ingest import ingest
 from sheaf.annotations.settings import AnnotationsSettings
 from sheaf.exports.publish import Request, preview, publish
 from sheaf.exports.series import Series, Written
 from sheaf.report import Report
-from sheaf.store import Store
+from sheaf.running import How, Made
+from sheaf.sources import Sources
+from sheaf.store.store import Store
+from sheaf.tables.accounts import Kind
+from sheaf.tables.pinned import Tables
+from sheaf.tables.table import Table
 
 PROJECT = "signs"
+SETTINGS = AnnotationsSettings()
 SERIES = {series.name: series for series in ANNOTATIONS.series}
 Rows = list[dict[str, Any]]
+
+
+def read_folder(
+    folder: Path,
+    store: Store,
+    project: str = PROJECT,
+    settings: AnnotationsSettings = SETTINGS,
+    *,
+    accept: bool = False,
+) -> Made:
+    """Read a folder as the first step does; its account has to add up."""
+    how = How(accept_loss=accept)
+    made = run_steps(store, ANNOTATIONS, project, settings, folder, ingest, only=["records"], how=how)["records"]
+    if made.generation.refused is None:
+        assert [account.table for account in made.generation.account if not account.adds_up] == []
+    return made
+
+
+def described(store: Store, project: str = PROJECT) -> Made:
+    """What the overview says of what was read."""
+    return run_steps(store, ANNOTATIONS, project, SETTINGS, Sources({}), only=["overview"])["overview"]
+
+
+def noted(made: Made, kind: Kind = Kind.REJECT) -> dict[str, int]:
+    """How many rows of a kind there are, by table and code."""
+    return {
+        f"{account.table} {reason.code}": reason.rows
+        for account in made.generation.account
+        for reason in account.reasons
+        if reason.kind is kind
+    }
 
 
 class Project:
@@ -82,10 +120,25 @@ class Project:
         for name, rows in self.tables.items():
             (self.folder / f"{name}.ndjson").write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
 
-    def ingest(self) -> Report:
-        """Write the tables and read the folder."""
+    def ingest(self, *, accept: bool = False) -> Report:
+        """Write the tables and read the folder, which must not be refused."""
+        made = self.deliver(accept=accept)
+        assert made.generation.refused is None
+        return made.report
+
+    def deliver(self, settings: AnnotationsSettings = SETTINGS, *, accept: bool = False) -> Made:
+        """Write the tables and read the folder; `accept` also what is less than before."""
         self.write()
-        return ingest(self.folder, self.store, PROJECT, AnnotationsSettings())
+        return read_folder(self.folder, self.store, PROJECT, settings, accept=accept)
+
+    @property
+    def current(self) -> Tables:
+        """The tables of the last good reading."""
+        return current(self.store, ANNOTATIONS, PROJECT)
+
+    def rows(self, table: Table) -> Rows:
+        """The rows of one of them."""
+        return self.current.read(table).to_pylist()
 
     def export(self, series: str, filter_: dict[str, Any] | None = None, **options: Any) -> "Export":
         """Publish, always as a new version."""
@@ -94,14 +147,16 @@ class Project:
 
     def preview(self, series: str, filter_: dict[str, Any] | None = None, **options: Any) -> Written:
         """What `export` would hold."""
-        return preview(self.store, SERIES[series], ANNOTATIONS.rejects, Request(PROJECT, filter_, options))
+        return preview(self.store, ANNOTATIONS, SERIES[series], Request(PROJECT, filter_, options), SETTINGS)
 
 
 class Export:
     """A published ZIP, opened."""
 
-    def __init__(self, store: Store, series: Series, request: Request) -> None:
-        self.published = publish(store, series, ANNOTATIONS.rejects, request)
+    def __init__(
+        self, store: Store, series: Series, request: Request, settings: AnnotationsSettings = SETTINGS
+    ) -> None:
+        self.published = publish(store, ANNOTATIONS, series, request, settings)
         self.manifest = self.published.manifest
         (file,) = self.manifest.files
         self.path = f"{self.published.export.path}/{file.path}"

@@ -105,6 +105,11 @@ _EQUAL = re.compile(r'r\["([^"]+)"\] == "((?:[^"\\]|\\.)*)"')
 _MATCH = re.compile(r'r\["([^"]+)"\] =~ (/.*/)')
 
 
+_VALUES = re.compile(
+    r'import "influxdata/influxdb/schema"\n\nschema\.tagValues\(bucket: "([^"]+)", tag: "([^"]+)", start: (\S+)\)'
+)
+
+
 class FluxSurface(BaseHTTPRequestHandler):
     """`/api/v2/query` of 2.x, as far as Sheaf uses it."""
 
@@ -158,9 +163,12 @@ class FluxSurface(BaseHTTPRequestHandler):
 
 
 def _translate(flux: str) -> tuple[str, str, str]:
-    """Database, InfluxQL, and what comes of the rows: `points <column>`, `count` or `probe`."""
+    """Database, InfluxQL, and what comes of the rows: `points <column>`, `count`, `values` or `probe`."""
     if "'" in flux or "\\" in flux.replace("\\/", ""):
         raise ValueError("the stand-in knows no escapes")
+    if known := _VALUES.fullmatch(flux):
+        shown = {"_measurement": "SHOW MEASUREMENTS", "_field": "SHOW FIELD KEYS"}
+        return known[1], shown.get(known[2], f'SHOW TAG VALUES WITH KEY = "{known[2]}"'), "values"
     first, span, *steps = [step.strip() for step in flux.split("\n  |> ")]
     bucket, hours = _FROM.fullmatch(first), _RANGE.fullmatch(span)
     if not bucket or not hours:
@@ -181,22 +189,26 @@ def _translate(flux: str) -> tuple[str, str, str]:
     names, fields = ([f'"{value}"' for value in values.pop(key)] for key in ("_measurement", "_field"))
     where += [f"\"{column}\" = '{value}'" for column, (value,) in values.items()]
     tail = f"FROM {', '.join(names)} WHERE {' AND '.join(where)}"
-    if steps[3:] == ["count()", "group()", "sum()"]:
-        return bucket[1], f"SELECT {', '.join(f'count({field})' for field in fields)} {tail}", "count"
+    if steps[3:] == ["count()"]:
+        counts = ", ".join(f"count({field}) AS {field}" for field in fields)
+        return bucket[1], f"SELECT {counts} {tail} GROUP BY *", "count"
     by = re.fullmatch(r'keep\(columns: \["_time", "_value", "([^"]+)"\]\)', steps[-1])
     if len(steps) != 4 or not by:
         raise ValueError(f"the stand-in does not know {steps[3:]}")
-    tag = [] if by[1] == "_measurement" else [f'"{by[1]}"']
+    tag = [] if by[1] in ("_measurement", "_field") else [f'"{by[1]}"']
     return bucket[1], f"SELECT {', '.join(fields + tag)} {tail}", f"points {by[1]}"
 
 
 def _as_flux_csv(series: list[dict[str, Any]], shape: str, repeat_header: bool) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
+    if shape == "values":
+        found = sorted({row[-1 if "value" in entry["columns"] else 0] for entry in series for row in entry["values"]})
+        writer.writerows([["", "result", "table", "_value"], *(["", "_result", 0, value] for value in found)])
+        return out.getvalue()
     if shape == "count":
-        total = sum(int(value or 0) for entry in series for row in entry["values"] for value in row[1:])
-        if series:
-            writer.writerows([["", "result", "table", "_value"], ["", "_result", 0, total]])
+        for entry in series:
+            _write_counts(entry, out)
         return out.getvalue()
     by = shape.partition(" ")[2]
     for number, entry in enumerate(series if by else []):
@@ -204,12 +216,31 @@ def _as_flux_csv(series: list[dict[str, Any]], shape: str, repeat_header: bool) 
             out.write("\r\n")
         if not number or repeat_header:
             writer.writerow(["", "result", "table", "_time", "_value", by])
-        tagged = by != "_measurement"
+        tagged = by not in ("_measurement", "_field")
         for row in entry["values"]:
+            if by == "_field":
+                found = [
+                    (name, value)
+                    for name, value in zip(entry["columns"][1:], row[1:], strict=True)
+                    if value is not None
+                ]
+                writer.writerows(["", "_result", number, row[0], value, name] for name, value in found)
+                continue
             values = row[1:-1] if tagged else row[1:]
             value = next((value for value in values if value is not None), None)
             writer.writerow(["", "_result", number, row[0], value, row[-1] if tagged else entry["name"]])
     return out.getvalue()
+
+
+def _write_counts(entry: dict[str, Any], out: io.StringIO) -> None:
+    """A table for each field of a series that has points."""
+    writer = csv.writer(out, lineterminator="\r\n")
+    tags = {key: value for key, value in entry["tags"].items() if value}
+    for field, number in zip(entry["columns"][1:], entry["values"][0][1:], strict=True):
+        if number:
+            writer.writerow(["", "result", "table", "_measurement", "_field", *tags, "_value"])
+            writer.writerow(["", "_result", 0, entry["name"], field, *tags.values(), number])
+            out.write("\r\n")
 
 
 @contextmanager

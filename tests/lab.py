@@ -12,8 +12,11 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
+
+from sheaf.settings import Settings
 
 PROGRAM = Path(sys.executable).with_name("sheaf")
 
@@ -22,6 +25,13 @@ def environment(home: Path) -> dict[str, str]:
     """What a command of this home is started with, and nothing that this process was told."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("SHEAF_", "DAGSTER_"))}
     return ours | {"SHEAF_HOME": str(home)}
+
+
+def configured(variables: Mapping[str, str]) -> Settings:
+    """The configuration of a process that is told some variables, and none of those that this one was told."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("SHEAF_")}
+    with mock.patch.dict(os.environ, ours | dict(variables), clear=True):
+        return Settings.load()
 
 
 def processes(home: Path, program: str = "") -> list[int]:
@@ -104,6 +114,10 @@ class Lab:
             os.kill(process, signal.SIGKILL)
         self._process.wait()
         return left
+
+    def is_alive(self) -> bool:
+        """Whether the command still runs."""
+        return self._process.poll() is None
 
     def kill(self) -> None:
         """Everything at once, as when the machine loses its power."""

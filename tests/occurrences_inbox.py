@@ -9,16 +9,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from running import current, run_steps
+
 from sheaf.exports.publish import Published, Request, publish
-from sheaf.exports.series import Series
-from sheaf.occurrences.build import build_occurrences
-from sheaf.occurrences.ingest import ingest
-from sheaf.occurrences.series import OCCURRENCES
+from sheaf.exports.series import Draft, Series
+from sheaf.occurrences.domain import OCCURRENCES
+from sheaf.occurrences.readers.ingest import ingest
 from sheaf.occurrences.settings import OccurrencesSettings
 from sheaf.report import Report
-from sheaf.store import Store
+from sheaf.running import How, Made
+from sheaf.store.store import Store
+from sheaf.tables.table import Table
 
 SETTINGS = OccurrencesSettings()
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Row = dict[str, Any]
 Tables = dict[str, list[Row]]
 
@@ -86,23 +90,51 @@ def put(folder: Path, tables: Mapping[str, list[Row]]) -> Path:
     return folder
 
 
-def ingested(store: Store, folder: Path, settings: OccurrencesSettings = SETTINGS) -> Report:
-    return ingest(folder, store, "p1", settings)
+def ingested(store: Store, folder: Path, settings: OccurrencesSettings = SETTINGS, how: How | None = None) -> Made:
+    """Read a project, whether or not it is refused."""
+    return run_steps(store, OCCURRENCES, "p1", settings, folder, ingest, only=["records"], how=how)["records"]
+
+
+def made(store: Store, folder: Path, settings: OccurrencesSettings = SETTINGS, project: str = "p1") -> dict[str, Made]:
+    """Read a project that is not refused, and make its tables."""
+    found = run_steps(store, OCCURRENCES, project, settings, folder, ingest)
+    assert {step: of.generation.refused for step, of in found.items()} == {"records": None, "occurrences": None}
+    return found
 
 
 def built(store: Store, tables: Tables, folder: Path, settings: OccurrencesSettings = SETTINGS) -> Report:
-    """Ingest a project and make its tables."""
-    ingested(store, put(folder, tables), settings)
-    return build_occurrences(store, "p1", settings)
+    """The same for a project that is not in a folder yet; what was said of the tables that were made of it."""
+    return made(store, put(folder, tables), settings)["occurrences"].report
+
+
+def rows(store: Store, table: Table, project: str = "p1") -> list[Row]:
+    """The rows of one table of the last good generation."""
+    return current(store, OCCURRENCES, project).read(table).to_pylist()
 
 
 def series(name: str) -> Series:
     return next(series for series in OCCURRENCES.series if series.name == name)
 
 
-def export(store: Store, name: str, *, options: Row | None = None, **filter_: Any) -> Published:
+def export(
+    store: Store,
+    name: str,
+    *,
+    options: Row | None = None,
+    settings: OccurrencesSettings = SETTINGS,
+    **filter_: Any,
+) -> Published:
     request = Request("p1", filter_, options or {}, always=True)
-    return publish(store, series(name), OCCURRENCES.rejects, request)
+    return publish(store, OCCURRENCES, series(name), request, settings)
+
+
+def draft(
+    store: Store, name: str, folder: Path, settings: OccurrencesSettings = SETTINGS, options: Row | None = None
+) -> Draft:
+    """What a writer gets for a canonical export, or one with options."""
+    kind, members = series(name), {"p1": current(store, OCCURRENCES, "p1")}
+    filter_, given = kind.filter(), kind.options.of(options or {}, "option")
+    return Draft(store, "p1", members, folder, filter_, given, settings, NOW, 1)
 
 
 def content(store: Store, published: Published) -> bytes:
@@ -111,18 +143,18 @@ def content(store: Store, published: Published) -> bytes:
     return store.get(f"{published.export.path}/{file.path}")
 
 
-def csv_rows(store: Store, **filter_: Any) -> list[dict[str, str]]:
-    text = content(store, export(store, "occurrences_simple_csv", **filter_)).decode()
+def csv_rows(store: Store, **asked: Any) -> list[dict[str, str]]:
+    text = content(store, export(store, "occurrences_simple_csv", **asked)).decode()
     return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
-def json_rows(store: Store, **filter_: Any) -> list[Any]:
-    return json.loads(content(store, export(store, "occurrences_api_json", **filter_)))
+def json_rows(store: Store, **asked: Any) -> list[Any]:
+    return json.loads(content(store, export(store, "occurrences_api_json", **asked)))
 
 
-def archive(store: Store, profile: str = "spec", **filter_: Any) -> dict[str, str]:
+def archive(store: Store, profile: str = "spec", **asked: Any) -> dict[str, str]:
     """The files of a Darwin Core Archive as texts."""
-    data = content(store, export(store, "dwca", options={"profile": profile}, **filter_))
+    data = content(store, export(store, "dwca", options={"profile": profile}, **asked))
     with zipfile.ZipFile(io.BytesIO(data)) as found:
         return {name: found.read(name).decode() for name in found.namelist()}
 
@@ -131,6 +163,3 @@ def tsv(text: str) -> list[dict[str, str]]:
     """Rows of a file of an archive without quotes."""
     header, *lines = text.removesuffix("\n").split("\n")
     return [dict(zip(header.split("\t"), line.split("\t"), strict=True)) for line in lines]
-
-
-NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -2,15 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from annotations_project import Project
 
-from sheaf.annotations.archive import Archive
-from sheaf.annotations.paths import class_folder, distinct, normal, unsafe_path
+from sheaf.annotations.readers.paths import class_folder, distinct, normal, unsafe_path
+from sheaf.annotations.writers.archive import Archive
 from sheaf.errors import InputError, UsageError, VerificationError
 from sheaf.exports.series import Written
-from sheaf.store import Store
+from sheaf.store.store import Store
 
 
 @pytest.fixture
@@ -86,19 +87,19 @@ def test_free_form_classes_and_conflicts(tagged: Project) -> None:
         ({"version_value": "3"}, "version_mode"),
     ],
 )
-def test_impossible_requests(tagged: Project, options: dict[str, object], message: str) -> None:
+def test_impossible_requests(tagged: Project, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         tagged.export("classification", **options)
 
 
-def test_classes_without_a_mapping(tagged: Project) -> None:
+def test_classes_without_a_mapping(tagged: Project, tmp_path: Path) -> None:
     chosen = tagged.export("classification")
     assert chosen.report["class_counts"] == {"cat": 2, "dog": 1}
     assert any("there are also light" in warning for warning in chosen.report["warnings"])
     tagged.tables["image_tags"] = [{"image_id": "i1", "label_id": 2}]
     tagged.ingest()
     assert tagged.export("classification").report["class_counts"] == {"tree": 1}
-    plain = Project(tagged.folder.with_name("plain"), tagged.store)
+    plain = Project(tmp_path / "plain", Store.open(str(tmp_path / "plain-store")))
     plain.image("1.jpg")
     plain.ingest()
     with pytest.raises(InputError, match="nothing to classify by"):
@@ -153,7 +154,7 @@ def test_formulas_and_commas_stay_what_they_are(project: Project) -> None:
     project.tag(project.image('=cmd,"x".png'), "c/,")
     project.ingest()
     found = project.export("classification")
-    assert found.manifest_rows[1] == '"images/=cmd,""x"".png",",",train'
+    assert found.manifest_rows[1] == '"images/=cmd,%22x%22.png",",",train'
 
 
 def test_verification_finds_a_wrong_manifest(tagged: Project, tmp_path: Path) -> None:
@@ -177,3 +178,15 @@ def test_no_entry_leaves_the_archive_or_is_there_twice(tmp_path: Path, name: str
         archive.image("once.txt", [b"x"])
         with pytest.raises(InputError):
             archive.image(name, [b"y"])
+
+
+def test_folders_and_manifest_have_a_latest_each(tagged: Project) -> None:
+    manifest = tagged.export("classification")
+    folders = tagged.export("image_folder")
+    asked = tagged.export("classification", format="image_folder")
+    assert [found.manifest.canonical for found in (manifest, folders, asked)] == [True, True, False]
+    files = [name for name in folders.names if name != "report.json"]
+    assert files == [name for name in asked.names if name != "report.json"]
+    assert all(name.count("/") == 2 for name in files)
+    with pytest.raises(UsageError, match="a folder for each split"):
+        tagged.export("image_folder", include_unassigned=True)

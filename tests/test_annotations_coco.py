@@ -8,20 +8,21 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from annotations_project import PROJECT, SERIES, Export, Project
-from PIL import Image
+from annotations_project import PROJECT, SERIES, SETTINGS, Export, Project, noted, read_folder
+from PIL import Image, ImageOps
 from pycocotools import mask as masks
 from pycocotools.coco import COCO
+from running import current
 
-from sheaf import tables
-from sheaf.annotations import sample_project, schema
-from sheaf.annotations.ingest import ingest
-from sheaf.annotations.series import ANNOTATIONS, offered
+from sheaf.annotations import schema
+from sheaf.annotations.domain import ANNOTATIONS, offered
+from sheaf.annotations.sample import project as sample_project
 from sheaf.annotations.settings import AnnotationsSettings
-from sheaf.errors import InputError, UsageError, VerificationError
-from sheaf.exports.publish import Request
+from sheaf.errors import InputError, RefusedError, UsageError, VerificationError
+from sheaf.exports.publish import Request, preview, publish
 from sheaf.exports.series import Written
-from sheaf.store import Store
+from sheaf.store.store import Store
+from sheaf.tables.accounts import Kind
 
 TRIANGLE = [[0.1, 0.1], [0.5, 0.1], [0.5, 0.5]]
 
@@ -36,7 +37,7 @@ def sample(tmp_path: Path) -> tuple[Store, str]:
     """The sample project, ingested."""
     store = Store.open(str(tmp_path / "store"))
     (key,) = sample_project.write(tmp_path / "inbox")
-    ingest(tmp_path / "inbox" / "annotations" / key, store, key, AnnotationsSettings())
+    read_folder(tmp_path / "inbox" / "annotations" / key, store, key)
     return store, key
 
 
@@ -71,13 +72,13 @@ def test_layout_numbers_and_order(project: Project) -> None:
     train, val = found.coco("train"), found.coco("val")
     assert train["categories"] == val["categories"]
     assert [(c["id"], c["name"]) for c in train["categories"]] == [(1, "car"), (2, "tree")]
-    assert [image["id"] for image in train["images"] + val["images"]] == [1, 2, 3]
+    assert [image["id"] for image in train["images"] + val["images"]] == [1, 3, 2]
     assert train["annotations"] == [
         {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 40, 20], "area": 800, "iscrowd": 0}
     ]
     assert val["annotations"][0] | {"bbox": None} == {
         "id": 2,
-        "image_id": 3,
+        "image_id": 2,
         "category_id": 2,
         "bbox": None,
         "area": 800,
@@ -93,7 +94,7 @@ def test_layout_numbers_and_order(project: Project) -> None:
 
 def test_the_same_request_gives_the_same_bytes(sample: tuple[Store, str], tmp_path: Path) -> None:
     other = Store.open(str(tmp_path / "other"))
-    ingest(tmp_path / "inbox" / "annotations" / sample[1], other, sample[1], AnnotationsSettings())
+    read_folder(tmp_path / "inbox" / "annotations" / sample[1], other, sample[1])
     for series, options in (("detection", {"include_images": True}), ("segmentation", {"splits": "single"})):
         first, second = export(sample, series, **options), export(sample, series, **options)
         assert first.data == second.data == export((other, sample[1]), series, **options).data
@@ -178,31 +179,50 @@ def test_names_that_differ_in_case_only_stay_apart(project: Project) -> None:
     assert found.zip.read("images/train/A.png") == (project.folder / "images" / "A.png").read_bytes()
 
 
-def test_exif_as_stored_or_turned(project: Project) -> None:
+@pytest.mark.case("annotations/exif-frames")
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("shown", [False, True])
+def test_shapes_follow_the_picture_they_were_drawn_on(tmp_path: Path, orientation: int, shown: bool) -> None:
+    """A white block in an image: whatever EXIF says and wherever it was drawn, box and shapes lie on it."""
+    stored = np.zeros((40, 60), np.uint8)
+    stored[8:18, 30:50] = 255
     exif = Image.Exif()
-    exif[0x0112] = 6  # shown turned by a quarter
-    image = project.image("1.jpg", size=None)
-    project.file("1.jpg", (100, 50), exif=exif)
-    project.box(image, (0.1, 0.2, 0.5, 0.6))
-    project.mask(image, TRIANGLE)
-    project.mask(image, rle={"size": [100, 50], "counts": [2500, 2500]})  # drawn on what a browser shows
-    project.mask(image, rle={"size": [50, 100], "counts": [2500, 2500]})  # drawn on the stored pixels
-    project.ingest()
-
-    stored = project.export("detection", include_images=True)
-    assert any("exif=transpose" in warning for warning in stored.report["warnings"])
-    assert stored.coco()["images"][0] | {"id": 0} == {"id": 0, "file_name": "1.jpg", "width": 100, "height": 50}
-    assert stored.annotations[0]["bbox"] == [10, 10, 40, 20]
-    turned = project.export("detection", include_images=True, exif="transpose")
-    assert turned.coco()["images"][0] | {"id": 0} == {"id": 0, "file_name": "1.jpg", "width": 50, "height": 100}
-    assert turned.annotations[0]["bbox"] == [5, 20, 20, 40]
-    with Image.open(io.BytesIO(turned.zip.read("images/train/1.jpg"))) as picture:
-        assert picture.size == (50, 100)
-        assert picture.getexif().get(0x0112) is None
-    for exif_option, size in (("as_stored", [50, 100]), ("transpose", [100, 50])):
-        shapes = project.export("segmentation", exif=exif_option)
-        assert shapes.report["dropped"] == {"mask is of the other EXIF orientation": 1}
-        assert [row["segmentation"]["size"] for row in shapes.annotations if "size" in row["segmentation"]] == [size]
+    exif[0x0112] = orientation
+    folder = tmp_path / "signs"
+    (folder / "images").mkdir(parents=True)
+    Image.fromarray(stored).save(folder / "images" / "1.png", exif=exif)
+    with Image.open(folder / "images" / "1.png") as image:
+        drawn_on = np.asarray(ImageOps.exif_transpose(image) if shown else image)
+    (top, *_, bottom), (left, *_, right) = (np.flatnonzero(drawn_on.any(axis)).tolist() for axis in (1, 0))
+    across, down = right + 1 - left, bottom + 1 - top
+    ring = [left, top, left + across, top, left + across, top + down, left, top + down]
+    runs: Any = masks.encode(np.asfortranarray(drawn_on > 0).astype(np.uint8))
+    rle = {"size": runs["size"], "counts": runs["counts"].decode()}
+    box = {"image_id": 1, "category_id": 5, "bbox": [left, top, across, down], "keypoints": [left, top, 2, 0, 0, 0]}
+    size = {"width": drawn_on.shape[1], "height": drawn_on.shape[0]}
+    drawn = [{"id": 1, **box, "segmentation": [ring]}, {"id": 2, **box, "segmentation": rle}]
+    write_coco(folder, train=document({"id": 1, "file_name": "1.png", **size}, annotations=drawn))
+    store = Store.open(str(tmp_path / "store"))
+    clear = orientation in (1, 5, 6, 7, 8)
+    settings = AnnotationsSettings(drawn_on="shown" if shown and not clear else "stored")
+    made = read_folder(folder, store, settings=settings)
+    assert ("images unclear_frame" in noted(made, Kind.FAULT)) != clear
+    for how in ("as_stored", "transpose"):
+        options = {"include_images": True, "exif": how}
+        found = Export(store, SERIES["segmentation"], Request(PROJECT, None, options), settings)
+        with Image.open(io.BytesIO(found.zip.read("images/train/1.png"))) as image:
+            picture = np.asarray(image) > 0
+        (entry,) = found.coco()["images"]
+        assert (entry["height"], entry["width"]) == picture.shape
+        coco: Any = read_with_pycocotools(found.coco(), tmp_path)
+        for row in found.annotations:
+            assert (coco.annToMask(row).astype(bool) == picture).all()
+            x, y, width, height = (int(number) for number in row["bbox"])
+            assert picture[y : y + height, x : x + width].all()
+            assert width * height == picture.sum()
+            corners = {(x, y), (x + width, y), (x, y + height), (x + width, y + height)}
+            assert tuple(row["keypoints"][:2]) in corners
+            assert row["keypoints"][3:] == [0, 0, 0]
 
 
 def write_coco(folder: Path, **documents: dict[str, Any]) -> None:
@@ -211,7 +231,7 @@ def write_coco(folder: Path, **documents: dict[str, Any]) -> None:
         (folder / "coco" / f"instances_{name}.json").write_bytes(orjson.dumps(document))
 
 
-def document(*images: dict[str, Any], annotations: Any = (), categories: Any = ({"id": 5, "name": "car"},)) -> Any:
+def document(*images: Any, annotations: Any = (), categories: Any = ({"id": 5, "name": "car"},)) -> Any:
     return {"images": list(images), "annotations": list(annotations), "categories": list(categories)}
 
 
@@ -224,15 +244,16 @@ def test_coco_comes_back_as_it_was(sample: tuple[Store, str], tmp_path: Path) ->
     folder = tmp_path / "again"
     first.zip.extractall(folder)
     (folder / "annotations").rename(folder / "coco")
-    report = ingest(folder, sample[0], "again", AnnotationsSettings())
-    assert not report.rejects
-    assert report.counts["corrections"] == 0
+    made = read_folder(folder, sample[0], "again")
+    assert not noted(made)
+    assert made.report.counts["corrections"] == 0
     second = export((sample[0], "again"), "segmentation", include_images=True, category_ids="stable")
     for split in ("train", "val", "test"):
         assert second.coco(split)["images"] == first.coco(split)["images"]
-        assert second.coco(split)["annotations"] == first.coco(split)["annotations"]
+        again, before = (sorted(one.coco(split)["annotations"], key=lambda row: row["id"]) for one in (second, first))
+        assert again == before
         assert second.coco(split)["categories"] == first.coco(split)["categories"]
-    assert offered(sample[0], "again") == ("detection", "segmentation")
+    assert offered(current(sample[0], ANNOTATIONS, "again")) == ("detection", "segmentation")
 
 
 def test_one_name_in_two_splits_is_two_images_where_there_are_two_files(tmp_path: Path) -> None:
@@ -243,13 +264,13 @@ def test_one_name_in_two_splits_is_two_images_where_there_are_two_files(tmp_path
     for place, shade in (("train2017", 10), ("val", 200)):
         (folder / "images" / place).mkdir(parents=True)
         Image.new("L", (100, 50), shade).save(folder / "images" / place / "1.png")
-    ingest(folder, store, PROJECT, AnnotationsSettings())
+    read_folder(folder, store)
     found = Export(store, SERIES["detection"], Request(PROJECT, None, {"include_images": True}))
     assert found.paths == ["train/1.png", "val/1.png"]
     assert [len(found.coco(split)["annotations"]) for split in ("train", "val")] == [1, 0]
     for place in ("train2017", "val"):
         (folder / "images" / place / "1.png").unlink()
-    ingest(folder, store, PROJECT, AnnotationsSettings())
+    read_folder(folder, store)
     with pytest.raises(InputError, match="different splits"):
         Export(store, SERIES["detection"], Request(PROJECT))
 
@@ -271,31 +292,98 @@ def test_stated_boxes_and_areas_are_kept_only_where_they_fit(tmp_path: Path) -> 
         {"id": 5, **square, "segmentation": [], "bbox": "wide"},
     ]
     write_coco(tmp_path / "signs", all=document(picture(1, "1.png"), annotations=annotations))
-    report = ingest(tmp_path / "signs", store, PROJECT, AnnotationsSettings())
-    shapes = tables.read(store, schema.SEGMENTATIONS, PROJECT).to_pylist()
+    made = read_folder(tmp_path / "signs", store)
+    shapes = current(store, ANNOTATIONS, PROJECT).read(schema.SEGMENTATIONS).to_pylist()
     assert [(row["x"], row["width"], row["area"]) for row in shapes] == [
         (10.4, 20, 401.5),
         (10, 20, 400),
         (10, 90, 1800),
     ]
-    assert report.counts["detections"] == 4
-    assert report.rejects == {"x_min: field required": 1}
-    assert report.counts["corrected: stated area differs from the shape: area computed"] == 1
+    assert made.report.counts["detections"] == 4
+    assert noted(made) == {"detections missing_value": 1}
+    assert noted(made, Kind.CHANGE) == {
+        "segmentations area_computed": 1,
+        "segmentations box_computed": 1,
+        "segmentations clipped": 1,
+        "detections clipped": 1,
+    }
+    assert made.report.counts["corrected: stated area differs from the shape: area computed"] == 1
 
 
 @pytest.mark.parametrize(
     ("documents", "message"),
     [
         ({"train": []}, "not a COCO file"),
-        ({"train": {"images": [], "annotations": []}}, "lists images, annotations and categories"),
+        ({"train": {"annotations": []}}, "must hold the list images"),
+        ({"train": {"images": [], "annotations": {}}}, "annotations must be a list"),
         ({"train": document(), "val": document(categories=[{"id": 5, "name": "bus"}])}, "make the categories"),
         ({"train": document()}, "no image that can be used"),
     ],
 )
 def test_coco_that_cannot_be_used(tmp_path: Path, documents: dict[str, Any], message: str) -> None:
     write_coco(tmp_path / "signs", **documents)
-    with pytest.raises(InputError, match=message):
-        ingest(tmp_path / "signs", Store.open(str(tmp_path / "store")), PROJECT, AnnotationsSettings())
+    made = read_folder(tmp_path / "signs", Store.open(str(tmp_path / "store")))
+    assert message in (made.generation.refused or "")
+
+
+@pytest.mark.case("annotations/stale-latest")
+def test_annotations_that_mean_no_image_are_refused_and_the_last_ones_stay(tmp_path: Path) -> None:
+    store, folder = Store.open(str(tmp_path / "store")), tmp_path / "signs"
+    images = picture(1, "1.png"), picture(2, "2.png")
+    boxes = [{"id": n, "image_id": n, "category_id": 5, "bbox": [1, 2, 30, 40]} for n in (1, 2)]
+    write_coco(folder, train=document(*images, annotations=boxes))
+    read_folder(folder, store)
+    first = Export(store, SERIES["detection"], Request(PROJECT))
+    lost = [{**row, "image_id": row["image_id"] + 7} for row in boxes]
+    write_coco(folder, train=document(*images, annotations=lost))
+    refused = "All 2 annotations were rejected: its image is not in the images"
+    assert read_folder(folder, store).generation.refused == refused
+    with pytest.raises(RefusedError, match=refused):
+        Export(store, SERIES["detection"], Request(PROJECT))
+    write_coco(folder, train=document(*images, annotations=boxes))
+    read_folder(folder, store)
+    assert Export(store, SERIES["detection"], Request(PROJECT)).published.export == first.published.export
+
+
+@pytest.mark.case("annotations/export-crash")
+def test_what_was_asked_for_and_cannot_be_made_says_why(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path / "store"))
+    box = {"id": 1, "image_id": 1, "category_id": 5, "bbox": [1, 2, 30, 40]}
+    write_coco(tmp_path / "signs", train=document(picture(1, "1.png"), annotations=[box]))
+    read_folder(tmp_path / "signs", store)
+    assert offered(current(store, ANNOTATIONS, PROJECT)) == ("detection",)
+    for ask in (publish, preview):
+        with pytest.raises(InputError, match="signs has neither tags nor labels of whole images: there is nothing to"):
+            ask(store, ANNOTATIONS, SERIES["classification"], Request(PROJECT), SETTINGS)
+
+
+def test_every_item_of_a_coco_file_is_accounted_for_once(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path / "store"))
+    box = {"image_id": 1, "category_id": 5, "bbox": [1, 2, 30, 40]}
+    annotations = [
+        {"id": 1, **box, "segmentation": [[1, 2, 31, 2, 31, 42]]},
+        {"id": 2, **box, "segmentation": [[]]},  # no mask, as some tools say it
+        {"id": 3, "image_id": 1, "category_id": 5, "segmentation": [[1, 2, 31, 2, 31, 42]]},
+        {"id": 4, "image_id": 1, "category_id": 5, "keypoints": [1, 2, 2]},
+        "no object",
+    ]
+    first = document(picture(1, "1.png"), 7, annotations=annotations, categories=[{"id": 5, "name": "car"}, None])
+    write_coco(tmp_path / "signs", train=first, train2017=document(picture(2, "2.png")))
+    made = read_folder(tmp_path / "signs", store)
+    assert noted(made) == {
+        "detections not_an_object": 1,
+        "images not_an_object": 1,
+        "labels not_an_object": 1,
+    }
+    account = {found.table: (found.seen, found.used, found.left_out) for found in made.generation.account}
+    assert account == {
+        "detections": (3, 2, {}),
+        "images": (3, 2, {}),
+        "keypoints": (1, 1, {}),
+        "labels": (3, 1, {"in another file or earlier in this one": 1}),
+        "segmentations": (2, 2, {}),
+        "tasks": (1, 1, {}),
+    }
 
 
 @pytest.mark.parametrize(
@@ -329,13 +417,9 @@ def test_verification_finds_what_is_wrong(project: Project, tmp_path: Path, chan
 
 def test_an_export_over_s3_is_the_same(sample: tuple[Store, str], s3_store: Store, tmp_path: Path) -> None:
     key = sample[1]
-    ingest(tmp_path / "inbox" / "annotations" / key, s3_store, key, AnnotationsSettings())
+    read_folder(tmp_path / "inbox" / "annotations" / key, s3_store, key)
     options = {"include_images": True}
     assert export((s3_store, key), "detection", **options).data == export(sample, "detection", **options).data
-
-
-def test_the_domain_lists_its_three_series() -> None:
-    assert [series.name for series in ANNOTATIONS.series] == ["classification", "detection", "segmentation"]
 
 
 def test_coordinates_are_not_blown_up_by_rounding(project: Project) -> None:

@@ -8,7 +8,7 @@ import pytest
 from annotations_project import Project
 
 from sheaf.errors import InputError, UsageError, VerificationError
-from sheaf.store import Store
+from sheaf.store.store import Store
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_images_without_split_are_left_out_and_counted(project: Project) -> None
         "3.jpg": None,
     }
     with pytest.raises(UsageError, match="needs splits=single"):
-        project.export("detection", include_unassigned=True)
+        project.export("detection", include_unassigned=True, splits="per_file")
 
 
 def test_a_project_without_any_split_says_what_to_do(project: Project) -> None:

@@ -4,17 +4,23 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from annotations_project import PROJECT, Project
+from annotations_project import PROJECT, SETTINGS, Project, described, noted, read_folder
+from running import current
 
 from sheaf import clock
-from sheaf.annotations import sample_project, snapshots
-from sheaf.annotations.diff import diff_annotations
-from sheaf.annotations.ingest import ingest
+from sheaf.annotations import schema
+from sheaf.annotations.checks import splits_disjoint
+from sheaf.annotations.domain import ANNOTATIONS
 from sheaf.annotations.overview import classification_options, describe
-from sheaf.annotations.settings import AnnotationsSettings
-from sheaf.annotations.splits import split_statistics, suggest_splits
+from sheaf.annotations.sample import project as sample_project
+from sheaf.annotations.writers.diff import diff_annotations
+from sheaf.annotations.writers.splits import split_statistics, suggest_splits
 from sheaf.errors import NotFoundError, UsageError
-from sheaf.store import Store
+from sheaf.report import Report
+from sheaf.store.store import Store
+from sheaf.tables import generations
+from sheaf.tables.rejects import Rejects
+from sheaf.tables.work import Work
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -36,7 +42,7 @@ def grown(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
         project.box(image, (0.1, 0.1, 0.2 + day / 10, 0.9))
         project.ingest()
         monkeypatch.setattr(clock, "now", lambda day=day: START + timedelta(days=day, hours=1))
-        project.ingest()  # nothing changed: no further snapshot
+        assert project.deliver().unchanged  # so there is no further state
     return project
 
 
@@ -77,11 +83,31 @@ def test_of_a_job_version(grown: Project) -> None:
     assert len(found.annotations) == 2
 
 
+def test_a_state_is_found_under_a_refusal_and_by_its_newest_reading(grown: Project) -> None:
+    grown.tables["images"][0]["file_path"] = "../up.png"
+    assert grown.deliver().generation.refused
+    found = grown.export("detection", version_mode="timestamp", version_value="2026-03-02")
+    assert len(found.annotations) == 1
+    grown.tables["images"][0]["file_path"] = "1.png"
+    grown.tables["jobs"][0]["status"] = "done"
+    grown.ingest()  # version 3 once more
+    newest = grown.export("detection", {"job": "j"}, version_mode="job_version", version_value="3")
+    assert newest.manifest.made_from[0].generations == {"records": 5}
+
+
+def test_a_state_of_a_project_that_was_never_read_says_so(project: Project) -> None:
+    with pytest.raises(NotFoundError, match="has no records yet"):
+        project.export("detection", version_mode="timestamp", version_value="2026-03-02")
+    with pytest.raises(NotFoundError, match="has no records yet"):
+        project.export("detection", {"job": "j"}, version_mode="job_version", version_value="2")
+
+
 def test_tables_are_kept_once_and_only_when_they_changed(grown: Project) -> None:
-    paths = [item.path for item in grown.store.list("tables/annotations/snapshots")]
-    assert sum(path.endswith(".json") for path in paths) == 3
-    assert sum("/objects/" in path for path in paths) == 12 + 2 + 2 + 1  # jobs and boxes changed twice, images once
-    assert snapshots.as_of(grown.store, PROJECT, START).taken_at == START
+    place = ANNOTATIONS.place(ANNOTATIONS.reading, PROJECT)
+    files = [item.path for item in grown.store.list(place.folder) if item.path.endswith(".parquet")]
+    assert generations.numbers(grown.store, place) == [1, 2, 3]
+    # and the numbers; jobs, boxes and numbers changed twice, images once
+    assert len(files) == len(schema.TABLES) + 1 + 2 + 2 + 2 + 1
 
 
 def test_what_changed_between_two_exports(project: Project) -> None:
@@ -139,18 +165,46 @@ def test_split_statistics_count_leaks_and_conflicts(project: Project) -> None:
         project.box(project.image(name, task))
     data = project.file("1.png")
     (project.folder / "images" / "2.png").write_bytes(data)
-    project.ingest()
-    assert split_statistics(project.store, PROJECT) == [
-        {"split": "train", "images": 1, "boxes": 1, "masks": 0, "leaking": 1},
-        {"split": "val", "images": 1, "boxes": 1, "masks": 0, "leaking": 1},
-        {"split": "test", "images": 0, "boxes": 0, "masks": 0, "leaking": 0},
-        {"split": "none", "images": 1, "boxes": 1, "masks": 0, "leaking": 0},
-        {"split": "several", "images": 1, "boxes": 1, "masks": 0, "leaking": 0},
+    read = project.deliver()
+    assert split_statistics(project.current) == [
+        {"split": "train", "images": 1, "boxes": 1, "masks": 0, "leaking": 1, "near": 0},
+        {"split": "val", "images": 1, "boxes": 1, "masks": 0, "leaking": 1, "near": 0},
+        {"split": "test", "images": 0, "boxes": 0, "masks": 0, "leaking": 0, "near": 0},
+        {"split": "none", "images": 1, "boxes": 1, "masks": 0, "leaking": 0, "near": 0},
+        {"split": "several", "images": 1, "boxes": 1, "masks": 0, "leaking": 0, "near": 0},
     ]
-    assert describe(project.store, PROJECT).warnings == (
+    made = described(project.store)
+    assert made.report.warnings == (
         "2 images have the same bytes as one in another split.",
         "1 images are in tasks of different splits.",
     )
+    verdict = read.generation.checks["splits_disjoint"]
+    assert not verdict.passed
+    assert verdict.detail == "2 images have the same bytes as one in another split. 1 images are in tasks of " + (
+        "different splits."
+    )
+
+
+def test_splits_are_disjoint_only_where_that_can_be_seen(project: Project) -> None:
+    def verdict() -> tuple[bool, str]:
+        project.ingest()
+        found = splits_disjoint(project.current, Report(), SETTINGS)
+        return found.passed, found.detail
+
+    project.image("0.png", None)
+    assert verdict() == (True, "no image is in a split")
+    project.image("1.png", 1)
+    assert verdict() == (True, "1 images in train")  # without a file, but there is only one split
+    project.image("2.png", 2)
+    assert verdict() == (False, "2 of 2 images have no file, so copies of them cannot be seen.")
+    for name in ("1.png", "2.png"):
+        project.file(name)
+    assert verdict() == (True, "1 images in train, 1 images in val")
+    (project.folder / "images" / "2.png").write_bytes((project.folder / "images" / "1.png").read_bytes())
+    assert verdict() == (False, "2 images have the same bytes as one in another split.")
+    project.file("2.png")
+    project.image("2.png", 1)
+    assert verdict() == (False, "1 images are in tasks of different splits.")
 
 
 def test_suggested_splits_share_out_every_label_and_keep_copies_together(project: Project) -> None:
@@ -163,8 +217,8 @@ def test_suggested_splits_share_out_every_label_and_keep_copies_together(project
     (project.folder / "images" / "004.png").write_bytes(data)
     project.ingest()
     shares = {"train": 8, "val": 1, "test": 1}
-    found = suggest_splits(project.store, PROJECT, shares)
-    assert found == suggest_splits(project.store, PROJECT, shares)
+    found = suggest_splits(project.current, shares)
+    assert found == suggest_splits(project.current, shares)
     assert found["003.png"] == found["004.png"]
     for paths, train in ((list(found), 80), ([path for path in found if path.endswith("0.png")], 8)):
         assert abs([found[path] for path in paths].count("train") - train) <= 1
@@ -174,10 +228,14 @@ def test_suggested_splits_share_out_every_label_and_keep_copies_together(project
 def test_the_overview_of_the_sample(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path / "store"))
     (key,) = sample_project.write(tmp_path / "inbox")
-    report = ingest(tmp_path / "inbox" / "annotations" / key, store, key, AnnotationsSettings())
-    assert report.rejects == {"the polygon has fewer than 3 points": 1}
-    assert report.counts["corrected: clipped to the image"] == 1
-    found = describe(store, key)
+    made = read_folder(tmp_path / "inbox" / "annotations" / key, store, key)
+    assert noted(made) == {"segmentations too_few_points": 1}
+    assert made.report.counts["corrected: clipped to the image"] == 1
+    overview = described(store, key)
+    found = overview.report
+    assert overview.generation.tables == {}
+    assert made.generation.checks["splits_disjoint"].passed
+    assert made.generation.checks["splits_disjoint"].detail == ("12 images in train, 4 images in val, 4 images in test")
     assert found.counts["images"] == 20
     assert [row["split"] for row in found.preview] == ["train", "val", "test"]
     assert {title: png[:4] for title, png in found.plots.items()} == {
@@ -185,8 +243,10 @@ def test_the_overview_of_the_sample(tmp_path: Path) -> None:
         "contact sheet": b"\x89PNG",
     }
     assert max(len(png) for png in found.plots.values()) < 50_000
-    assert describe(store, key).plots == found.plots
-    options = classification_options(store, key)
+    assert described(store, key).unchanged
+    tables = current(store, ANNOTATIONS, key)
+    assert describe(Work(tables, SETTINGS, tmp_path, Rejects(tmp_path))).plots == found.plots
+    options = classification_options(tables)
     assert list(options) == ["ground", "light"]
     assert sum(options["ground"].values()) == sum(options["light"].values()) == 20
 

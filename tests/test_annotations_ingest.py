@@ -1,7 +1,11 @@
 """Rows into tables: every flaw of geometry, names and references has its answer, and each is counted."""
 
+import errno
+import hashlib
 import math
+import os
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +14,22 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from annotations_project import PROJECT, Project
+from annotations_project import PROJECT, SERIES, Export, Project, described, noted, read_folder
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from pycocotools import mask
 
-from sheaf import tables
-from sheaf.annotations import geometry, masks, schema
-from sheaf.annotations.geometry import Frame, UnusableError
-from sheaf.annotations.ingest import ingest
-from sheaf.annotations.overview import describe
+from sheaf.annotations import schema
+from sheaf.annotations.findings import Finding
+from sheaf.annotations.readers import geometry, masks
+from sheaf.annotations.readers.geometry import Frame, UnusableError
 from sheaf.annotations.settings import AnnotationsSettings
-from sheaf.errors import InputError
-from sheaf.store import Store
+from sheaf.errors import RefusedError, StaleError, StoreError
+from sheaf.exports.publish import Request
+from sheaf.store.store import Store
+from sheaf.tables.accounts import Kind
+from sheaf.tables.work import Work
 
 FRAME = Frame(100, 50, 100, 50, 1.001)
 
@@ -30,10 +37,6 @@ FRAME = Frame(100, 50, 100, 50, 1.001)
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     return Project(tmp_path / "signs", Store.open(str(tmp_path / "store")))
-
-
-def rows(project: Project, table: tables.Table) -> list[dict[str, Any]]:
-    return tables.read(project.store, table, PROJECT).to_pylist()
 
 
 @pytest.mark.parametrize(
@@ -44,7 +47,7 @@ def rows(project: Project, table: tables.Table) -> list[dict[str, Any]]:
         ((-0.1, 0.2, 0.5, 1.0005), (0, 10, 50, 40), [geometry.CLIPPED]),
     ],
 )
-def test_boxes(corners: tuple[float, ...], expected: tuple[float, ...], corrections: list[str]) -> None:
+def test_boxes(corners: tuple[float, ...], expected: tuple[float, ...], corrections: list[Finding]) -> None:
     shape = geometry.box(corners, 0, FRAME)
     assert (shape.x, shape.y, shape.width, shape.height) == expected
     assert shape.area == shape.width * shape.height
@@ -154,7 +157,7 @@ def test_polygons_stay_in_the_image(rings: list[list[tuple[float, float]]]) -> N
 @settings(deadline=None)
 def test_compressed_and_plain_masks_are_the_same(flat: Any) -> None:
     picture = np.asfortranarray(flat.reshape((50, 100), order="F"))
-    packed = mask.encode(picture)
+    packed: Any = mask.encode(picture)
     edges = np.flatnonzero(np.diff(flat)) + 1
     plain = [*([0] if flat[0] else []), *np.diff(np.concatenate(([0], edges, [flat.size]))).tolist()]
     assume(flat.any())
@@ -189,21 +192,28 @@ def test_good_rows_go_on_and_bad_ones_are_kept_with_reason_and_line(project: Pro
     project.box(image, label=99)
     project.box(image, id="d1")
     project.box(image, confidence=2)
+    project.mask(image, [[0.1, 0.1], [0.5, 0.1], [0.5, 0.5]])
     project.mask(image, None, rle=None)
     project.tables["jobs"] = [{"id": "j", "task_id": 99}]
-    report = project.ingest()
-    assert report.counts["detections"] == 1
-    assert report.rejects == {
-        "coordinates are larger than 1: fractions of width and height are expected, not pixels": 1,
-        "its image is not in the images": 1,
-        "its label is not in the labels": 1,
-        "the id is there already": 1,
-        "confidence: input should be less than or equal to 1": 1,
-        "it has neither a polygon nor an RLE mask": 1,
-        "its task is not in the tasks": 1,
+    made = project.deliver()
+    assert made.report.counts["detections"] == 1
+    assert noted(made) == {
+        "detections not_fractions": 1,
+        "detections out_of_range": 1,
+        "detections repeated_key": 1,
+        "detections unknown_image": 1,
+        "detections unknown_label": 1,
+        "jobs unknown_task": 1,
+        "segmentations no_shape": 1,
     }
-    lines = {row["reason"]: (row["file"], row["line"]) for row in rows(project, schema.REJECTS)}
-    assert lines["its image is not in the images"] == ("detections.ndjson", 3)
+    (batch,) = project.current.rejects("records")
+    found = {row["code"]: row for row in batch.to_pylist()}
+    assert (found["unknown_image"]["file"], found["unknown_image"]["line"]) == ("detections.ndjson", 3)
+    assert found["unknown_image"]["reason"] == "its image is not in the images"
+    assert found["out_of_range"]["reason"] == "confidence: input should be less than or equal to 1.001"
+    assert found["not_fractions"]["primary_key"] == "d2"
+    assert made.generation.checks["readable"].passed
+    assert not made.generation.checks["rejects"].passed
 
 
 @pytest.mark.parametrize(
@@ -224,32 +234,40 @@ def test_good_rows_go_on_and_bad_ones_are_kept_with_reason_and_line(project: Pro
 def test_hostile_paths_are_rejected(project: Project, path: str) -> None:
     project.image("good.jpg")
     project.image(path)
-    report = project.ingest()
-    assert [row["file_path"] for row in rows(project, schema.IMAGES)] == ["good.jpg"]
-    assert sum(report.rejects.values()) == 1
+    made = project.deliver()
+    assert [row["file_path"] for row in project.rows(schema.IMAGES)] == ["good.jpg"]
+    assert noted(made) == {"images unsafe_path" if path else "images no_file_named": 1}
 
 
 def test_a_link_out_of_the_images_folder_is_not_followed(project: Project, tmp_path: Path) -> None:
     secret = tmp_path / "secret.png"
     project.file("inside.png")
-    secret.write_bytes((project.folder / "images" / "inside.png").read_bytes())
-    (project.folder / "images" / "out.png").symlink_to(secret)
+    Image.new("RGB", (3, 3)).save(secret)
+    link = project.folder / "images" / "out.png"
+    link.symlink_to(secret)
     project.image("inside.png")
     project.image("out.png")
+    assert noted(project.deliver()) == {"images no_regular_file": 1}
+    digest = hashlib.sha256(secret.read_bytes()).hexdigest()
+    assert [item.path for item in project.store.list("images") if digest in item.path] == []
+    link.unlink()
+    link.symlink_to("inside.png")
     project.ingest()
-    found = {row["file_path"]: row["sha256"] is not None for row in rows(project, schema.IMAGES)}
-    assert found == {"inside.png": True, "out.png": False}
+    assert {row["file_path"]: row["sha256"] is not None for row in project.rows(schema.IMAGES)} == {
+        "inside.png": True,
+        "out.png": True,
+    }
 
 
 def test_accents_spelled_in_two_ways_are_one_name(project: Project) -> None:
     project.image("caf\u00e9.png")
     project.image("cafe\u0301.png")
     project.file("cafe\u0301.png")
-    report = project.ingest()
-    (image,) = rows(project, schema.IMAGES)
+    made = project.deliver()
+    (image,) = project.rows(schema.IMAGES)
     assert image["file_path"] == "caf\u00e9.png"
     assert image["sha256"]
-    assert list(report.rejects) == ["the image path differs from another only in how accents are spelled"]
+    assert noted(made) == {"images other_spelling": 1}
 
 
 def test_sizes_come_from_headers(project: Project) -> None:
@@ -260,18 +278,20 @@ def test_sizes_come_from_headers(project: Project) -> None:
     for name in ("unknown.png", "wrong.png"):
         project.file(name, (60, 40))
     (project.folder / "images" / "text.png").write_bytes(b"no image")
-    report = project.ingest()
-    assert {row["file_path"]: (row["width"], row["height"]) for row in rows(project, schema.IMAGES)} == {
+    made = project.deliver()
+    assert {row["file_path"]: (row["width"], row["height"]) for row in project.rows(schema.IMAGES)} == {
         "unknown.png": (60, 40),
         "wrong.png": (60, 40),
     }
-    assert report.rejects == {
-        "its size is not known and its file is missing": 1,
-        "the image file cannot be read as an image": 1,
-    }
-    assert [row["correction"] for row in rows(project, schema.CORRECTIONS)] == [
-        "declared size differs from the file: the file's is used"
-    ]
+    assert noted(made) == {"images no_size": 1, "images unreadable_image": 1}
+    assert noted(made, Kind.CHANGE) == {"images size_from_file": 1}
+    (batch,) = project.current.rejects("records")
+    (change,) = (row for row in batch.to_pylist() if row["kind"] == "change")
+    assert (change["reason"], change["primary_key"]) == (
+        "declared size differs from the file: the file's is used",
+        "i2",
+    )
+    assert made.report.counts["corrected: declared size differs from the file: the file's is used"] == 1
 
 
 def test_an_annotation_made_twice_in_two_jobs_is_one(project: Project) -> None:
@@ -282,7 +302,7 @@ def test_an_annotation_made_twice_in_two_jobs_is_one(project: Project) -> None:
     project.box(second)
     project.box(second, (0.3, 0.3, 0.4, 0.4))
     project.ingest()
-    assert [row["job_ids"] for row in rows(project, schema.DETECTIONS)] == [["task 1", "task 2"], ["task 2"]]
+    assert [row["job_ids"] for row in project.rows(schema.DETECTIONS)] == [["task 1", "task 2"], ["task 2"]]
     assert len(project.export("detection").annotations) == 2
     assert len(project.export("detection", {"tasks": "1"}).annotations) == 1
 
@@ -298,11 +318,12 @@ def test_label_hierarchy_gives_the_supercategory_and_survives_a_loop(project: Pr
         {"id": 6, "name": "car"},
         {"id": 7, "name": " "},
     ]
-    report = project.ingest()
-    supers = {row["name"]: row["supercategory"] for row in rows(project, schema.LABELS)}
+    made = project.deliver()
+    supers = {row["name"]: row["supercategory"] for row in project.rows(schema.LABELS)}
     assert supers == {"car": "vehicle", "egg": "", "hen": "", "taxi": "vehicle", "vehicle": ""}
-    assert report.counts["corrected: the parent label is unknown or the hierarchy has a loop: no parent"] == 2
-    assert sum(report.rejects.values()) == 2
+    assert made.report.counts["corrected: the parent label is unknown or the hierarchy has a loop: no parent"] == 2
+    assert noted(made) == {"labels bad_value": 1}
+    assert noted(made, Kind.CHANGE)["labels merged_name"] == 1
 
 
 def test_csv_and_parquet_say_the_same_as_ndjson(project: Project, tmp_path: Path) -> None:
@@ -310,7 +331,7 @@ def test_csv_and_parquet_say_the_same_as_ndjson(project: Project, tmp_path: Path
     project.mask(image, [[0.1, 0.1], [0.5, 0.1], [0.5, 0.5]], attributes={"night": True})
     project.box(image, created_at="2026-01-02T03:04:05+02:00")
     project.ingest()
-    expected = [rows(project, table) for table in schema.TABLES]
+    expected = [project.rows(table) for table in schema.TABLES]
     for kind in ("csv", "parquet"):
         folder = tmp_path / kind
         folder.mkdir()
@@ -332,44 +353,142 @@ def test_csv_and_parquet_say_the_same_as_ndjson(project: Project, tmp_path: Path
                     writer.writeheader()
                     writer.writerows(flat)
         store = Store.open(str(tmp_path / f"store-{kind}"))
-        report = ingest(folder, store, PROJECT, AnnotationsSettings())
-        assert not report.rejects
-        assert [tables.read(store, table, PROJECT).to_pylist() for table in schema.TABLES] == expected
+        made = read_folder(folder, store)
+        assert not noted(made)
+        again = Project(folder, store)
+        assert [again.rows(table) for table in schema.TABLES] == expected
 
 
 def test_broken_files_are_refused_or_their_lines_rejected(project: Project) -> None:
-    project.image("1.jpg")
+    image = project.image("1.jpg")
+    project.box(image)
     project.write()
-    (project.folder / "detections.ndjson").write_text('{"id": 1\n[1]\n\n')
-    report = ingest(project.folder, project.store, PROJECT, AnnotationsSettings())
-    assert report.rejects == {"the line is not a JSON object": 2}
+    with (project.folder / "detections.ndjson").open("a") as file:
+        file.write('{"id": 1\n[1]\n\n')
+    made = read_folder(project.folder, project.store)
+    assert noted(made) == {"detections not_json": 1, "detections not_an_object": 1}
+    (account,) = (account for account in made.generation.account if account.table == "detections")
+    assert (account.seen, account.used) == (3, 1)
     (project.folder / "notes.txt").write_text("hello")
     (project.folder / "tags.parquet").write_bytes(b"no parquet")
-    with pytest.raises(InputError, match=r"tags\.parquet is not a readable Parquet file"):
-        ingest(project.folder, project.store, PROJECT, AnnotationsSettings())
+    refused = read_folder(project.folder, project.store).generation.refused
+    assert "tags.parquet is not a whole Parquet file" in (refused or "")
     (project.folder / "tags.parquet").rename(project.folder / "images.csv")
-    with pytest.raises(InputError, match="are the same table"):
-        ingest(project.folder, project.store, PROJECT, AnnotationsSettings())
+    assert "are the same table" in (read_folder(project.folder, project.store).generation.refused or "")
+    assert len(project.rows(schema.DETECTIONS)) == 1
+
+
+def test_a_line_with_more_cells_than_the_header_is_rejected(project: Project) -> None:
+    project.image("1.jpg")
+    project.write()
+    (project.folder / "labels.ndjson").unlink()
+    (project.folder / "labels.csv").write_text("id,name\n1,car\n2,tree,green\n")
+    made = read_folder(project.folder, project.store)
+    assert noted(made) == {"labels wrong_width": 1}
 
 
 def test_a_folder_without_project_says_what_belongs_there(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path / "store"))
+    (tmp_path / "empty").mkdir()
     (tmp_path / "coco-only" / "coco").mkdir(parents=True)
-    with pytest.raises(InputError, match="no images table"):
-        ingest(tmp_path, store, PROJECT, AnnotationsSettings())
-    with pytest.raises(InputError, match="instances_<split>"):
-        ingest(tmp_path / "coco-only", store, PROJECT, AnnotationsSettings())
-    with pytest.raises(InputError, match="does not exist"):
-        ingest(tmp_path / "nothing", store, PROJECT, AnnotationsSettings())
+    assert "no images table" in (read_folder(tmp_path / "empty", store).generation.refused or "")
+    assert "instances_<split>" in (read_folder(tmp_path / "coco-only", store).generation.refused or "")
 
 
-def test_nothing_usable_raises_and_leaves_the_last_good_state(project: Project) -> None:
+def test_nothing_usable_is_refused_and_leaves_the_last_good_state(project: Project) -> None:
     project.image("1.jpg")
     project.ingest()
+    project.export("detection")
     project.tables["images"][0]["file_path"] = "../1.jpg"
-    with pytest.raises(InputError, match="no image that can be used"):
-        project.ingest()
-    assert project.export("detection").paths == ["1.jpg"]
+    made = project.deliver()
+    assert "no image that can be used: the image path has empty" in (made.generation.refused or "")
+    assert [row["file_path"] for row in project.rows(schema.IMAGES)] == ["1.jpg"]
+    with pytest.raises(RefusedError, match="no image that can be used"):
+        project.export("detection")
+    project.tables["images"][0]["file_path"] = "2.jpg"
+    project.ingest()
+    assert project.export("detection").paths == ["2.jpg"]
+
+
+def test_a_delivery_all_of_whose_annotations_were_rejected_is_refused(project: Project) -> None:
+    image = project.image("1.jpg")
+    project.box(image)
+    project.mask(image, [[0.1, 0.1], [0.5, 0.1], [0.5, 0.5]])
+    project.tables["image_tags"] = [{"image_id": image, "label_id": 1}]
+    project.ingest()
+    before = {table.name: project.rows(table) for table in schema.TABLES}
+    for table in ("detections", "segmentations", "image_tags"):
+        for row in project.tables[table]:
+            row["image_id"] = "nobody"
+    refused = project.deliver().generation
+    assert refused.refused == "All 3 annotations were rejected: its image is not in the images"
+    assert not refused.checks["readable"].passed
+    assert {table.name: project.rows(table) for table in schema.TABLES} == before
+    assert project.deliver(accept=True).generation.refused is None, "somebody said yes"
+
+
+def test_one_kind_of_annotations_may_be_rejected_where_another_is_good(project: Project) -> None:
+    """A box without size beside good polygons costs the box, not the night."""
+    image = project.image("1.jpg")
+    project.box("nobody")
+    project.mask(image, [[0.1, 0.1], [0.5, 0.1], [0.5, 0.5]])
+    made = project.deliver().generation
+    assert made.refused is None
+    assert [(of.table, of.rejected) for of in made.account if of.rejected] == [("detections", 1)]
+
+
+@pytest.mark.parametrize(
+    ("delivered", "lost"),
+    [
+        ("detections", "detections: 2 → 0"),
+        ("image_tags", "image_labels: 1 → 0"),
+        ("shared_image_tags", "image_tags: 1 → 0"),
+        ("tasks", "tasks: 2 → 0"),
+    ],
+)
+def test_what_would_vanish_altogether_is_kept_until_somebody_says_yes(
+    project: Project, delivered: str, lost: str
+) -> None:
+    image = project.image("1.jpg", None)
+    project.box(image)
+    project.box(image, (0.3, 0.3, 0.4, 0.4))
+    project.tag(image, "light/day")
+    project.tables["image_tags"] = [{"image_id": image, "label_id": 1}]
+    project.ingest()
+    all_of_it, project.tables[delivered] = project.tables[delivered], []
+    refused = project.deliver().generation.refused or ""
+    assert f"less ({lost})" in refused
+    assert "--accept-loss" in refused
+    project.tables[delivered] = all_of_it[:1]  # what people curate may become less
+    project.ingest()
+    project.tables[delivered] = []
+    project.ingest(accept=True)
+
+
+def test_a_limit_that_was_changed_reaches_the_tables_and_the_export(project: Project) -> None:
+    image = project.image("1.jpg")
+    project.box(image)
+    project.box(image, (0.5, 0.2, 1.03, 0.6))
+    strict = project.deliver()
+    assert noted(strict) == {"detections not_fractions": 1}
+    lenient = AnnotationsSettings(normalised_limit=1.05)
+    with pytest.raises(StaleError, match=r"normalised_limit was 1.001 and is 1.05"):
+        Export(project.store, SERIES["detection"], Request(PROJECT), lenient)
+    made = project.deliver(lenient)
+    assert not made.unchanged
+    found = Export(project.store, SERIES["detection"], Request(PROJECT), lenient)
+    assert [row["bbox"] for row in found.annotations] == [[10, 10, 40, 20], [50, 10, 50, 20]]
+    assert found.manifest.made_with == {"normalised_limit": 1.05, "drawn_on": "stored"}
+    other = lenient.model_copy(update={"images_root": Path("elsewhere")})
+    assert project.deliver(other).unchanged
+
+
+def test_the_same_delivery_is_not_read_again(project: Project) -> None:
+    project.box(project.image("1.jpg"))
+    project.ingest()
+    for path in project.folder.iterdir():
+        os.utime(path, (1, 1))
+    assert project.deliver().unchanged
 
 
 def test_equal_input_gives_equal_tables(project: Project, tmp_path: Path) -> None:
@@ -377,13 +496,111 @@ def test_equal_input_gives_equal_tables(project: Project, tmp_path: Path) -> Non
         image = project.image(f"{number}.jpg")
         project.box(image)
         project.tag(image, "light/day")
-    first = project.ingest()
+    first = project.deliver().generation
     other = Project(tmp_path / "other", Store.open(str(tmp_path / "other-store")))
     other.tables = {
         name: rows[::-1] if name in ("detections", "images") else rows for name, rows in project.tables.items()
     }
-    second = other.ingest()
-    assert {item.table: item.sha256 for item in first.tables} == {item.table: item.sha256 for item in second.tables}
+    second = other.deliver().generation
+    assert {name: file.sha256 for name, file in first.tables.items()} == {
+        name: file.sha256 for name, file in second.tables.items()
+    }
+
+
+def test_every_row_of_a_pool_is_accounted_for(project: Project) -> None:
+    project.tables |= {
+        "images": [
+            {"id": "placed", "shared_image_id": "pool", "task_id": 1},
+            {"id": "again", "shared_image_id": "pool", "task_id": 2},
+            {"id": "broken 1", "shared_image_id": "broken", "task_id": 1},
+            {"id": "broken 2", "shared_image_id": "broken", "task_id": 2},
+            {"id": "foreign", "shared_image_id": "foreign", "task_id": 1},
+            {"id": "lost", "shared_image_id": "pool", "job_id": "no job"},
+        ],
+        "shared_images": [
+            {"id": "pool", "file_path": "1.png", "width": 100, "height": 50},
+            {"id": "lonely", "file_path": "2.png", "width": 100, "height": 50},
+            {"id": "twin", "file_path": "2.png"},
+            {"id": "broken", "file_path": "3.png"},
+            {"id": "foreign", "file_path": "4.png"},
+        ],
+        "project_images": [
+            *({"shared_image_id": key} for key in ("pool", "lonely", "twin", "broken")),
+            {"shared_image_id": None},
+        ],
+        "tag_categories": [{"id": 1, "name": "light"}],
+        "tags": [{"id": 1, "name": "day", "category_id": 1}],
+        "shared_image_tags": [{"shared_image_id": "pool", "tag_id": 1}, {"image_id": "again", "tag_id": 1}],
+        "image_tags": [
+            {"image_id": "placed", "label_id": 1},
+            {"image_id": "again", "label_id": 1},
+            {"image_id": "lonely", "label_id": 9},
+        ],
+        "keypoints": [{"image_id": "placed"}, {"image_id": "pool"}, {"image_id": "nobody"}],
+    }
+    project.box("placed")
+    project.box("again")
+    made = project.deliver()
+    account = {
+        found.table: (found.seen, found.used, found.rejected, found.left_out) for found in made.generation.account
+    }
+    assert account == {
+        "detections": (2, 1, 0, {"the same in another job of the image": 1}),
+        "image_labels": (3, 1, 1, {"given to the image already": 1}),
+        "image_tags": (2, 1, 0, {"given to the image already": 1}),
+        "images": (6, 2, 4, {}),
+        "keypoints": (3, 1, 1, {"on an image that is in no job": 1}),
+        "labels": (2, 2, 0, {}),
+        "project_images": (5, 4, 1, {}),
+        "shared_images": (5, 2, 2, {"in the pool, but not of this project": 1}),
+        "tag_categories": (1, 1, 0, {}),
+        "tags": (1, 1, 0, {}),
+        "tasks": (2, 2, 0, {}),
+    }
+    assert noted(made)["images no_size"] == 2  # both rows that name the image that cannot be used
+    assert noted(made)["images unknown_shared_image"] == 1
+
+
+def test_another_projects_images_stay_out_where_the_list_of_ours_cannot_be_read(project: Project) -> None:
+    project.tables["shared_images"] = [{"id": "pool", "file_path": "1.png", "width": 100, "height": 50}]
+    project.tables["project_images"] = [{"shared_image_id": None}]
+    assert "no image that can be used" in (project.deliver().generation.refused or "")
+
+
+def test_a_disk_that_fills_up_between_two_tables_leaves_no_mix(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images are renumbered; the boxes that belong to the new numbers do not get written."""
+    for name in ("a.jpg", "b.jpg"):
+        project.image(name, id=f"{name} id")
+    for _ in range(3):
+        project.box("a.jpg id")
+    project.box("b.jpg id")
+
+    def boxes() -> dict[str, int]:
+        document = project.export("detection").coco()
+        names = {image["id"]: image["file_name"] for image in document["images"]}
+        return dict(Counter(names[row["image_id"]] for row in document["annotations"]))
+
+    project.ingest()
+    assert boxes() == {"a.jpg": 3, "b.jpg": 1}
+    first, second = project.tables["images"]
+    first["file_path"], second["file_path"] = second["file_path"], first["file_path"]
+    project.box("a.jpg id", (0.2, 0.2, 0.3, 0.3))
+    write = Work.write
+
+    def full(work: Work, table: Any, data: Any) -> Any:
+        if table is schema.DETECTIONS:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(work, table, data)
+
+    monkeypatch.setattr(Work, "write", full)
+    with pytest.raises(StoreError, match="full"):
+        project.deliver()
+    assert boxes() == {"a.jpg": 3, "b.jpg": 1}
+    monkeypatch.undo()
+    project.ingest()
+    assert boxes() == {"a.jpg": 1, "b.jpg": 4}
 
 
 JSON = st.recursive(
@@ -433,12 +650,8 @@ def test_any_coco_file_is_read_or_refused(document: Any) -> None:
         place = Path(folder, "signs", "coco")
         place.mkdir(parents=True)
         (place / "instances_train.json").write_bytes(orjson.dumps(document))
-        store = Store.open(f"{folder}/store")
-        try:
-            report = ingest(place.parent, store, PROJECT, AnnotationsSettings())
-        except InputError:
-            return
-        assert report.counts["images"] > 0
+        made = read_folder(place.parent, Store.open(f"{folder}/store"))  # whose account adds up
+        assert made.generation.refused or made.report.counts["images"] > 0
 
 
 @given(
@@ -453,8 +666,40 @@ def test_any_row_is_kept_or_rejected(rows_: list[Any]) -> None:
         project = Project(Path(folder, "signs"), Store.open(f"{folder}/store"))
         project.image("1.jpg", id="i1")
         project.tables["segmentations"] = rows_
-        report = project.ingest()
-        assert report.counts["segmentations"] + sum(report.rejects.values()) == len(rows_)
+        made = project.deliver()
+        (used,) = (of.used for of in made.generation.account if of.table == "segmentations") if rows_ else (0,)
+        assert used + sum(noted(made).values()) == len(rows_)
+        assert (made.generation.refused is not None) == (bool(rows_) and not used)
+
+
+HOSTILE = {
+    "tasks": {"id": 1, "name": "a", "split": "train"},
+    "jobs": {"id": "j", "task_id": 1, "version": 1},
+    "shared_images": {"id": "pool", "file_path": "1.png", "width": 100, "height": 50},
+    "project_images": {"shared_image_id": "pool"},
+    "images": {"id": "i1", "shared_image_id": "pool", "job_id": "j", "file_path": "1.png", "width": 100, "height": 50},
+    "tag_categories": {"id": 1, "name": "light"},
+    "tags": {"id": 1, "name": "day", "category_id": 1},
+    "shared_image_tags": {"shared_image_id": "pool", "tag_id": 1},
+    "labels": {"id": 1, "name": "car", "parent_id": 1},
+    "image_tags": {"image_id": "i1", "label_id": 1, "confidence": 0.5},
+    "detections": {"id": 1, "image_id": "i1", "label_id": 1, "x_min": 0.1, "y_min": 0.1, "x_max": 0.9, "y_max": 0.9},
+    "segmentations": {"id": 1, "image_id": "i1", "label_id": 1, "polygon": [[0, 0], [1, 0], [1, 1]]},
+    "keypoints": {"image_id": "i1"},
+}
+
+
+@given(
+    st.fixed_dictionaries({name: st.lists(st.just(row) | mangled(row), max_size=3) for name, row in HOSTILE.items()})
+)
+@settings(deadline=None, max_examples=60)
+def test_every_row_of_any_project_is_accounted_for(delivered: dict[str, list[Any]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        project = Project(Path(folder, "signs"), Store.open(f"{folder}/store"))
+        project.tables = delivered
+        made = project.deliver()  # whose account adds up
+        seen = sum(account.seen for account in made.generation.account)
+        assert made.generation.refused or seen == sum(map(len, delivered.values()))
 
 
 def test_a_damaged_picture_does_not_stop_the_others(project: Project) -> None:
@@ -462,6 +707,7 @@ def test_a_damaged_picture_does_not_stop_the_others(project: Project) -> None:
         project.box(project.image(name))
         data = project.file(name, exif=b"Exif\0\0not a block")
     (project.folder / "images" / "2.jpg").write_bytes(data[:-40])
-    report = project.ingest()
-    assert report.counts["images"] == 2
-    assert "contact sheet" in describe(project.store, PROJECT).plots
+    made = project.deliver()
+    assert [row["file_path"] for row in project.rows(schema.IMAGES)] == ["1.jpg"]
+    assert noted(made) == {"images damaged_image": 1, "detections unknown_image": 1}
+    assert "contact sheet" in described(project.store).report.plots

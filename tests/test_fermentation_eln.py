@@ -2,6 +2,7 @@
 
 import copy
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,20 +10,22 @@ from typing import Any
 import pytest
 from eln_database import as_reader, create_database, execute, postgres_server
 from eln_server import PASSWORD, USER, Eln, eln_server
-from live_campaign import batch_id, full_records, ingest_all, published, put_in_inbox, shared_records
+from fermentation_inbox import hashes, rows_of
+from live_campaign import batch_id, full_records, ingest, make_all, published, put_in_inbox, shared_records
 
-from sheaf import tables
 from sheaf.errors import NotFoundError, SourceError
 from sheaf.fermentation import schema
-from sheaf.fermentation.eln_live import ElnSource
-from sheaf.fermentation.eln_postgres import ElnPostgres
-from sheaf.fermentation.eln_rest import ElnRest
-from sheaf.fermentation.ingest import ingest
-from sheaf.fermentation.series import FERMENTATION
+from sheaf.fermentation.domain import FERMENTATION
 from sheaf.fermentation.settings import FermentationSettings
 from sheaf.fermentation.source_settings import PostgresSettings, RestSettings
-from sheaf.inbox import InboxSource
-from sheaf.store import Store
+from sheaf.fermentation.sources.eln_postgres import ElnPostgres
+from sheaf.fermentation.sources.eln_rest import ElnRest
+from sheaf.fermentation.sources.inbox import BatchInbox
+from sheaf.fermentation.sources.live import ElnSource
+from sheaf.running import run_step
+from sheaf.sources import Sources
+from sheaf.store.store import Store
+from sheaf.tables import generations
 
 SETTINGS = FermentationSettings()
 
@@ -55,8 +58,8 @@ def database(monkeypatch: pytest.MonkeyPatch, dsn: str) -> ElnSource:
     return ElnSource(ElnPostgres(PostgresSettings(kind="eln_postgres")), SETTINGS)
 
 
-def inbox_source(root: Path) -> InboxSource:
-    return InboxSource(root, "fermentation", lambda folder, store, key: ingest(folder, store, key, SETTINGS))
+def inbox_source(root: Path) -> BatchInbox:
+    return BatchInbox(root, str(root.parent / "store"), SETTINGS)
 
 
 def tokens(source: ElnSource) -> dict[str, str]:
@@ -87,7 +90,7 @@ def test_inbox_api_and_database_publish_the_same_bytes(shared, eln, postgres, mo
     found = []
     for number, source in enumerate(sources):
         store = Store.open(str(tmp_path / f"store-{number}"))
-        ingest_all(source, store)
+        make_all(source, store, SETTINGS)
         found.append(published(store, sorted(map(batch_id, shared)), SETTINGS))
     assert found[0] == found[1] == found[2]
     assert {name.split("/")[1] for name in found[0][1]} == {series.name for series in FERMENTATION.series}
@@ -98,14 +101,14 @@ def test_whatever_the_database_keeps_a_complete_batch_file_keeps_as_well(postgre
     documents = full_records()[1:2]
     put_in_inbox(tmp_path / "inbox", documents)
     live = database(monkeypatch, create_database(postgres, "whole", documents))
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1780000000")
+    stores = [Store.open(str(tmp_path / name)) for name in ("store-inbox", "store-live")]
     found = []
-    for number, source in enumerate((inbox_source(tmp_path / "inbox"), live)):
-        store = Store.open(str(tmp_path / f"store-{number}"))
-        monkeypatch.setenv("SOURCE_DATE_EPOCH", "1780000000")
-        ingest_all(source, store)
+    for store, source in zip(stores, (inbox_source(tmp_path / "inbox"), live), strict=True):
+        make_all(source, store, SETTINGS)
         found.append(published(store, sorted(map(batch_id, documents)), SETTINGS))
     assert found[0] == found[1]
-    assert tables.read(store, schema.MEDIA_PREPARATIONS, batch_id(documents[0])).num_rows == 1
+    assert len(rows_of(stores[1], schema.MEDIA_PREPARATIONS, batch_id(documents[0]))) == 1
 
 
 def test_54_batches_over_pages_and_an_expiring_token_are_read_once_each(eln, capsys):
@@ -160,29 +163,30 @@ def test_a_list_that_moves_while_it_is_read_loses_no_batch(eln):
     assert len(eln.batches) == 51
 
 
-def test_a_batch_that_may_not_be_read_fails_at_once_and_the_others_are_read(eln, shared, local_store):
+def test_a_batch_that_may_not_be_read_fails_at_once_and_the_others_are_read(eln, shared, local_store, tmp_path):
     first, *others = sorted(map(batch_id, shared))
     eln.forbidden = {first}
     source = rest(eln)
-    with pytest.raises(SourceError, match=r"not for the account sheaf \(403\)"):
-        source.ingest(local_store, first)
+    refused = pytest.raises(SourceError, match=r"not for the account sheaf \(403\)")
+    with refused, source.deliver(local_store, first, tmp_path):
+        pass
     assert eln.count(f"{first}/export") == 1, "a refusal is not asked for again"
     assert eln.logins == 1
     states = {state.partition: state for state in source.states(sorted(map(batch_id, shared)))}
     assert "403" in states[first].problem
     assert all(states[other].token for other in others)
     for other in others:
-        assert source.ingest(local_store, other).counts["samples"]
+        assert ingest(source, local_store, other).report.counts["samples"]
 
 
 def test_an_account_that_may_only_export_reads_all_but_ids(eln, shared, local_store):
     eln.technician = False
     source = rest(eln)
-    reports = [source.ingest(local_store, batch_id(document)) for document in shared]
+    reports = [ingest(source, local_store, batch_id(document)).report for document in shared]
     assert all("may only export" in report.warnings[0] for report in reports)
     assert eln.count(" 403") == 1, "asked once, not for every batch"
-    samples = tables.read(local_store, schema.SAMPLES, batch_id(shared[0]))
-    assert samples["id"].to_pylist() == list(range(1, samples.num_rows + 1))
+    samples = rows_of(local_store, schema.SAMPLES, batch_id(shared[0]))
+    assert [row["id"] for row in samples] == list(range(1, len(samples) + 1))
 
 
 def test_the_newest_server_fails_for_inoculated_batches(eln, shared, local_store):
@@ -192,9 +196,9 @@ def test_the_newest_server_fails_for_inoculated_batches(eln, shared, local_store
     named = batch_id(shared[0])
     source = rest(eln, batches=[named])
     assert source.offers().partitions == (named,)
-    report = source.ingest(local_store, named)
+    report = ingest(source, local_store, named).report
     assert "Read it by eln_postgres" in report.warnings[0]
-    got = tables.read(local_store, schema.SAMPLES, named).to_pylist()
+    got = rows_of(local_store, schema.SAMPLES, named)
     for row, given in zip(got, shared[0]["samples"], strict=True):
         assert {key: row[key] for key in ("id", "timepoint_hours", "od600_raw", "dcw_g_per_l")} == {
             key: given[key] for key in ("id", "timepoint_hours", "od600_raw", "dcw_g_per_l")
@@ -202,21 +206,20 @@ def test_the_newest_server_fails_for_inoculated_batches(eln, shared, local_store
     assert all(state.token for state in source.states([named]))
 
 
-def test_a_server_that_is_busy_is_asked_again_and_one_that_is_gone_is_named(eln, shared, local_store):
+def test_a_server_that_is_busy_is_asked_again_and_one_that_is_gone_is_named(eln, shared, local_store, tmp_path):
     key = batch_id(shared[0])
     source = rest(eln)
-    source.ingest(local_store, key)
-    before = tables.version(local_store, schema.SAMPLES, key)
+    made = ingest(source, local_store, key)
     eln.answer_with = [503, 503]
-    assert source.ingest(local_store, key).counts["samples"]
+    assert ingest(source, local_store, key).report.counts["samples"]
     eln.answer_with = [503, 503, 503]
-    with pytest.raises(SourceError, match="answers 503 again and again"):
-        source.ingest(local_store, key)
+    with pytest.raises(SourceError, match="answers 503 again and again"), source.deliver(local_store, key, tmp_path):
+        pass
     gone = ElnSource(ElnRest(RestSettings(kind="eln_rest", url="http://127.0.0.1:9/api/v1")), SETTINGS)
     with pytest.raises(SourceError, match="cannot be reached"):
-        gone.ingest(local_store, key)
-    assert tables.version(local_store, schema.SAMPLES, key) == before
-    tables.refuse_if_blocked(local_store, schema.REJECTS, key)
+        ingest(gone, local_store, key)
+    assert hashes(local_store, schema.SAMPLES, batch=key) == {"samples": made.generation.tables["samples"].sha256}
+    assert generations.newest(local_store, FERMENTATION.place(FERMENTATION.reading, key)) == made.generation
 
 
 def test_a_wrong_login_names_the_variables_and_not_the_password(eln, monkeypatch):
@@ -231,9 +234,9 @@ def test_a_wrong_login_names_the_variables_and_not_the_password(eln, monkeypatch
 
 def test_a_batch_nobody_has_is_not_found(eln, postgres, shared, monkeypatch, local_store):
     with pytest.raises(NotFoundError):
-        rest(eln).ingest(local_store, "no-such-batch")
+        ingest(rest(eln), local_store, "no-such-batch")
     with pytest.raises(NotFoundError, match="has no batch no-such-batch"):
-        database(monkeypatch, create_database(postgres, "none", shared)).ingest(local_store, "no-such-batch")
+        ingest(database(monkeypatch, create_database(postgres, "none", shared)), local_store, "no-such-batch")
 
 
 def test_the_role_of_the_database_only_reads(postgres, shared, monkeypatch):
@@ -288,17 +291,17 @@ def test_the_old_name_of_a_column_a_new_column_and_none_at_all(postgres, shared,
         dsn = create_database(postgres, name, shared)
         execute(dsn, change)
         store = Store.open(str(tmp_path / name))
-        report = database(monkeypatch, dsn).ingest(store, key)
-        found.append({table.table: table.sha256 for table in report.tables if table.table != "rejects"})
+        made = ingest(database(monkeypatch, dsn), store, key)
+        found.append({table: file.sha256 for table, file in made.generation.tables.items()})
         if name == "more":
-            assert any("unknown keys in samples are ignored: 'mood'" in warning for warning in report.warnings)
+            assert any("unknown keys in samples are ignored: 'mood'" in warning for warning in made.report.warnings)
     assert found[0] == found[1] == found[2]
-    assert any("neither 'inoculum_source' nor 'cryo_vial_id'" in reason for reason in report.rejects)
+    assert "neither 'inoculum_source' nor 'cryo_vial_id'" in (made.generation.refused or "")
 
 
 def test_a_snapshot_does_not_see_what_is_written_while_it_is_read(postgres, shared, monkeypatch, local_store):
     """Half of a batch as it was and half as it became would be a batch that never existed."""
-    from sheaf.postgres import snapshot
+    from sheaf.outside.postgres import snapshot
 
     dsn = create_database(postgres, "moment", shared)
     with snapshot(as_reader(dsn), "database") as connection, connection.cursor() as cursor:
@@ -314,10 +317,73 @@ def test_every_state_that_was_read_stays_as_a_revision(postgres, shared, monkeyp
     dsn = create_database(postgres, "revisions", shared)
     source = database(monkeypatch, dsn)
     key = batch_id(shared[0])
-    source.ingest(local_store, key)
-    source.ingest(local_store, key)
+    assert not ingest(source, local_store, key).unchanged
+    assert ingest(source, local_store, key).unchanged
     execute(dsn, f"UPDATE batches SET notes = 'second thoughts' WHERE batch_id = '{key}'")
-    source.ingest(local_store, key)
+    assert not ingest(source, local_store, key).unchanged
     kept = sorted(item.path for item in local_store.list(f"revisions/fermentation/{key}"))
     notes = [json.loads(local_store.get(path))["batch"]["notes"] for path in kept]
     assert notes == [shared[0]["batch"]["notes"], "second thoughts"]
+
+
+@pytest.mark.parametrize("year", ["20260-03-11T03:00:00Z", "0026-03-11T03:00:00Z BC", "infinity"])
+@pytest.mark.case("fermentation/one-bad-year-kills-source")
+def test_a_mistyped_year_is_a_problem_of_its_batch_alone(postgres, shared, monkeypatch, tmp_path, year):
+    """PostgreSQL has years that neither JSON's readers nor Python know."""
+    dsn = create_database(postgres, f"year_{abs(hash(year))}", shared)
+    wrong, *others = map(batch_id, shared)
+    execute(dsn, f"UPDATE batches SET completed_at = '{year}' WHERE batch_id = '{wrong}'")
+    source = database(monkeypatch, dsn)
+    offer = source.offers()
+    assert set(others) <= set(offer.partitions)
+    assert len(tokens(source)) == len(offer.partitions)
+    store = Store.open(str(tmp_path / "store"))
+    for key in others:
+        assert ingest(source, store, key).generation.refused is None
+    assert "completed_at" in (ingest(source, store, wrong).generation.refused or "")
+    with pytest.raises(SourceError, match=f"Batch {wrong}: completed_at"):
+        source.check()
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Pacific/Auckland"])
+@pytest.mark.case("fermentation/naive-columns-machine-zone")
+def test_columns_without_a_zone_are_read_in_the_configured_one_wherever_the_machine_is(
+    postgres, shared, monkeypatch, zone
+):
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        dsn = create_database(postgres, f"naive_{zone[-4:].lower()}", shared)
+        columns = ", ".join(
+            f"ALTER {name} TYPE timestamp USING {name} AT TIME ZONE 'Europe/Berlin'"
+            for name in ("inoculated_at", "completed_at")
+        )
+        execute(dsn, f"ALTER TABLE batches {columns}")
+        monkeypatch.setenv("SHEAF_ELN_DSN", as_reader(dsn))
+        runs = ElnPostgres(PostgresSettings(kind="eln_postgres"), "Europe/Berlin").runs()
+    finally:
+        monkeypatch.delenv("TZ")
+        time.tzset()
+    assert {run.batch: run.inoculated_at.isoformat() for run in runs if run.inoculated_at} == {
+        batch_id(document): document["batch"]["inoculated_at"] for document in shared
+    }
+
+
+@pytest.mark.case("fermentation/first-source-down-blocks-second")
+def test_a_source_that_is_down_does_not_stop_the_batches_of_the_next_one(
+    eln, shared, monkeypatch, local_store, tmp_path
+):
+    monkeypatch.setenv("SHEAF_ELN_DSN", "postgresql://reader@127.0.0.1:9/none")
+    down = ElnSource(ElnPostgres(PostgresSettings(kind="eln_postgres")), SETTINGS)
+    no_inbox = BatchInbox(tmp_path / "nowhere", local_store.url, SETTINGS)
+    sources = Sources({FERMENTATION.name: (no_inbox, down, rest(eln))})
+    key = batch_id(shared[0])
+    made = run_step(local_store, FERMENTATION, FERMENTATION.reading, key, SETTINGS, sources)
+    assert made.generation.refused is None
+    assert made.generation.source == "eln_rest"
+    assert sources.hidden(FERMENTATION.name, "eln_rest") == set()
+    put_in_inbox(tmp_path / "inbox", [{**shared[0], "samples": []}])
+    others = Sources({FERMENTATION.name: (down, inbox_source(tmp_path / "inbox"))})
+    own = others.deliver(FERMENTATION.name, local_store, key, tmp_path, owner="eln_postgres")
+    with pytest.raises(SourceError, match="cannot be reached"), own:  # what another source has may be older
+        pass

@@ -11,30 +11,35 @@ import pytest
 from fermentation_inbox import (
     SETTINGS,
     STEADY,
+    all_steps,
     at,
     export,
+    hashes,
     put_batch,
+    read,
     record,
     run,
     sample,
     sensor_csv,
-    series,
     steady_points,
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sheaf import tables
-from sheaf.errors import UsageError, VerificationError
+from sheaf.errors import RefusedError, StaleError, UsageError, VerificationError
+from sheaf.exports.publish import Published, Request, publish
+from sheaf.exports.records import read_manifest
 from sheaf.fermentation import schema
-from sheaf.fermentation.ingest import ingest
-from sheaf.fermentation.samples_csv import COLUMNS
-from sheaf.fermentation.series import FERMENTATION
+from sheaf.fermentation.domain import FERMENTATION
 from sheaf.fermentation.settings import FermentationSettings
-from sheaf.store import Store
+from sheaf.fermentation.writers.samples_csv import COLUMNS
+from sheaf.running import Made
+from sheaf.store.store import Store
+from sheaf.tables.generations import Generation
 
+series = FERMENTATION.series_named
 SLOW = FermentationSettings(rates_hz=dict.fromkeys(STEADY, 1 / 30))
-SENSORS = sensor_csv(steady_points(range(-60, 20 * 3600 + 1, 30), {"pH": 5.0, "OD": 10.0}))
+SENSORS = sensor_csv(steady_points(range(-60, 20 * 3600 + 1, 30)))
 GROWTH = ((0, 0.42, 0.14), (4, 2.1, 0.69), (8, 5.3, 1.75), (12, 12.5, 4.13), (16, 25.8, 8.51), (20, 42.3, 13.96))
 GROWTH += ((24, 55.2, 18.22), (28, 58.1, 19.17))
 
@@ -245,10 +250,12 @@ def test_json_is_a_superset_that_reads_back_to_the_same_tables(store, tmp_path):
     assert list(published["samples"][0])[:5] == [
         "timepoint_hours", "od600_raw", "od600_dilution_factor", "od600_calculated", "dcw_g_per_l",
     ]  # fmt: skip
-    before = {table.name: tables.version(store, table, "batch-1") for table in schema.RECORDS}
+    assert published["made_with"]["duplicate_sample_minutes"] == 10
+    before = hashes(store, *schema.RECORDS)
 
-    report = ingest(put_batch(tmp_path / "again", text), store, "batch-1", SETTINGS)
-    assert {table.name: tables.version(store, table, "batch-1") for table in schema.RECORDS} == before
+    other = Store.open(str(tmp_path / "other"))
+    report = read(other, put_batch(tmp_path / "again", text)).report
+    assert hashes(other, *schema.RECORDS) == before
     assert not any("unknown" in warning for warning in report.warnings)
 
 
@@ -294,18 +301,18 @@ def test_filters_choose_samples_alike_in_csv_and_parquet(store, tmp_path, filter
 def test_unknown_filters_and_options_are_refused():
     with pytest.raises(UsageError, match="gas_balance"):
         series("training_parquet").options.of({"gas_balance": "other"}, "option")
-    with pytest.raises(UsageError, match="known are contamination_detected"):
+    with pytest.raises(UsageError, match="known are min_hours, max_hours, contamination_detected"):
         series("samples_csv").filter.of({"phase": "A"}, "filter")
 
 
 def test_the_gas_balance_is_chosen_and_recorded(store, tmp_path):
-    folder = put_batch(tmp_path / "batch-1", record(), sensor_csv(steady_points(range(-60, 60))))
-    run(store, folder)
-    for balance, our in (("inert", 0.0300633), ("upstream", 0.0297619)):
+    document = record(samples=[sample(0, sampled_at=at(seconds=60).isoformat())])
+    run(store, put_batch(tmp_path / "batch-1", document, sensor_csv(steady_points(range(-60, 60)))))
+    for balance, our in (("inert", 60 / 22.414 * (0.2095 - 0.2 * 0.7901 / 0.79)), ("upstream", 0.0297619)):
         export(store, "training_parquet", tmp_path / balance, options={"gas_balance": balance})
-        for name in ("training_samples.parquet", "features_30s.parquet"):
+        for name in ("training_samples.parquet", "_features_30s.parquet"):
             table = pq.read_table(tmp_path / balance / name)
-            assert table.column("OUR")[0].as_py() == pytest.approx(our, rel=1e-4)
+            assert table.column("OUR")[-1].as_py() == pytest.approx(our, rel=1e-4)
             assert table.schema.metadata[b"gas_balance"] == balance.encode()
             assert balance.encode() in table.schema.field("OUR").metadata[b"description"]
             assert "sensor dropout" in table.column("ineligible_reason")[0].as_py()
@@ -316,7 +323,7 @@ def test_the_gas_balance_is_chosen_and_recorded(store, tmp_path):
 def test_times_in_parquet_are_utc(store, tmp_path):
     run(store, put_batch(tmp_path / "batch-1", record(), SENSORS), settings=SLOW)
     export(store, "training_parquet", tmp_path / "out")
-    field = pq.read_schema(tmp_path / "out" / "features_30s.parquet").field("window_start")
+    field = pq.read_schema(tmp_path / "out" / "_features_30s.parquet").field("window_start")
     assert str(field.type) == "timestamp[us, tz=UTC]"
 
 
@@ -352,7 +359,9 @@ def test_campaign_takes_the_right_batches_in_order(campaign, tmp_path, filters, 
     assert list(dict.fromkeys(row["batch_id"] for row in rows)) == batches
     assert written.counts["batches"] == len(batches)
     export(campaign, "campaign_parquet", tmp_path / "parquet", filters=filters, options=options)
-    found = duckdb.sql(f"FROM '{tmp_path}/parquet/all_batches_training_data.parquet' SELECT batch_id, split").fetchall()
+    found = duckdb.sql(f"FROM '{tmp_path}/parquet/all_batches_training_data.parquet' SELECT batch_id, split")
+    assert found is not None
+    found = found.fetchall()
     assert list(dict.fromkeys(batch for batch, _ in found)) == batches
     assert len(found) == len(rows)
     assert any("hold-out" in warning for warning in written.warnings) == ("holdout" in batches)
@@ -371,9 +380,9 @@ def test_the_csv_depends_on_nothing_but_batch_and_samples(store, tmp_path):
     folder = put_batch(tmp_path / "batch-1", record())
     run(store, folder)
     names = series("samples_csv").tables
-    before = [tables.version(store, table, "batch-1") for table in names]
+    before = hashes(store, *names)
     run(store, put_batch(tmp_path / "batch-1", record(), SENSORS), settings=SLOW)
-    assert [tables.version(store, table, "batch-1") for table in names] == before
+    assert hashes(store, *names) == before
 
 
 def test_equal_input_gives_equal_files(store, tmp_path):
@@ -384,7 +393,7 @@ def test_equal_input_gives_equal_files(store, tmp_path):
             export(other, entry.name, tmp_path / attempt / entry.name)
     first = {path.relative_to(tmp_path / "a"): path.read_bytes() for path in (tmp_path / "a").rglob("*.*")}
     second = {path.relative_to(tmp_path / "b"): path.read_bytes() for path in (tmp_path / "b").rglob("*.*")}
-    assert len(first) == 10
+    assert len(first) == 14
     assert first == second
 
 
@@ -416,14 +425,176 @@ def test_verification_notices_what_is_broken(store, tmp_path, name, pattern, old
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(min_size=1, max_size=40))
-def test_any_free_text_keeps_the_table_whole(store, tmp_path_factory, text):
+def test_any_free_text_keeps_the_table_whole(tmp_path_factory, text):
     work = tmp_path_factory.mktemp("batch")
     try:
         text.encode()
     except UnicodeEncodeError:
         return
     document = record(samples=[sample(0, sampled_by=text)], batch={"notes": text})
-    ingest(put_batch(work / "batch-1", document), store, "batch-1", SETTINGS)
+    store = Store.open(str(work / "store"))
+    run(store, put_batch(work / "batch-1", document))
     export(store, "batch_report", work / "out")
     page = text_of(work / "out", "*.md")
     assert len(re.findall(r"^\| 0\.0 \|.*\|$", page, re.MULTILINE)) == 1
+
+
+def published(store: Store, name: str, settings: FermentationSettings = SETTINGS) -> Published:
+    entry = series(name)
+    request = Request("campaign" if entry.campaign else "batch-1")
+    return publish(store, FERMENTATION, entry, request, settings)
+
+
+def files_of(store: Store, done: Published) -> Path:
+    return Path(store.url.removeprefix("file://")) / done.export.path
+
+
+def test_the_page_names_the_constants_of_its_plots(store, tmp_path):
+    folder = put_batch(tmp_path / "batch-1", record(), sensor_csv(steady_points(range(-60, 60))))
+    run(store, folder, settings=FermentationSettings(vessel_volume_l=1.8))
+    export(store, "batch_report", tmp_path / "out")
+    page = text_of(tmp_path / "out", "*.md")
+    section = page.split("## Constants\n\n")[1].split("\n\n---")[0].splitlines()
+    assert section[:3] == ["- liquid at inoculation 1.8 L", "- molar volume 22.414 L/mol", "- gas flows are standard"]
+    assert section[-1] == "- length of the µ regression 20 min"
+
+
+def test_a_setting_that_was_changed_reaches_the_export_or_stops_it(store, tmp_path):
+    """The case of two batches in one campaign whose OUR differs by a factor of two."""
+    folder = put_batch(tmp_path / "batch-1", record(), SENSORS_WITH_GAS)
+    all_steps(store, folder)
+    first = published(store, "training_parquet")
+    larger = FermentationSettings(vessel_volume_l=1.8)
+    with pytest.raises(StaleError, match=r"features has to be made again \(vessel_volume_l was empty and is 1\.8\)"):
+        published(store, "training_parquet", larger)
+    with pytest.raises(StaleError, match="vessel_volume_l"):
+        published(store, "campaign_parquet", larger)
+    made = all_steps(store, folder, settings=larger)
+    assert [one.unchanged for one in made.values()] == [True, False, False], "the records do not depend on it"
+    second = published(store, "training_parquet", larger)
+    assert not second.unchanged
+    ours = []
+    for done, volume in ((first, None), (second, 1.8)):
+        for name in ("training_samples.parquet", "_features_30s.parquet"):
+            table = pq.read_table(files_of(store, done) / name)
+            assert json.loads(table.schema.metadata[b"sheaf:made_with"])["vessel_volume_l"] == volume
+        ours.append(table.column("OUR").drop_null()[0].as_py())
+        assert read_manifest(store, done.export).made_with["vessel_volume_l"] == volume
+    assert ours[0] == pytest.approx(1.8 * ours[1]), "the plan has 1 L"
+
+
+SENSORS_WITH_GAS = sensor_csv(steady_points(range(-60, 7200, 5), silent=range(100, 105)))
+CHANGED = [  # step, setting, another value of it
+    ("records", "duplicate_sample_minutes", 0.0),
+    ("records", "sensor_hours", (-24.0, 1.0)),
+    ("features", "rates_hz", {"pH": 0.2}),
+    ("features", "vessel_volume_l", 1.8),
+    ("features", "molar_volume_l", 24.0),
+    ("features", "reference_pressure_bar", 1.0),
+    ("features", "inlet_o2_percent", 20.9),
+    ("features", "inlet_co2_percent", 0.05),
+    ("features", "saturation_mg_per_l", 7.0),
+    ("features", "biomass_g_per_l_per_od", 0.3),
+    ("features", "min_our_for_rq", 1.0),
+    ("features", "mu_minutes", 5.0),
+    ("features", "min_completeness", 0.1),
+    ("features", "gap_s", 4e5),
+    ("features", "plan", {"constants": {"gas_flow": "actual"}}),
+    ("features", "hold_s", {"pH": 60.0}),
+    ("features", "volume", "weight"),
+    ("training_samples", "plan", {"needed": ["pH"]}),
+    ("training_samples", "hold_s", {"pH": 1e6}),
+    ("training_samples", "match_tolerance_s", 0.0),
+    ("training_samples", "match_nearest_s", 0.0),
+    ("training_samples", "match_look_ahead", True),
+    ("training_samples", "max_dropout", 0.9),
+    ("training_samples", "rates_hz", {"pH": 1.0}),
+    ("training_samples", "gap_s", 4e5),
+]
+ELSEWHERE = {  # the tests of sensor files and records change these through the same steps
+    ("records", name)
+    for name in (
+        *("naive_timezone", "line_protocol_precision", "units", "aliases"),
+        *("plan", "date_order", "vessels", "ignore_tags"),
+    )
+} | {("features", "offgas_baseline"), ("features", "match_nearest_s")}
+
+
+def test_every_setting_that_is_no_connection_belongs_to_a_step():
+    declared = {(step.name, name) for step in FERMENTATION.steps for name in step.settings}
+    assert declared == {(step, name) for step, name, _ in CHANGED} | ELSEWHERE
+    assert {name for _, name in declared} == set(FermentationSettings.model_fields) - {"sources", "sensors"}
+
+
+@pytest.fixture(scope="module")
+def settled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Made]]:
+    """A batch on which every setting has an effect, made with the defaults."""
+    work = tmp_path_factory.mktemp("settled")
+    moments = [(0, -100), (0, 0), (0, 300), (0, 7240)]
+    samples = [sample(0, sampled_at=at(hours, seconds).isoformat()) for hours, seconds in moments]
+    samples[0]["replicate"] = True
+    folder = put_batch(work / "batch-1", record(samples=samples), SENSORS_WITH_GAS)
+    return folder, all_steps(Store.open(str(work / "store")), folder)
+
+
+@pytest.mark.parametrize(("step", "name", "value"), CHANGED)
+def test_a_setting_has_its_effect_in_the_step_that_declares_it(settled, tmp_path, step, name, value):
+    """One that a step reads without declaring it has its default there, whatever is configured."""
+    folder, made = settled
+    changed = all_steps(Store.open(str(tmp_path / "store")), folder, settings=FermentationSettings(**{name: value}))
+
+    def found(made: Generation) -> tuple[object, ...]:
+        return made.data_version, made.counts, made.checks
+
+    assert found(changed[step].generation) != found(made[step].generation)
+
+
+def test_a_refused_delivery_stops_the_exports_with_its_reason(store, tmp_path):
+    folder = put_batch(tmp_path / "batch-1", record(), SENSORS)
+    all_steps(store, folder, settings=SLOW)
+    first = published(store, "samples_csv", SLOW)
+    (folder / "batch.json").write_text("{")
+    assert list(all_steps(store, folder, settings=SLOW)) == ["records"]
+    for entry in FERMENTATION.series:
+        if not entry.campaign:
+            with pytest.raises(RefusedError, match=r"batch-1: batch\.json is not valid JSON"):
+                published(store, entry.name, SLOW)
+    assert published(store, "campaign_csv", SLOW).manifest.warnings == [
+        "batch-1: its newest delivery was refused, so its last good records are used."
+    ]
+    put_batch(tmp_path / "batch-1", record())
+    all_steps(store, folder, settings=SLOW)
+    again = published(store, "samples_csv", SLOW)
+    assert (again.unchanged, again.export) == (True, first.export)
+
+
+def test_an_export_is_made_of_one_state_of_the_batch(store, tmp_path):
+    """A batch whose inoculation was corrected, of which only the records were read again."""
+    document = record()
+    folder = put_batch(tmp_path / "batch-1", document, SENSORS)
+    all_steps(store, folder, settings=SLOW)
+    published(store, "training_parquet", SLOW)
+    document["batch"]["inoculated_at"] = at(2).isoformat()
+    read(store, put_batch(tmp_path / "batch-1", document), settings=SLOW)
+    for name in ("training_parquet", "batch_report", "campaign_parquet"):
+        with pytest.raises(StaleError, match="an earlier state of batches"):
+            published(store, name, SLOW)
+    rows = csv.DictReader(text_of(files_of(store, published(store, "samples_csv", SLOW)), "*.csv").splitlines())
+    assert next(rows)["timepoint_hours"] == "-2.0"
+    all_steps(store, folder, settings=SLOW)
+    table = pq.read_table(files_of(store, published(store, "training_parquet", SLOW)) / "training_samples.parquet")
+    assert table.column("elapsed_hours").to_pylist()[0] == -2
+
+
+@pytest.mark.case("front-door/rejects-not-in-export")
+def test_the_manifest_tells_what_the_records_were_made_of(store, tmp_path):
+    samples = [*record()["samples"], sample(20.2, od600_raw="n/a")]
+    all_steps(store, put_batch(tmp_path / "batch-1", record(samples=samples), SENSORS), settings=SLOW)
+    manifest = published(store, "training_parquet", SLOW).manifest
+    (origin,) = manifest.made_from
+    assert (origin.source, origin.generations) == ("inbox", {"records": 1, "features": 1, "training_samples": 1})
+    assert manifest.made_with["rates_hz"] == SLOW.rates_hz
+    (account,) = [account for account in manifest.account["batch-1"] if account.table == "samples"]
+    assert (account.seen, account.used, account.rejected) == (9, 8, 1)
+    assert manifest.warnings[-1] == "1 of 9 samples rejected: not a number (1): sheaf rejects fermentation batch-1"
+    assert {problem.check for problem in manifest.problems} >= {"rejects", "calibration"}

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sheaf.errors import UsageError
-from sheaf.fermentation.sample_campaign import write
+from sheaf.fermentation.sample.campaign import write
 
 SENSORS = 19
 

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sheaf.errors import InputError
-from sheaf.fermentation.eln import Run
-from sheaf.fermentation.influx_queries import Selection, flux_points, influxql_points
 from sheaf.fermentation.source_settings import InfluxSettings
-from sheaf.fermentation.vessel_window import window_of
+from sheaf.fermentation.sources.eln import Run
+from sheaf.fermentation.sources.influx_queries import Selection, flux_points, influxql_points
+from sheaf.fermentation.sources.vessel_window import window_of
 
 T0 = datetime(2026, 3, 2, 20, 30, tzinfo=UTC)
 SETTINGS = InfluxSettings(

@@ -7,20 +7,19 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from demo_domain import BATCH, REJECTS, SERIES, ingest, publish_readings
+from demo_domain import BATCH, SERIES, ingest, publish_readings, publish_series
 from promises import check_readers, check_recovered
 
-from sheaf import activity, filters
+from sheaf import activity
 from sheaf.errors import NotFoundError, UsageError, VerificationError
-from sheaf.exports import outcome
-from sheaf.exports.diff import Change, RowChanges, diff
+from sheaf.exports import outcome, saved_filters
+from sheaf.exports.diff import Change, Diff, RowChanges, diff
 from sheaf.exports.history import history, resolve
-from sheaf.exports.publish import Request, publish
 from sheaf.exports.records import Status, read_latest, read_record
 from sheaf.exports.series import Draft, Written
 from sheaf.exports.verify import verify
 from sheaf.names import ExportId
-from sheaf.store import Store
+from sheaf.store.store import Store
 
 
 def test_history_lists_newest_first_and_by_what_is_asked(atomic_store: Store) -> None:
@@ -111,8 +110,7 @@ def test_diff_tells_what_was_asked_for_what_it_holds_and_which_rows_differ(atomi
     assert found.inputs == {"readings/batch-1": Change(3, 4)}
     assert (found.files_added, found.files_removed, found.files_changed) == ((), (), ("readings.csv",))
     assert found.rows == {"readings.csv": RowChanges(added=1, removed=1, changed=2)}
-    assert diff(atomic_store, before, before).is_empty
-    assert not found.is_empty
+    assert diff(atomic_store, before, before) == Diff(found.a, found.a)
     assert diff(atomic_store, before, after).rows == {"readings.csv": RowChanges(added=3, removed=3, changed=0)}
 
 
@@ -127,7 +125,7 @@ def rows_of(store: Store, name: str, before: bytes, after: bytes, row_key: tuple
             return Written(1)
 
         series = dataclasses.replace(SERIES, write=write, verify=lambda *_: None)
-        exports.append(publish(store, series, REJECTS, Request("batch-1", always=True)).export)
+        exports.append(publish_series(store, series, always=True).export)
     found = diff(store, *exports, row_key=row_key)
     assert found.files_changed == (name,)
     return found.rows.get(name)
@@ -165,36 +163,58 @@ def test_diff_reads_parquet_and_ndjson(local_store: Store) -> None:
         assert rows_of(local_store, name, contents[0], contents[1]) == RowChanges(1, 1, 0)
 
 
-def saved(name: str, **asked: object) -> filters.SavedFilter:
-    return filters.SavedFilter(
+def saved(name: str, **asked: object) -> saved_filters.SavedFilter:
+    return saved_filters.SavedFilter(
         domain="demo", partition="batch-1", name=name, filter=asked, saved_by="ada", saved_at=datetime.now(UTC)
     )
 
 
 def test_a_saved_filter_is_kept_changed_renamed_and_forgotten(atomic_store: Store) -> None:
-    filters.save(atomic_store, saved("late", min_id=2))
+    saved_filters.save(atomic_store, saved("late", min_id=2))
     with pytest.raises(UsageError, match="There is a filter 'late' already"):
-        filters.save(atomic_store, saved("late", min_id=9))
-    filters.update(atomic_store, saved("late", min_id=3))
-    assert filters.load(atomic_store, "demo", "batch-1", "late").filter == {"min_id": 3}
-    filters.rename(atomic_store, filters.load(atomic_store, "demo", "batch-1", "late"), "later", "bob")
-    assert [item.name for item in filters.listing(atomic_store)] == ["later"]
+        saved_filters.save(atomic_store, saved("late", min_id=9))
+    saved_filters.update(atomic_store, saved("late", min_id=3))
+    assert saved_filters.load(atomic_store, "demo", "batch-1", "late").filter == {"min_id": 3}
+    saved_filters.rename(atomic_store, saved_filters.load(atomic_store, "demo", "batch-1", "late"), "later", "bob")
+    assert [item.name for item in saved_filters.listing(atomic_store)] == ["later"]
     with pytest.raises(NotFoundError, match="has no saved filter 'late': there are later"):
-        filters.load(atomic_store, "demo", "batch-1", "late")
+        saved_filters.load(atomic_store, "demo", "batch-1", "late")
     with pytest.raises(NotFoundError, match="has no saved filter 'nothing'"):
-        filters.update(atomic_store, saved("nothing"))
-    filters.delete(atomic_store, filters.load(atomic_store, "demo", "batch-1", "later"), "ada")
-    assert filters.listing(atomic_store, "demo", "batch-1") == []
+        saved_filters.update(atomic_store, saved("nothing"))
+    saved_filters.delete(atomic_store, saved_filters.load(atomic_store, "demo", "batch-1", "later"), "ada")
+    assert saved_filters.listing(atomic_store, "demo", "batch-1") == []
     said = [event.what for event in activity.newest(atomic_store)]
     assert sorted(said) == ["filter deleted", "filter deleted", "filter saved", "filter saved", "filter updated"]
 
 
-@pytest.mark.parametrize("name", ["../x", "", "a/b", "x" * 300, "ü"])
-def test_a_saved_filter_cannot_leave_its_folder(local_store: Store, name: str) -> None:
-    with pytest.raises(UsageError, match="is not a valid partition name"):
-        filters.save(local_store, saved(name))
-    with pytest.raises(UsageError, match="is not a valid partition name"):
-        filters.load(local_store, "demo", "batch-1", name)
+@pytest.mark.parametrize("name", ["", " late", "late\n", "x" * 300, "\x00"])
+def test_a_name_that_people_cannot_type_is_refused(local_store: Store, name: str) -> None:
+    with pytest.raises(UsageError, match="cannot be the name of a filter"):
+        saved_filters.save(local_store, saved(name))
+    with pytest.raises(UsageError, match="cannot be the name of a filter"):
+        saved_filters.load(local_store, "demo", "batch-1", name)
+
+
+@pytest.mark.parametrize("name", ["late samples", "../x", "a/b", "Ölprobe", "50 % (v/v)"])
+def test_a_saved_filter_of_any_name_stays_in_its_folder(atomic_store: Store, name: str) -> None:
+    saved_filters.save(atomic_store, saved(name, min_id=2))
+    assert saved_filters.load(atomic_store, "demo", "batch-1", name).filter == {"min_id": 2}
+    (path,) = [item.path for item in atomic_store.list("filters")]
+    assert path.rpartition("/")[0] == "filters/demo/batch-1"
+    saved_filters.delete(atomic_store, saved_filters.load(atomic_store, "demo", "batch-1", name), "ada")
+    assert not list(atomic_store.list("filters"))
+
+
+def test_a_filter_of_the_domain_serves_all_its_partitions_unless_they_have_their_own(local_store: Store) -> None:
+    shared = saved("late", min_id=2).model_copy(update={"partition": None})
+    saved_filters.save(local_store, shared)
+    assert saved_filters.load(local_store, "demo", "batch-1", "late") == shared
+    saved_filters.save(local_store, saved("late", min_id=9))
+    assert saved_filters.load(local_store, "demo", "batch-1", "late").filter == {"min_id": 9}
+    assert saved_filters.load(local_store, "demo", "batch-2", "late") == shared
+    assert [one.filter for one in saved_filters.usable(local_store, "demo", "batch-1")] == [{"min_id": 9}]
+    with pytest.raises(NotFoundError, match=r"has no saved filter 'lade': there are late\. Did you mean 'late'\?"):
+        saved_filters.load(local_store, "demo", "batch-2", "lade")
 
 
 def test_activity_tells_what_happened_newest_first(atomic_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,28 +4,29 @@ import copy
 import json
 import os
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 from eln_database import as_reader, create_database, execute, inserts, postgres_server
+from lab import configured as settings_of
 from live_campaign import batch_id, put_in_inbox, shared_records
+from running import run_steps
 
-import sensors.sources
-from assets.partitions import FERMENTATION_BATCHES
-from pipelines import cli
+from assets.partitions import partitions_name
+from pipelines.cli import main
 from resources.sources import configured_sources
 from resources.store import StoreResource
 from sensors.sources import source_sensor
-from sheaf import activity
+from sheaf import activity, watching
 from sheaf.errors import SourceError
 from sheaf.exports.history import resolve
-from sheaf.settings import Settings
+from sheaf.fermentation.domain import FERMENTATION
 from sheaf.sources import tombstones
-from sheaf.store import Store
+from sheaf.store.store import Store
 
+BATCHES = partitions_name(FERMENTATION)
 CONFIG = "fermentation: {sources: [{kind: eln_postgres}]}\n"
 
 
@@ -49,24 +50,28 @@ class Lab:
         (home / "sheaf.yaml").write_text(CONFIG)
         self.home = home
         self.dsn = dsn
-        self.settings = Settings.load({"SHEAF_HOME": str(home)})
+        self.settings = settings_of({"SHEAF_HOME": str(home)})
         self.store = Store.open(self.settings.store_url)
         self.instance = instance
         self.cursor: str | None = None
         self.sources = configured_sources(self.settings)
         source = self.sources.named("fermentation", "eln_postgres")
-        self._sensor = source_sensor("fermentation", source, FERMENTATION_BATCHES, 30.0)
+        self._sensor = source_sensor(FERMENTATION, source, 30.0)
 
     def tick(self) -> dg.SensorResult:
         """One evaluation, with what the daemon does with its result."""
         context = dg.build_sensor_context(instance=self.instance, cursor=self.cursor)
         store = StoreResource(url=self.settings.store_url)
-        result = self._sensor(context, sources=self.sources, store=store)
+        result = self._sensor(context, sources=self.sources, store=store, settings=self.settings)
         assert isinstance(result, dg.SensorResult)
         self.cursor = result.cursor
         for request in result.dynamic_partitions_requests or ():
             self.instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
         return result
+
+    def run(self, batch: str) -> None:
+        """All steps of a batch, as the job does them."""
+        run_steps(self.store, FERMENTATION, batch, self.settings.fermentation, self.sources)
 
     def requested(self) -> list[str]:
         """The partitions for which a tick wants a run."""
@@ -82,8 +87,8 @@ def documents() -> list[dict[str, Any]]:
 def lab(tmp_path, postgres, documents, instance, monkeypatch, request) -> Lab:
     for name in ("SHEAF_STORE_URL", "SHEAF_INBOX", "SHEAF_CONFIG", "DAGSTER_HOME"):
         monkeypatch.delenv(name, raising=False)
-    for key in instance.get_dynamic_partitions(FERMENTATION_BATCHES.name):
-        instance.delete_dynamic_partition(FERMENTATION_BATCHES.name, key)
+    for key in instance.get_dynamic_partitions(BATCHES):
+        instance.delete_dynamic_partition(BATCHES, key)
     dsn = create_database(postgres, f"lab_{abs(hash(request.node.name))}", documents)
     monkeypatch.setenv("SHEAF_ELN_DSN", as_reader(dsn))
     monkeypatch.setenv("SHEAF_HOME", str(tmp_path))
@@ -93,14 +98,14 @@ def lab(tmp_path, postgres, documents, instance, monkeypatch, request) -> Lab:
 def sheaf(capfd: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
     capfd.readouterr()
     with pytest.raises(SystemExit) as ended:
-        cli.main(list(args))
+        main.main(list(args))
     return int(ended.value.code or 0), *capfd.readouterr()
 
 
 def test_new_batches_are_registered_and_only_the_changed_one_is_run_again(lab, documents):
     keys = sorted(map(batch_id, documents))
     assert lab.requested() == keys
-    assert sorted(lab.instance.get_dynamic_partitions(FERMENTATION_BATCHES.name)) == keys
+    assert sorted(lab.instance.get_dynamic_partitions(BATCHES)) == keys
     assert lab.requested() == []
     execute(lab.dsn, f"UPDATE samples SET dcw_g_per_l = 0.7 WHERE batch_id = '{keys[1]}' AND timepoint_hours < 1")
     assert lab.requested() == [keys[1]]
@@ -110,6 +115,7 @@ def test_new_batches_are_registered_and_only_the_changed_one_is_run_again(lab, d
 def test_a_deleted_batch_gets_a_tombstone_and_keeps_what_it_has(lab, documents):
     keys = sorted(map(batch_id, documents))
     lab.tick()
+    lab.run(keys[0])
     execute(lab.dsn, f"DELETE FROM batches WHERE batch_id = '{keys[0]}'")
     result = lab.tick()
     assert not result.run_requests
@@ -119,16 +125,16 @@ def test_a_deleted_batch_gets_a_tombstone_and_keeps_what_it_has(lab, documents):
         keys[0]: "eln_postgres"
     }
     assert next(activity.newest(lab.store)).what == "deleted at its source"
-    assert keys[0] in lab.instance.get_dynamic_partitions(FERMENTATION_BATCHES.name)
+    assert keys[0] in lab.instance.get_dynamic_partitions(BATCHES)
     assert not lab.tick().asset_events, "noticed once"
     execute(lab.dsn, *inserts(next(document for document in documents if batch_id(document) == keys[0])))
     assert lab.requested() == [keys[0]], "one that comes back is read again"
-    lab.sources.ingest("fermentation", lab.store, keys[0])
+    lab.run(keys[0])
     assert tombstones(lab.store, "fermentation") == {}
 
 
-def test_a_database_that_is_suddenly_empty_fails_the_tick_and_buries_nothing(lab):
-    lab.tick()
+def test_a_database_that_is_suddenly_empty_fails_the_tick_and_buries_nothing(lab, documents):
+    lab.run(batch_id(documents[0]))
     execute(lab.dsn, "DELETE FROM batches")
     with pytest.raises(SourceError, match="offers nothing at all any more"):
         lab.tick()
@@ -142,13 +148,13 @@ def test_a_batch_that_could_not_be_read_in_an_outage_is_run_again_later(lab, doc
     address = os.environ["SHEAF_ELN_DSN"]
     monkeypatch.setenv("SHEAF_ELN_DSN", "postgresql://reader@127.0.0.1:9/none")
     with pytest.raises(SourceError):
-        lab.sources.ingest("fermentation", lab.store, keys[1])
+        lab.run(keys[1])
     monkeypatch.setenv("SHEAF_ELN_DSN", address)
     assert lab.requested() == [], "not at once"
-    monkeypatch.setattr(sensors.sources, "RETRY_AFTER", timedelta(0))
-    assert lab.requested() == [keys[1]]
-    lab.sources.ingest("fermentation", lab.store, keys[1])
-    assert lab.requested() == []
+    monkeypatch.setattr(watching, "FIRST_RETRY_S", 0.0)
+    assert keys[1] in lab.requested()
+    lab.run(keys[1])
+    assert keys[1] not in lab.requested()
 
 
 def test_a_batch_in_the_inbox_comes_before_the_same_one_in_the_database(lab, documents, capfd):

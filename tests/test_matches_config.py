@@ -4,18 +4,15 @@ from pathlib import Path
 
 import orjson
 import pytest
-from matches_logs import accounted
+from matches_logs import Match, accounted
 
-from sheaf import tables
 from sheaf.errors import InputError
 from sheaf.exports.publish import Request, publish
-from sheaf.matches import sample_match, schema
-from sheaf.matches.analysis import build_runs
-from sheaf.matches.export_config import load_data_export
-from sheaf.matches.ingest import ingest
-from sheaf.matches.series import MATCHES
+from sheaf.matches import schema
+from sheaf.matches.domain import MATCHES
+from sheaf.matches.sample import match as sample_match
 from sheaf.matches.settings import MatchesSettings
-from sheaf.store import Store
+from sheaf.matches.writers.bridge_config import load_data_export
 
 BLOCK = {
     "enabled": True,
@@ -36,9 +33,7 @@ def test_the_documented_block_loads_as_it_stands(tmp_path: Path) -> None:
     config = load_data_export(path)
     assert config == load_data_export(BLOCK) == load_data_export({"data_export": {}})
     assert config.series() == {"runs_csv": {}, "events_ndjson": {}, "analytics_parquet": {}}
-    assert config.nightly() == ()
     assert config.offload.retention_days == 30
-    assert config.settings() == MatchesSettings()
 
 
 def test_what_it_says_becomes_options() -> None:
@@ -58,10 +53,28 @@ def test_what_it_says_becomes_options() -> None:
         "events_ndjson": {"include_raw_data": False},
         "analytics_parquet": {"compression": "zstd", "partition_by": "date"},
     }
-    assert config.nightly() == ("events_ndjson", "analytics_parquet")
-    assert config.settings().timezone == "America/Chicago"
-    assert config.settings().correlation.gate_ms == 90
     assert load_data_export({"enabled": False}).series() == {}
+
+
+@pytest.mark.case("matches/data-export-keys-without-effect")
+@pytest.mark.case("core/bridge-config-ignored")
+def test_what_an_export_does_not_do_is_named_with_what_does_it() -> None:
+    config = load_data_export(
+        {
+            "export_dir": "out",
+            "auto_export": {"enabled": True, "interval_hours": 1, "formats": ["csv"]},
+            "formats": {"csv": {"include_debug": True}},
+            "offload": {"auto_offload": True, "retention_days": 7, "delete_after_offload": True},
+            "timezone": "Pacific/Auckland",
+            "correlation": {"window_ms": 900},
+        }
+    )
+    told = "\n".join(config.elsewhere("m1"))
+    for key in ("auto_export", "export_dir", "include_debug", "offload", "timezone", "correlation"):
+        assert f"Not applied here: {key}" in told.replace("formats.csv.", "")
+    assert "days_old: 7, delete_source: true" in told
+    assert "correlation: {window_ms: 900.0}" in told
+    assert load_data_export({"export_dir": "exports", "formats": {}}).elsewhere("m1") == ()
 
 
 @pytest.mark.parametrize(
@@ -85,19 +98,18 @@ def test_a_configuration_that_is_no_json(tmp_path: Path) -> None:
 
 
 def test_the_sample_match_goes_all_the_way(tmp_path: Path) -> None:
-    (match,) = sample_match.write(tmp_path / "inbox")
-    store = Store.open(str(tmp_path / "store"))
-    read = ingest(tmp_path / "inbox" / "matches" / match, store, match, MatchesSettings())
-    found = build_runs(store, match)
-    assert accounted(read.counts)
+    match = Match(tmp_path, *sample_match.write(tmp_path / "inbox"))
+    read = match.read()
+    assert accounted(read)
     assert (read.counts["pending"], read.counts["unknown_files"]) == (1, 0)
-    assert read.rejects == {"corrupt_json": 2, "nul_bytes": 2, "not_an_object": 2}
-    assert (found.counts["runs"], found.counts["incomplete"], found.counts["shots"]) == (12, 1, 92)
-    assert found.counts["count_mismatches"] == 0
-    delays = {row["sensor"]: row["offset_ms"] for row in tables.read(store, schema.SENSORS, match).to_pylist()}
+    assert read.codes() == {"corrupt_json": 2, "nul_bytes": 2, "not_an_object": 2}
+    assert (read.counts["runs"], read.counts["incomplete"], read.counts["shots"]) == (12, 1, 92)
+    assert read.counts["count_mismatches"] == 0
+    assert [name for name, verdict in read.checks.items() if not verdict.passed] == ["open"]
+    delays = {row["sensor"]: row["offset_ms"] for row in match.rows(schema.SENSORS)}
     assert delays == pytest.approx(sample_match.DELAYS_MS, abs=10)
     for series in MATCHES.series:
-        publish(store, series, MATCHES.rejects, Request(match))
+        publish(match.store, MATCHES, series, Request(match.name), MatchesSettings())
 
 
 def test_the_sample_match_is_always_the_same(tmp_path: Path) -> None:

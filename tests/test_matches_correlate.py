@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sheaf.matches.correlate import Impacts, Shots, correlate
+from sheaf.matches.analysis.correlate import Impacts, Shots, correlate
 from sheaf.matches.settings import Correlation
 
 FIXED = Correlation(estimate_offsets=False, expected_delay_ms=500, delay_tolerance_ms=300, window_ms=1500)

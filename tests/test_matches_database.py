@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -52,9 +53,9 @@ def test_runtime_database_in_two_clocks(match: Match) -> None:
     assert (events[2]["device_id"], events[2]["magnitude"]) == (PLATE_1, 42.5)
     assert events[1]["device_id"] == TIMER
     assert (events[1]["shot_time_s"], events[1]["split_s"], events[3]["shot_time_s"]) == (2.63, 1.15, 6.5)
-    assert report.rejects == {"bad_time": 1}
-    assert (report.counts["correlated"], accounted(report.counts)) == (1, True)
-    assert match.rows(schema.REJECTS)[0]["line"] == 2
+    assert report.codes() == {"bad_time": 1}
+    assert (report.counts["correlated"], accounted(report)) == (1, True)
+    assert match.rejects()[0]["line"] == 2
 
 
 def test_timer_backup_database_repeats_the_backup_file(match: Match) -> None:
@@ -155,3 +156,55 @@ def test_a_damaged_database_and_an_orphaned_log_are_told_and_stop_nothing(match:
     assert report.counts["events"] == 2
     assert any("broken.db" in warning and "its events are missing" in warning for warning in report.warnings)
     assert any("gone.db-wal" in warning and "without its database" in warning for warning in report.warnings)
+
+
+ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT"
+HOSTILE = {
+    "an endless view of samples": [f"CREATE VIEW bt50_samples AS {ENDLESS} x AS id FROM c"],
+    "an endless view of sensors": [f"CREATE VIEW sensors AS {ENDLESS} x AS id, 'a' AS hw_addr, 'b' AS label FROM c"],
+    "an endless view of impacts": [f"CREATE VIEW impacts AS {ENDLESS} 'a' AS sensor_mac, x AS impact_ts_ns FROM c"],
+    "an endless view of events": [f"CREATE VIEW timer_events AS {ENDLESS} x AS ts_ns, 'START' AS event_type FROM c"],
+    "a view of accounts": [f"CREATE VIEW users AS {ENDLESS} x AS id FROM c"],
+    "a virtual table": ["CREATE VIRTUAL TABLE timer_events USING fts4(ts_ns, event_type)"],
+    "values that unpack": [
+        "CREATE TABLE timer_events (ts_ns INTEGER, event_type TEXT, x BLOB AS (zeroblob(900000000)))",
+        "INSERT INTO timer_events VALUES (1, 'START')",
+    ],
+}
+
+
+@pytest.mark.case("reliability/sqlite-view")
+@pytest.mark.parametrize("what", HOSTILE)
+def test_only_ordinary_tables_are_read(match: Match, what: str) -> None:
+    database(match.folder / "a.db", *HOSTILE[what])
+    match.log(beep(0), shot(1))
+    started = time.monotonic()
+    read = match.read()
+    assert read.refused is None
+    assert read.counts["events"] == 2
+    assert read.codes("sources") == ({"unreadable_database": 1} if "unpack" in what else {})
+    assert time.monotonic() - started < 20
+
+
+def test_a_database_that_takes_too_long_is_ended(match: Match, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sheaf.matches.readers import sqlite as reader
+
+    monkeypatch.setattr(reader, "SECONDS", -10.0)
+    database(match.folder / "a.db", *RUNTIME)
+    match.log(beep(0), shot(1))
+    read = match.read()
+    assert read.codes("sources") == {"unreadable_database": 1}
+    assert any("takes too long" in warning for warning in read.warnings)
+
+
+def test_a_database_whose_writer_died_is_read_with_its_log_and_stays_as_it_is(
+    match: Match, live: sqlite3.Connection, tmp_path: Path
+) -> None:
+    """Its index lies there and nobody uses it."""
+    copy = Match(tmp_path / "copy")
+    for path in match.folder.glob("live.db*"):
+        shutil.copy(path, copy.folder)
+    before = state(copy.folder)
+    assert len(before) == 3
+    assert copy.read(timezone="America/Chicago").counts["events"] == 4
+    assert state(copy.folder) == before

@@ -6,15 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from matches_logs import Match, accounted, beep, button, hit, line, ndjson, put, shot, stop, string
+from matches_logs import Match, Read, accounted, beep, button, hit, line, ndjson, put, shot, stop, string
 
 from sheaf.matches import schema
-from sheaf.matches.analysis import build_runs
-from sheaf.matches.ingest import ingest
-from sheaf.matches.lines import LogFile
-from sheaf.matches.settings import MatchesSettings
+from sheaf.matches.readers.log_blocks import LogFile
 
 quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -70,34 +67,39 @@ def _fits(content: dict[str, Any]) -> bool:
     return True
 
 
-def read(data: bytes) -> tuple[dict[str, Any], Match]:
-    """Ingest one file; the counts of what was read."""
+def read(data: bytes) -> tuple[Read, Match]:
+    """Read and analyse a match of one file."""
     match = Match(Path(tempfile.mkdtemp()))
     put(match.folder, "logs/any.log", data)
-    report = ingest(match.folder, match.store, match.name, MatchesSettings(max_line_bytes=2000))
-    return dict(report.counts), match
+    return match.read(max_line_bytes=2000), match
 
 
 @quick
 @given(st.lists(lines, max_size=25), st.booleans(), st.booleans())
 def test_every_line_is_accounted_for(content: list[bytes], ended: bool, packed: bool) -> None:
     data = b"\n".join(content) + (b"\n" if ended and content else b"")
-    counts, match = read(gzip.compress(data) if packed else data)
-    assert accounted(counts)
+    report, match = read(gzip.compress(data) if packed else data)
+    account = report.account()
+    if report.refused:  # nothing of it could be used
+        assert account.rejected
+        assert not account.used
+        assert account.adds_up
+        return
+    counts = report.counts
+    assert accounted(report)
     if not counts["unknown_files"] and not data.startswith((b"\xff\xfe", b"\xfe\xff")) and counts["lines_read"]:
         seen = data.removeprefix(b"\xef\xbb\xbf")
         assert counts["lines_read"] == seen.count(b"\n") + (not seen.endswith(b"\n"))
-    assert len(match.rows(schema.REJECTS)) == counts["rejected"]
+    assert sum(row["kind"] == "reject" for row in match.rejects()) == counts["rejected"]
     assert len(match.rows(schema.EVENTS)) == counts["events"]
-    build_runs(match.store, match.name)
     assert len(match.rows(schema.EVENT_RUNS)) == counts["events"]
 
 
 @quick
 @given(st.binary(max_size=400))
 def test_random_bytes_never_crash(data: bytes) -> None:
-    counts, _ = read(data)
-    assert accounted(counts)
+    report, _ = read(data)
+    assert report.refused or accounted(report)
 
 
 @quick
@@ -107,7 +109,8 @@ def test_good_lines_survive_any_neighbours(dirt: list[str], random: Any) -> None
     content = [*GOOD]
     for kind in dirt:
         content.insert(random.randrange(len(content) + 1), bad[kind])
-    counts, match = read(b"\n".join(content) + b"\n")
+    report, match = read(b"\n".join(content) + b"\n")
+    counts = report.counts
     assert counts["events"] == len(GOOD)
     assert counts["rejected"] == len(dirt) - dirt.count("blank")
     sources = {row["source_line"] for row in match.rows(schema.EVENTS)}
@@ -117,15 +120,16 @@ def test_good_lines_survive_any_neighbours(dirt: list[str], random: Any) -> None
 @quick
 @given(st.lists(st.integers(0, len(GOOD) - 1), max_size=15))
 def test_repeated_lines_count_once(again: list[int]) -> None:
-    counts, _ = read(b"\n".join([*GOOD, *(GOOD[index] for index in again)]) + b"\n")
-    assert (counts["events"], counts["duplicates"]) == (len(GOOD), len(again))
+    report, _ = read(b"\n".join([*GOOD, *(GOOD[index] for index in again)]) + b"\n")
+    assert (report.counts["events"], report.counts["duplicates"]) == (len(GOOD), len(again))
 
 
 @quick
 @given(st.integers(0, sum(len(text) + 1 for text in GOOD)))
 def test_a_file_cut_anywhere_has_at_most_one_pending_line(cut: int) -> None:
     data = (b"\n".join(GOOD) + b"\n")[:cut]
-    counts, _ = read(data)
+    report, _ = read(data)
+    counts = report.counts
     whole = data.count(b"\n") + (len(data) > 0 and data[-1:] == b"}" and data.count(b"\n") < len(GOOD))
     assert counts["events"] == whole
     assert counts["pending"] == (counts["lines_read"] - whole)
@@ -141,14 +145,15 @@ records = st.lists(
 @quick
 @given(records)
 def test_any_order_of_events_makes_sane_runs(made: list[dict[str, Any]]) -> None:
-    counts, match = read(
+    report, match = read(
         ndjson(*made, line(41, "String Time: 1.00s; Shots Detected: 1; Impacts Detected: 0", "Bridge"))
     )
-    counts |= build_runs(match.store, match.name).counts
+    counts = report.counts
     runs = match.rows(schema.RUNS)
     assert [run["run_no"] for run in runs] == list(range(1, len(runs) + 1))
     assert [run["start_time"] for run in runs] == sorted(run["start_time"] for run in runs)
-    assert sum(run["shots_detected"] for run in runs) + counts["orphan_shots"] == match.types().count("shot_detected")
+    shots = sum(run["shots_detected"] + run["shots_doubled"] for run in runs)
+    assert shots + counts["orphan_shots"] == match.types().count("shot_detected")
     assert sum(run["impacts_detected"] for run in runs) + counts["orphan_impacts"] == match.types().count(
         "impact_detected"
     )
@@ -159,13 +164,16 @@ def test_any_order_of_events_makes_sane_runs(made: list[dict[str, Any]]) -> None
 
 @quick
 @given(st.binary(max_size=3000), st.integers(5, 400), st.integers(1, 50))
+@example(b"\r\0", 5, 1)
+@example(b"\rb\r", 5, 1)
 def test_blocks_hold_every_byte_of_a_file(data: bytes, max_line: int, chunk: int) -> None:
     folder = Path(tempfile.mkdtemp())
     text = b"a" + data  # no byte order mark, no gzip
     path = put(folder, "x", text)
     lines_of = [row for block in LogFile(path, max_line).blocks() for row in block.lines(max_line)]
     tails = [block.tail for block in LogFile(path, max_line).blocks() if block.tail]
-    parts = text.split(b"\n")
+    mac = b"\n" not in text and b"\r" in text.rstrip(b"\r")
+    parts = text.split(b"\r" if mac else b"\n")
     assert [row.number for row in lines_of] == list(range(1, len(parts)))
     for row in lines_of:
         expected = parts[row.number - 1]
@@ -181,4 +189,4 @@ def test_a_refused_input_is_no_crash(tmp_path: Path) -> None:
     match = Match(tmp_path)
     put(match.folder, "match.yaml", b"\xff\xfe\x00")
     match.log(shot(1))
-    assert ingest(match.folder, match.store, match.name, MatchesSettings()).counts == {"blocked": 1}
+    assert "not valid YAML" in str(match.read().refused)

@@ -3,21 +3,28 @@
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 import zipfile
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import orjson
 import pytest
 from matches_logs import ndjson, put, shot
+from test_recover import Interrupted, Killed
 
-from sheaf.errors import InputError, UsageError
-from sheaf.matches.offload import execute, folder_of
-from sheaf.matches.offload_plan import plan
-from sheaf.store import Store
+from sheaf.errors import InputError, StoreError, UsageError
+from sheaf.matches.offload.execute import execute, folder_of
+from sheaf.matches.offload.plan import OffloadPlan, plan
+from sheaf.store import lease as lease_module
+from sheaf.store.lease import lease
+from sheaf.store.store import Store
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -84,10 +91,11 @@ def test_a_plan_takes_what_is_strictly_older_and_says_why_the_rest_stays(logs: P
 
 def test_age_by_event_time_survives_copying(logs: Path, store: Store) -> None:
     old(put(logs, "notes.txt", b"cloudy\n"))
-    os.utime(logs / "main" / "old0.ndjson", ((NOW - timedelta(hours=2)).timestamp(),) * 2)
+    changed = (NOW - timedelta(hours=2)).timestamp()
+    os.utime(logs / "main" / "old0.ndjson", (changed, changed))
     now = datetime(2025, 9, 20, tzinfo=UTC)
     for path in logs.rglob("*.*"):
-        os.utime(path, (now.timestamp() - 86_400,) * 2)
+        os.utime(path, (now.timestamp() - 86_400, now.timestamp() - 86_400))
     assert plan(logs, store, 5, now=now).files == ()
     by_event = plan(logs, store, 5, cutoff_by="event_time", now=now)
     assert len(by_event.files) == 4
@@ -187,23 +195,155 @@ def test_wrong_requests(tmp_path: Path, logs: Path, store: Store) -> None:
         plan(logs, store, -1)
 
 
-def test_two_offloads_of_a_folder_exclude_each_other(logs: Path, store: Store) -> None:
-    lock = f"{folder_of(logs)}/lock"
-    store.put(lock, orjson.dumps({"host": "elsewhere", "pid": 1}))
-    with pytest.raises(UsageError, match="elsewhere"):
-        execute(plan(logs, store, 30, now=NOW), store)
-    store.put(lock, b"half a rec")
+def test_two_offloads_of_a_folder_wait_for_each_other(logs: Path, store: Store) -> None:
+    told: list[str] = []
+    waits = threading.Event()
+    results = []
+
+    def offload() -> None:
+        planned = plan(logs, store, 30, now=NOW)
+        results.append(
+            execute(planned, store, delete_source=True, waiting=lambda by: (told.append(by.what), waits.set()))
+        )
+
+    with lease(store, folder_of(logs), "something else"):
+        thread = threading.Thread(target=offload)
+        thread.start()
+        assert waits.wait(10)
+        assert there(logs) == {"new.ndjson", *(f"main/old{number}.ndjson" for number in range(3))}
+    thread.join()
+    assert told == ["something else"]
+    assert len(results[0].deleted) == 3
+
+
+@pytest.mark.parametrize("holder", [{"host": "elsewhere"}, {"started": "1"}], ids=["another host", "a pid used again"])
+def test_an_offload_that_gives_no_sign_of_life_is_taken_over(
+    logs: Path, store: Store, monkeypatch: pytest.MonkeyPatch, holder: dict[str, str]
+) -> None:
+    assert lease_module.DEAD_AFTER_S <= 60
+    monkeypatch.setattr(lease_module, "DEAD_AFTER_S", 0.5)
+    left = lease_module.Holder(
+        token="x", host=socket.gethostname(), pid=os.getpid(), started=lease_module.started(os.getpid()), what="offload"
+    )
+    store.put(f"leases/{folder_of(logs)}.json", left.model_copy(update=holder).model_dump_json().encode())
     assert execute(plan(logs, store, 30, now=NOW), store).archive
-    assert store.size(lock) is None
+
+
+@pytest.mark.case("reliability/offload-lock-takeover")
+@pytest.mark.parametrize("dies", [False, True], ids=["and goes on", "and dies"])
+def test_an_offload_that_was_taken_for_dead_loses_nothing(logs: Path, store: Store, dies: bool) -> None:
+    """Another one takes the lease and offloads the same folder between any two operations of the first."""
+    contents = {name: (logs / name).read_bytes() for name in there(logs)}
+
+    def offload(using: Store) -> None:
+        execute(plan(logs, store, 30, now=NOW), using, delete_source=True)
+        safe(logs, store, contents)
+
+    def silent_for_a_minute() -> None:
+        store.put(f"leases/{folder_of(logs)}.json", b"free\n")
+
+    def another() -> None:
+        silent_for_a_minute()
+        offload(store)
+
+    for at in range(1, 1000):
+        for name, data in contents.items():
+            old(put(logs, name, data), days=1 if name == "new.ndjson" else 40)
+        store.delete([item.path for item in store.list("offload")])
+        interrupted = Interrupted(store, at, another, dies=dies)
+        with suppress(StoreError, Killed):
+            offload(interrupted)
+        if not interrupted.happened:
+            break
+        safe(logs, store, contents)
+        silent_for_a_minute()
+        offload(store)
+        assert there(logs) == {"new.ndjson"}
+    assert at > 15
+
+
+def test_one_that_finds_no_archive_yet_does_not_remove_it_when_it_comes(logs: Path, store: Store) -> None:
+    """The first is held up before its archive is there; the second, between any two operations, until it is done."""
+    contents = {name: (logs / name).read_bytes() for name in there(logs)}
+
+    class HeldUp(Store):
+        def __init__(self) -> None:
+            self.__dict__.update(store.__dict__)
+            self.waits, self.goes_on = threading.Event(), threading.Event()
+
+        def put_file(self, path: str, source: Path) -> bool:
+            """Move it in when it may."""
+            self.waits.set()
+            assert self.goes_on.wait(20)
+            return super().put_file(path, source)
+
+    for at in range(1, 1000):
+        for name, data in contents.items():
+            old(put(logs, name, data), days=1 if name == "new.ndjson" else 40)
+        store.delete([item.path for item in store.list("offload")])
+        planned, held_up = plan(logs, store, 30, now=NOW), HeldUp()
+
+        def first(planned: OffloadPlan = planned, held_up: HeldUp = held_up) -> None:
+            with suppress(StoreError):
+                execute(planned, held_up, delete_source=True)
+
+        def go_on(thread: threading.Thread, held_up: HeldUp = held_up) -> None:
+            held_up.goes_on.set()
+            thread.join()
+
+        thread = threading.Thread(target=first)
+        thread.start()
+        assert held_up.waits.wait(20)
+        store.put(f"leases/{folder_of(logs)}.json", b"free\n")  # it was silent for a minute
+        second = Interrupted(store, at, partial(go_on, thread))
+        execute(planned, second, delete_source=True)
+        safe(logs, store, contents)
+        go_on(thread)
+        safe(logs, store, contents)
+        if not second.happened:
+            break
+    assert at > 15
+
+
+def test_a_damaged_journal_stops_nobody_and_its_archive_stays(logs: Path, store: Store) -> None:
+    archive = execute(plan(logs, store, 30, now=NOW), store).archive
+    assert archive is not None
+    store.put(archive.replace(".zip", ".json"), b"")
+    result = execute(plan(logs, store, 30, now=NOW), store, delete_source=True)
+    assert len(result.deleted) == 3
+    assert result.archive not in (None, archive)
+    assert len(archives(store)) == 2
+
+
+def test_a_file_that_was_rewritten_without_changing_its_times_is_kept(logs: Path, store: Store) -> None:
+    execute(plan(logs, store, 30, now=NOW), store)
+    changed = logs / "main" / "old1.ndjson"
+    times = changed.stat()
+    with changed.open("r+b") as file:
+        file.write(b"X")
+    os.utime(changed, ns=(times.st_atime_ns, times.st_mtime_ns))
+    result = execute(plan(logs, store, 30, now=NOW), store, delete_source=True)
+    assert changed.exists()
+    assert result.kept["main/old1.ndjson"] == "it changed while it was being archived"
+    assert len(result.deleted) == 2
+
+
+def test_a_deleted_file_that_a_power_cut_brought_back_is_deleted_again(logs: Path, store: Store) -> None:
+    spare = logs.with_name("spare")
+    os.link(logs / "main" / "old1.ndjson", spare)
+    execute(plan(logs, store, 30, now=NOW), store, delete_source=True)
+    spare.rename(logs / "main" / "old1.ndjson")
+    result = execute(plan(logs, store, 30, now=NOW), store, delete_source=True)
+    assert (result.archive, result.deleted) == (None, ["main/old1.ndjson"])
 
 
 CHILD = """
 import os, signal, sys
 from datetime import datetime
 from pathlib import Path
-from sheaf.matches import offload
-from sheaf.matches.offload_plan import plan
-from sheaf.store import Store
+from sheaf.matches.offload import execute as offload
+from sheaf.matches.offload.plan import OffloadPlan, plan
+from sheaf.store.store import Store
 
 source, home, now = Path(sys.argv[1]), sys.argv[2], datetime.fromisoformat(sys.argv[3])
 
@@ -223,8 +363,8 @@ def run(last_step):
         setattr(owner, name, call)
 
     for owner, name in (
-        (offload.Zip, "add"), (offload.Zip, "add_bytes"), (offload, "confirm"), (Store, "put_file"), (Store, "put"),
-        (Store, "sha256"), (Path, "unlink"), (Store, "delete"), (Store, "create"), (offload, "state"),
+        (offload.Zip, "add"), (offload.Zip, "add_document"), (offload, "confirm"), (Store, "put_file"), (Store, "put"),
+        (Store, "sha256"), (Path, "unlink"), (Store, "delete"), (Store, "create"), (Store, "swap"), (offload, "state"),
     ):
         die_at(owner, name)
     store = Store.open(home)

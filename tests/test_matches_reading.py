@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 from matches_logs import PLATE_1, TIMER, Match, accounted, beep, button, hit, line, ndjson, put, shot, stop, string
 
-from sheaf.errors import InputError
-from sheaf.matches import lines, schema
-from sheaf.matches.ingest import ingest
-from sheaf.matches.settings import MatchesSettings
+from sheaf.matches import schema
+from sheaf.matches.readers import log_blocks
+from sheaf.tables.accounts import Kind
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def test_dirty_lines_are_rejected_one_by_one_and_the_rest_goes_on(match: Match) 
     put(match.folder, "logs/main.ndjson", data)
     report = match.read()
     assert report.counts["events"] == 3
-    assert report.rejects == {
+    assert report.codes() == {
         "not_an_object": 2,
         "corrupt_json": 1,
         "bad_encoding": 1,
@@ -45,8 +44,8 @@ def test_dirty_lines_are_rejected_one_by_one_and_the_rest_goes_on(match: Match) 
         "unknown_record": 1,
     }
     assert (report.counts["pending"], report.counts["blank"]) == (1, 1)
-    assert accounted(report.counts)
-    rejected = match.rows(schema.REJECTS)[0]
+    assert accounted(report)
+    rejected = match.rejects()[0]
     assert (rejected["line"], rejected["byte_offset"]) == (2, 3 + len(ndjson(good[0])))
     assert rejected["raw"] == "{bad json"
 
@@ -55,6 +54,7 @@ def test_an_object_behind_the_nuls_of_a_power_cut_is_kept(match: Match) -> None:
     put(match.folder, "logs/main.ndjson", ndjson(shot(1)) + b"\0" * 512 + ndjson(shot(2)))
     report = match.read()
     assert (report.counts["events"], report.counts["rejected"]) == (2, 0)
+    assert report.codes(kind=Kind.CHANGE) == {"nul_bytes": 1}
 
 
 def test_a_clean_block_and_a_dirty_one_are_read_alike(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_line_that_is_too_long_is_rejected_wherever_it_stands(match: Match) ->
     long = b'{"details":"' + b"x" * 5_000_000 + b'"}\n'
     put(match.folder, "logs/main.ndjson", ndjson(shot(1)) + long + ndjson(shot(2)) + long + ndjson(shot(3)))
     report = match.read()
-    assert report.rejects == {"line_too_long": 2}
+    assert report.codes() == {"line_too_long": 2}
     events = match.rows(schema.EVENTS)
     assert [event["source_line"] for event in events] == [1, 3, 5]
     assert events[2]["byte_offset"] == 2 * len(ndjson(shot(1))) + 2 * len(long)
@@ -140,8 +140,8 @@ def test_main_csv_is_local_time_of_twelve_hours(match: Match) -> None:
         "2025-09-09T13:44:01.220000+00:00",
         "2025-09-09T17:44:05.100000+00:00",
     ]
-    assert report.rejects == {"bad_time": 1, "corrupt_csv": 1}
-    assert (report.counts["skipped"], accounted(report.counts)) == (1, True)
+    assert report.codes() == {"bad_time": 1, "corrupt_csv": 1}
+    assert (report.counts["skipped"], accounted(report)) == (1, True)
 
 
 def test_naive_times_without_a_timezone_count_as_utc_with_a_warning(match: Match) -> None:
@@ -188,8 +188,8 @@ def test_timer_backup_debug_modular_and_web_logs(match: Match) -> None:
     assert events["logs/debug.ndjson"]["event_type"] == "device_signal"
     assert events["logs/bridge_20250913.ndjson"]["ts"] == datetime(2025, 9, 13, 18, 30, 0, 500_000, tzinfo=UTC)
     assert events["logs/bridge_20250913.ndjson"]["magnitude"] == 12.5
-    assert report.rejects == {"no_date_in_file_name": 1}
-    assert (report.counts["skipped"], report.counts["runs"]) == (1, 0)
+    assert report.codes() == {"no_date_in_file_name": 1}
+    assert (report.counts["skipped"], report.counts["runs"], report.counts["completed"]) == (1, 1, 0)
 
 
 CONSOLE = b"""[2025-09-14 10:00:02] INFO: Start Beep ------- String #1 at 10:00:02.250
@@ -216,7 +216,7 @@ def test_console_shots_are_placed_by_the_beep_and_the_timer(match: Match) -> Non
         ("timer_stop_button", "09.100"),
         ("sensor_connected", "11.000"),
     ]
-    assert report.rejects == {"not_a_console_line": 1}
+    assert report.codes() == {"not_a_console_line": 1}
     assert (report.counts["skipped"], report.counts["correlated"]) == (2, 1)
 
 
@@ -233,7 +233,7 @@ def test_twins_copies_and_replays_count_once(match: Match) -> None:
     put(match.folder, "logs/main.csv", "\n".join([*rows, ""]).encode())
     report = match.read()
     assert (report.counts["events"], report.counts["duplicates"]) == (5, 13)
-    assert accounted(report.counts)
+    assert accounted(report)
     kept = [event["source_file"] for event in match.rows(schema.EVENTS)]
     assert kept == ["logs/copy.ndjson"] * 5
 
@@ -242,7 +242,7 @@ def test_twins_copies_and_replays_count_once(match: Match) -> None:
 def test_a_replayed_line_counts_once_wherever_blocks_and_files_are_cut(
     match: Match, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
-    monkeypatch.setattr(lines, "CHUNK", chunk)
+    monkeypatch.setattr(log_blocks, "CHUNK", chunk)
     records = [record | {"seq": seq} for seq, record in enumerate(string(0, shots=20))]
     first = [record for record in records[:20] for _ in range(2)]  # each written twice, one right after the other
     put(match.folder, "logs/a.ndjson", ndjson(*first))
@@ -256,7 +256,7 @@ def test_a_replayed_line_counts_once_wherever_blocks_and_files_are_cut(
 def test_a_file_whose_later_blocks_are_dirty_reads_as_a_clean_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
-    monkeypatch.setattr(lines, "CHUNK", chunk)
+    monkeypatch.setattr(log_blocks, "CHUNK", chunk)
     records = [record for start in range(0, 100, 20) for record in string(start)]
     clean, mixed = Match(tmp_path / "a"), Match(tmp_path / "b")
     clean.log(*records)
@@ -328,7 +328,7 @@ def test_events_outside_the_match_are_counted_not_kept(match: Match) -> None:
     match.log(shot(4), shot(5), shot(7.9), shot(8))
     report = match.read()
     assert (report.counts["events"], report.counts["outside"]) == (2, 2)
-    assert accounted(report.counts)
+    assert accounted(report)
 
 
 def test_two_matches_may_share_a_log(tmp_path: Path) -> None:
@@ -356,19 +356,18 @@ def test_a_wrong_manifest_blocks_the_match_in_one_sentence(match: Match, text: b
     (match.folder.parent.parent.parent / "etc").mkdir()
     put(match.folder.parent.parent.parent, "etc/secret", b"x")
     report = match.read()
-    assert report.counts == {"blocked": 1}
-    assert said in next(iter(report.rejects))
-    assert match.rows(schema.REJECTS)[0]["blocking"]
+    assert said in str(report.refused)
+    assert list(report.made) == ["events"]
+    assert not report.checks["readable"].passed
+    assert not report.checks["open"].passed
 
 
 def test_a_match_whose_logs_are_gone_keeps_its_tables(match: Match) -> None:
     path = match.log(*string(0))
     match.read()
     path.unlink()
-    assert match.read().counts == {"blocked": 1}
+    assert "holds no logs" in str(match.read().refused)
     assert len(match.rows(schema.RUNS)) == 1
-    with pytest.raises(InputError, match="does not exist"):
-        ingest(match.folder / "nowhere", match.store, "m1", MatchesSettings())
 
 
 def test_equal_input_gives_equal_tables(tmp_path: Path) -> None:
@@ -377,5 +376,7 @@ def test_equal_input_gives_equal_tables(tmp_path: Path) -> None:
         match = Match(tmp_path / name)
         match.log(*string(0), *string(60))
         match.log(*string(0), name="logs/copy.ndjson")
-        found.append({table.table: table.sha256 for table in match.read().tables if table.table != "sources"})
+        generations = [made.generation for made in match.read().made.values()]
+        found.append([{table: file.sha256 for table, file in generation.tables.items()} for generation in generations])
     assert found[0] == found[1]
+    assert len(found[0][1]) == 4

@@ -21,10 +21,8 @@ from matches_logs import (
     summary,
 )
 
-from sheaf import tables
-from sheaf.errors import InputError, NotFoundError
+from sheaf.errors import NotFoundError
 from sheaf.matches import schema
-from sheaf.matches.analysis import build_runs
 
 OTHER = "60:09:C3:1F:00:02"
 
@@ -36,7 +34,7 @@ def match(tmp_path: Path) -> Match:
 
 def runs(match: Match, *records: dict) -> list[dict]:
     match.log(*records)
-    match.read()
+    match.read(accept_loss=True)  # a test may replace the log by a shorter one
     return match.rows(schema.RUNS)
 
 
@@ -78,11 +76,12 @@ def test_a_stop_without_summary_ends_the_run(match: Match) -> None:
 
 
 def test_what_belongs_to_no_run_is_counted_as_orphan(match: Match) -> None:
-    match.log(shot(0), hit(1), stop(2), summary(3, 3, 1, 1), *string(20), shot(60), hit(60.5))
+    match.log(hit(1), stop(2), summary(3, 3, 0, 1), shot(10), *string(20), shot(60), hit(60.5))
     report = match.read()
     found = {name: report.counts[f"orphan_{name}"] for name in ("shots", "impacts", "stops", "summaries")}
     assert found == {"shots": 2, "impacts": 2, "stops": 1, "summaries": 1}
     assert any("without a start" in warning for warning in report.warnings)
+    assert any("belong to no run: 2" in warning for warning in report.warnings)
 
 
 def test_impacts_after_the_stop_belong_within_the_window(match: Match) -> None:
@@ -195,11 +194,11 @@ def test_plots_are_small_pictures(match: Match) -> None:
 
 def test_a_refused_or_unknown_match_is_not_analysed(match: Match) -> None:
     with pytest.raises(NotFoundError):
-        build_runs(match.store, "nobody")
+        match.read(only=("runs",))
     match.log(*string(0))
     match.read()
     put(match.folder, "match.yaml", b"nope: 1\n")
-    match.read()
-    with pytest.raises(InputError, match="unknown key"):
-        build_runs(match.store, match.name)
-    assert tables.read(match.store, schema.RUNS, match.name).num_rows == 1
+    report = match.read()
+    assert list(report.made) == ["events"]
+    assert "unknown key" in str(report.refused)
+    assert len(match.rows(schema.RUNS)) == 1

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from media_files import ffmpeg, moved, programme, write_wave
 
-from sheaf.media.analysis import analyse_pair
-from sheaf.media.confidence import Evidence, confidence
+from sheaf.media.analysis.pair import analyse_pair
 from sheaf.media.result import Method, Model, PairOptions, PairResult, Status
-from sheaf.media.synthesis import RATE, scene, stretched
-from sheaf.media.timecode import RATES, timecode
+from sheaf.media.sample.synthesis import RATE, scene, stretched
+from sheaf.media.sync.confidence import Evidence, confidence
+from sheaf.media.sync.timecode import RATES, timecode
 
 OFFSET = -1.234
 
@@ -88,6 +88,7 @@ def test_each_method_finds_it_alone(master: Path, dub: Path, method: Method) -> 
     assert result.method_used.lower().startswith(method.value)
 
 
+@pytest.mark.case("media/ai-model-silently-replaced")
 def test_absent_model_is_said(master: Path, dub: Path) -> None:
     result = analyse_pair(master, dub, PairOptions(methods=(Method.AI,), ai_model=Model.WAV2VEC2))
     assert (result.requested_model, result.model_available) == (Model.WAV2VEC2, False)

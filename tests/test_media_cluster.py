@@ -4,23 +4,30 @@ import re
 import socket
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+from media_files import batch_of, moved, programme, run_batch, sheet, write_endless, write_wave
+from running import current
 
-from sheaf import tables
 from sheaf.errors import SheafError
-from sheaf.media import sample_pairs, schema
-from sheaf.media.batch import analyse_batch
-from sheaf.media.cluster import analyse_on_cluster
-from sheaf.media.inbox import MediaInbox
+from sheaf.media import schema
+from sheaf.media.batch_record import read_items, read_record, request_cancel
+from sheaf.media.domain import MEDIA
+from sheaf.media.errors import CancelledError
+from sheaf.media.sample import pairs
 from sheaf.media.settings import MediaSettings
-from sheaf.store import Store
+from sheaf.store.store import Store
 
 TIMINGS = re.compile(r"analysed_at|analysis_seconds|analysis_id|processing")
 
 
 @pytest.fixture
-def cluster():
+def cluster() -> Iterator[str]:
     """A scheduler and two workers, each a process of its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -45,43 +52,64 @@ def cluster():
 
 
 @pytest.fixture
-def batch(tmp_path):
-    """An inbox with the sample pairs."""
-    inbox = tmp_path / "inbox"
-    sample_pairs.write(inbox)
-
-    def ingested(name: str) -> tuple[Store, str]:
-        store = Store.open(str(tmp_path / name))
-        source = MediaInbox(inbox, store.url, MediaSettings())
-        (key,) = source.offers().partitions
-        source.ingest(store, key)
-        return store, key
-
-    return ingested
+def sample(tmp_path: Path) -> Path:
+    """The CSV of the sample pairs, in an inbox."""
+    (name,) = pairs.write(tmp_path / "inbox")
+    return tmp_path / "inbox" / "media" / name
 
 
-def results(store, key):
-    rows = tables.read(store, schema.RESULTS, key).to_pylist()
+def results(store: Store, path: Path) -> list[dict[str, Any]]:
+    rows = current(store, MEDIA, batch_of(store, path, MediaSettings())).read(schema.RESULTS).to_pylist()
     return [{name: value for name, value in row.items() if not TIMINGS.search(name)} for row in rows]
 
 
-def test_two_workers_share_a_batch_and_find_what_one_process_finds(cluster, batch):
+@pytest.mark.campaign
+def test_two_workers_share_a_batch_and_find_what_one_process_finds(cluster: str, sample: Path, tmp_path: Path) -> None:
     from distributed import Client
 
-    spread, key = batch("spread")
-    with Client(cluster, timeout="30s") as client:
+    spread, alone = (Store.open(str(tmp_path / name)) for name in ("spread", "alone"))
+    with Client(cluster, timeout="30s", set_as_default=False) as client:
         client.wait_for_workers(2, timeout=60)
-        report = analyse_on_cluster(spread, key, MediaSettings(), cluster)
-        executed = client.run(lambda dask_worker: dask_worker.state.executed_count)
+        made = run_batch(spread, sample, MediaSettings(cluster=cluster))
+        executed: Any = client.run(lambda dask_worker: dask_worker.state.executed_count)
     assert len(executed) == 2
     assert all(count > 0 for count in executed.values())
-    alone, _ = batch("alone")
-    analyse_batch(alone, key, MediaSettings())
-    assert report.counts["items"] == len(results(spread, key)) > 3
-    assert results(spread, key) == results(alone, key)
+    record = read_record(spread, batch_of(spread, sample, MediaSettings()))
+    assert (record.status, record.progress) == ("publishing", 100.0)
+    run_batch(alone, sample, MediaSettings())
+    assert made["results"].report.counts["items"] == len(results(spread, sample)) > 3
+    assert results(spread, sample) == results(alone, sample)
+    assert run_batch(spread, sample, MediaSettings())["results"].unchanged, "where it was done is no part of it"
 
 
-def test_a_scheduler_that_is_not_there_is_one_clear_sentence(batch):
-    store, key = batch("store")
+def test_a_batch_on_a_cluster_can_be_cancelled(cluster: str, tmp_path: Path) -> None:
+    from distributed import Client
+
+    store, settings = Store.open(str(tmp_path / "store")), MediaSettings(cluster=cluster)
+    folder, sound = tmp_path / "inbox" / "media", programme(8)
+    write_wave(folder / "master.wav", sound)
+    write_wave(folder / "dub.wav", moved(sound, -0.5))
+    write_endless(folder / "endless.wav", sound, hours=3)
+    path = sheet(folder, ["master.wav,dub.wav", "master.wav,endless.wav", "dub.wav,endless.wav", "endless.wav,dub.wav"])
+    batch = batch_of(store, path, settings)
+
+    def cancel() -> None:
+        while not read_items(store, batch):
+            time.sleep(0.05)
+        request_cancel(store, batch)
+
+    with Client(cluster, timeout="30s", set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=60)
+        thread = threading.Thread(target=cancel)
+        thread.start()
+        with pytest.raises(CancelledError, match="1 of 4 pairs are finished"):
+            run_batch(store, path, settings)
+        thread.join()
+    assert list(read_items(store, batch)) == ["item_001"]
+    assert (read_record(store, batch).status, read_record(store, batch).items_cancelled) == ("cancelled", 3)
+
+
+def test_a_scheduler_that_is_not_there_is_one_clear_sentence(sample: Path, local_store: Store) -> None:
     with pytest.raises(SheafError, match=r"tcp://127\.0\.0\.1:9 cannot be reached"):
-        analyse_on_cluster(store, key, MediaSettings(), "tcp://127.0.0.1:9")
+        run_batch(local_store, sample, MediaSettings(cluster="tcp://127.0.0.1:9"))
+    assert read_record(local_store, batch_of(local_store, sample, MediaSettings())).status == "failed"

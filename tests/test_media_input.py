@@ -3,13 +3,14 @@
 import os
 import subprocess
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 from media_files import ffmpeg, moved, programme, write_endless, write_wave
 
-from sheaf.media.analysis import analyse_pair
+from sheaf.media.analysis.pair import analyse_pair
 from sheaf.media.errors import (
     MediaError,
     MissingFileError,
@@ -21,10 +22,11 @@ from sheaf.media.errors import (
     TooShortError,
     UnreadableError,
 )
-from sheaf.media.paths import find_media
-from sheaf.media.probe import parse, probe
+from sheaf.media.readers.paths import find_media
 from sheaf.media.result import PairOptions
-from sheaf.media.synthesis import RATE
+from sheaf.media.sample.synthesis import RATE
+from sheaf.media.sync.probe import parse, probe
+from sheaf.media.sync.timecode import nearest_rate
 
 
 @pytest.fixture(scope="module")
@@ -203,3 +205,80 @@ def test_probe_of_a_real_file(good: Path) -> None:
     assert found.duration == pytest.approx(8, abs=0.02)
     assert found.tracks[0].layout == "mono"
     assert found.frame_rate is None
+
+
+@pytest.mark.case("media/ts-audio-starts-late")
+def test_sound_that_starts_after_the_picture_in_a_transport_stream(tmp_path: Path) -> None:
+    sound = programme(10, 61)
+    master, late = write_wave(tmp_path / "m.wav", sound), tmp_path / "late.ts"
+    picture = ("-f", "lavfi", "-i", "testsrc2=s=64x36:r=25:d=11")
+    ffmpeg(*picture, "-itsoffset", "0.8", "-i", master, "-c:v", "mpeg4", "-c:a", "mp2", late)
+    assert analyse_pair(master, late).offset_seconds == pytest.approx(-0.8, abs=0.012)
+
+
+@pytest.mark.case("media/vfr-timecode")
+def test_timecode_counts_at_a_rate_that_editors_have() -> None:
+    found = [nearest_rate(fps) for fps in (29.27, 12.5, 119.88, 23.98)]
+    assert found == [Fraction(30000, 1001), Fraction(25), Fraction(120000, 1001), Fraction(24000, 1001)]
+
+
+def test_start_timecodes_are_shown_beside_the_measured_offset(tmp_path: Path) -> None:
+    sound = programme(10, 62)
+    plain = write_wave(tmp_path / "p.wav", sound)
+    files = []
+    for name, start in (("m", "01:00:00;00"), ("d", "01:00:01;00")):
+        files.append(tmp_path / f"{name}.mov")
+        picture = ("-f", "lavfi", "-i", "testsrc2=s=64x36:r=30000/1001:d=10")
+        ffmpeg(*picture, "-i", plain, "-c:v", "mpeg4", "-c:a", "pcm_s16le", "-timecode", start, files[-1])
+    found = analyse_pair(*files)
+    assert (found.master_start, found.dub_start, found.timecode) == ("01:00:00;00", "01:00:01;00", "00:00:00;00")
+    assert found.timecode_offset_seconds == pytest.approx(1.001, abs=1e-4)
+
+
+@pytest.mark.case("media/flac-header-says-397-hours")
+def test_a_header_that_promises_hours_is_not_believed(tmp_path: Path) -> None:
+    path = tmp_path / "boast.flac"
+    ffmpeg("-i", write_wave(tmp_path / "p.wav", programme(6, 63)), path)
+    data = bytearray(path.read_bytes())
+    data[21], data[22:26] = data[21] | 0x0F, b"\xff\xff\xff\xff"  # total samples in STREAMINFO
+    path.write_bytes(data)
+    found = analyse_pair(path, path)
+    assert found.offset_seconds == 0
+    assert any("its header says" in warning for warning in found.warnings)
+
+
+def test_very_quiet_float_sound_is_heard(tmp_path: Path) -> None:
+    plain, quiet = write_wave(tmp_path / "p.wav", programme(8, 64)), tmp_path / "quiet.wav"
+    ffmpeg("-i", plain, "-af", "volume=-100dB", "-c:a", "pcm_f32le", quiet)
+    found = analyse_pair(plain, quiet)
+    assert found.offset_seconds == pytest.approx(0, abs=1e-4)
+    assert any("60 dB louder" in warning for warning in found.warnings)
+
+
+@pytest.mark.case("media/dv-tape")
+def test_raw_dv_of_a_tape_is_read(tmp_path: Path) -> None:
+    plain = write_wave(tmp_path / "p.wav", programme(8, 65))
+    picture = ("-f", "lavfi", "-i", "testsrc2=s=720x576:r=25:d=8")
+    ffmpeg(*picture, "-i", plain, "-target", "pal-dv", tmp_path / "tape.dv")
+    assert analyse_pair(plain, tmp_path / "tape.dv").offset_seconds == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.case("media/encrypted-mp4")
+def test_what_is_encrypted_is_named_and_is_no_pair_without_a_match(tmp_path: Path) -> None:
+    plain, locked = write_wave(tmp_path / "p.wav", programme(8, 66)), tmp_path / "locked.mp4"
+    scheme = ("-encryption_scheme", "cenc-aes-ctr", "-encryption_key", "ab" * 16, "-encryption_kid", "cd" * 16)
+    ffmpeg("-i", plain, "-c:a", "aac", *scheme, locked)
+    with pytest.raises(MediaError, match=r"locked\.mp4 .*encrypted"):
+        analyse_pair(plain, locked)
+
+
+@pytest.mark.case("media/aac-packets-lost")
+def test_neither_lost_packets_nor_what_a_codec_puts_before_the_sound_move_it(tmp_path: Path) -> None:
+    sound = programme(20, 67)
+    plain, gaps = write_wave(tmp_path / "p.wav", sound), tmp_path / "gaps.mkv"
+    coded = tmp_path / "coded.mkv"
+    ffmpeg("-i", write_wave(tmp_path / "late.wav", moved(sound, -0.3)), "-c:a", "libopus", coded)
+    ffmpeg("-i", coded, "-c", "copy", "-bsf:a", r"noise=drop='not(mod(n+1\,40))'", gaps)
+    assert gaps.stat().st_size < coded.stat().st_size
+    for file in (coded, gaps):
+        assert analyse_pair(plain, file).offset_seconds == pytest.approx(-0.3, abs=0.001)

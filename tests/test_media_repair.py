@@ -7,11 +7,11 @@ import pytest
 from media_files import moved, programme, write_wave
 
 from sheaf.errors import UsageError
-from sheaf.media.analysis import analyse_pair
-from sheaf.media.probe import probe
-from sheaf.media.repair import repair
+from sheaf.media.analysis.pair import analyse_pair
 from sheaf.media.result import PairResult, Status
-from sheaf.media.synthesis import RATE, stretched
+from sheaf.media.sample.synthesis import RATE, stretched
+from sheaf.media.sync.probe import probe
+from sheaf.media.sync.repair import repair
 
 
 @pytest.fixture(scope="module")

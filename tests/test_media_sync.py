@@ -4,16 +4,18 @@ import json
 from pathlib import Path
 
 import pytest
+from media_files import programme, write_wave
 
-from pipelines import cli
-from sheaf.media import sample_pairs
+from pipelines.cli import main
+from sheaf.media.sample import pairs
+from sheaf.media.sample.synthesis import RATE
 
 
 @pytest.fixture
 def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A dub that is 1.208 s late, and its master."""
     monkeypatch.setenv("SHEAF_HOME", str(tmp_path / "home"))
-    sample_pairs.write(tmp_path)
+    pairs.write(tmp_path)
     return [str(tmp_path / "media" / "harbour_dubs" / f"arrival_{which}.wav") for which in ("master", "dub")]
 
 
@@ -28,7 +30,7 @@ def test_sync_finds_the_offset(
     pair: list[str], capfd: pytest.CaptureFixture[str], asked: list[str], used: list[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        cli.main(["sync", *pair, *asked, "--json"])
+        main.main(["sync", *pair, *asked, "--json"])
     assert ended.value.code == 0
     found = json.loads(capfd.readouterr().out)
     assert abs(found["offset_seconds"] + 1.208) < 0.001
@@ -37,7 +39,7 @@ def test_sync_finds_the_offset(
 
 def test_sync_names_the_methods_there_are(pair: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        cli.main(["sync", *pair, "--methods", "ear"])
+        main.main(["sync", *pair, "--methods", "ear"])
     assert ended.value.code == 2
     assert "'ear'" in (said := capfd.readouterr().err)
     assert "mfcc, onset, spectral, correlation, ai" in " ".join(said.split())
@@ -45,7 +47,7 @@ def test_sync_names_the_methods_there_are(pair: list[str], capfd: pytest.Capture
 
 def run_sync(*arguments: str) -> int:
     with pytest.raises(SystemExit) as ended:
-        cli.main(["sync", *arguments])
+        main.main(["sync", *arguments])
     return int(str(ended.value.code))
 
 
@@ -85,3 +87,14 @@ def test_without_a_match_nothing_is_corrected(
     assert "no match" in (said := capfd.readouterr()).out
     assert "cannot be corrected" in said.err
     assert not (tmp_path / "new.wav").exists()
+
+
+@pytest.mark.case("media/cli-hides-the-speed")
+def test_a_dub_at_another_speed_is_said_to_be(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    sound = programme(20, 3)
+    master = write_wave(tmp_path / "m.wav", sound)
+    dub = write_wave(tmp_path / "d.wav", sound, RATE * 25 // 24)
+    assert run_sync(str(master), str(dub)) == 0
+    said = " ".join(capfd.readouterr().out.split())
+    assert "25/24" in said
+    assert "1.04166" in said

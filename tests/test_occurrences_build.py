@@ -1,5 +1,6 @@
 """Best detection, prediction and identification, names, order and ancestry follow the rules of the format."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,27 @@ from occurrences_inbox import (
     detection,
     export,
     identification,
+    made,
     project,
+    put,
 )
+from occurrences_inbox import rows as rows_of
+from running import run_steps
 
-from sheaf import tables
-from sheaf.errors import NotFoundError
-from sheaf.occurrences import sample_season, schema
-from sheaf.occurrences.build import build_occurrences, slug_of
-from sheaf.occurrences.ingest import ingest
+from sheaf.errors import NotFoundError, RefusedError
+from sheaf.occurrences import schema
+from sheaf.occurrences.analysis.build import slug_of
+from sheaf.occurrences.domain import OCCURRENCES
 from sheaf.occurrences.licence import recognise
-from sheaf.store import Store
+from sheaf.occurrences.readers.ingest import ingest
+from sheaf.occurrences.sample import season as sample_season
+from sheaf.store.store import Store
+from sheaf.tables.accounts import Kind
+from sheaf.tables.table import Table
 
 
-def rows(store: Store, table: tables.Table = schema.OCCURRENCES_TABLE) -> list[Row]:
-    return tables.read(store, table, "p1").to_pylist()
+def rows(store: Store, table: Table = schema.OCCURRENCES_TABLE) -> list[Row]:
+    return rows_of(store, table)
 
 
 def occurrence(store: Store, given: Tables, folder: Path) -> Row:
@@ -254,7 +262,8 @@ def test_slugs_are_plain(name: str, slug: str) -> None:
         ("cc0-1.0", "CC0-1.0"),
         ("http://creativecommons.org/publicdomain/zero/1.0/legalcode", "CC0-1.0"),
         ("CC BY 4.0", "CC-BY-4.0"),
-        ("CC-BY", "CC-BY-4.0"),
+        ("CC-BY", "CC-BY"),
+        ("CC BY-1.0", "CC BY-1.0"),
         ("https://creativecommons.org/licenses/by/4.0/", "CC-BY-4.0"),
         ("CC BY-NC 4.0", "CC-BY-NC-4.0"),
         ("https://creativecommons.org/licenses/by-nc/4.0/deed.en", "CC-BY-NC-4.0"),
@@ -269,16 +278,17 @@ def test_licences_are_recognised_however_they_are_written(text: str, name: str) 
 
 
 def test_a_project_that_was_never_ingested_is_not_found(local_store: Store) -> None:
-    with pytest.raises(NotFoundError, match="ingest the project first"):
-        build_occurrences(local_store, "p9", SETTINGS)
+    with pytest.raises(NotFoundError, match="sheaf run occurrences p9"):
+        run_steps(local_store, OCCURRENCES, "p9", SETTINGS, Path(), ingest, only=["occurrences"])
 
 
 def test_the_sample_season_shows_what_there_is_to_see(tmp_path: Path, local_store: Store) -> None:
     assert sample_season.write(tmp_path) == ["p1", "p2"]
     reports: dict[str, Any] = {}
     for key in ("p1", "p2"):
-        assert sum(ingest(tmp_path / "occurrences" / key, local_store, key, SETTINGS).rejects.values()) == 2
-        reports[key] = build_occurrences(local_store, key, SETTINGS)
+        found = made(local_store, tmp_path / "occurrences" / key, project=key)
+        assert sum(account.rows(Kind.REJECT) for account in found["records"].generation.account) == 2
+        reports[key] = found["occurrences"].report
     counts = reports["p1"].counts
     assert counts["detections"] > 4000
     assert counts["stations"] == 3
@@ -297,7 +307,51 @@ def test_the_same_input_gives_the_same_tables_and_plots(tmp_path: Path) -> None:
     for name in ("a", "b"):
         sample_season.write(tmp_path / name)
         store = Store.open(str(tmp_path / f"{name}-store"))
-        ingest(tmp_path / name / "occurrences" / "p1", store, "p1", SETTINGS)
-        report = build_occurrences(store, "p1", SETTINGS)
-        found.append(([version.sha256 for version in report.tables], report.plots, report.preview))
+        season = made(store, tmp_path / name / "occurrences" / "p1")["occurrences"]
+        found.append((season.generation.data_version, season.report.plots, season.report.preview))
     assert found[0] == found[1]
+
+
+def test_a_store_that_is_no_folder_gives_the_same_exports(
+    tmp_path: Path, local_store: Store, s3_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1767225600")
+    folder, found = put(tmp_path / "p1", project()), []
+    for store in (local_store, s3_store):
+        made(store, folder)
+        found.append([export(store, series.name).manifest.files for series in OCCURRENCES.series])
+    assert found[0] == found[1]
+
+
+def test_the_same_files_are_not_read_again(tmp_path: Path, local_store: Store) -> None:
+    folder = put(tmp_path / "p1", project())
+    made(local_store, folder)
+    for path in folder.iterdir():
+        os.utime(path, (1, 1))
+    assert all(found.unchanged for found in made(local_store, folder).values())
+
+
+def test_predictions_are_not_replaced_by_none(tmp_path: Path, local_store: Store) -> None:
+    """Of classifications without a taxon nothing can be made: the tables of before stay, and exports say why."""
+    built(local_store, project(), tmp_path / "p1")
+    before = rows(local_store, schema.PREDICTIONS)
+    given = project()
+    for row in given["main_classification"]:
+        row["taxon_id"] = None
+    folder = put(tmp_path / "p1", given)
+    refused = run_steps(local_store, OCCURRENCES, "p1", SETTINGS, folder, ingest)["occurrences"].generation
+    assert "predictions: 2 → 0" in (refused.refused or "")
+    assert rows(local_store, schema.PREDICTIONS) == before
+    for series in OCCURRENCES.series:
+        with pytest.raises(RefusedError, match="predictions: 2 → 0"):
+            export(local_store, series.name)
+
+
+def test_capture_sets_may_be_taken_back(tmp_path: Path, local_store: Store) -> None:
+    given = project()
+    given["main_sourceimagecollection"] = [{"id": 7, "name": "First image", "project_id": 1}]
+    given["main_sourceimagecollection_images"] = [{"sourceimagecollection_id": 7, "sourceimage_id": 1}]
+    tables = (schema.COLLECTIONS, schema.COLLECTION_OCCURRENCES)
+    for left, count in ((given, 1), (given | {"main_sourceimagecollection": []}, 0)):
+        built(local_store, left, tmp_path / "p1")
+        assert [len(rows(local_store, table)) for table in tables] == [count, count]

@@ -4,11 +4,15 @@ from pathlib import Path
 
 import pytest
 from occurrences_inbox import SETTINGS, Tables, built, project
+from running import current
 
 from sheaf import activity
-from sheaf.errors import UsageError
-from sheaf.occurrences.roles import Action, Role, allowed, check_role
-from sheaf.store import Store
+from sheaf.errors import NotFoundError, UsageError
+from sheaf.exports.publish import Request, publish
+from sheaf.occurrences.domain import OCCURRENCES
+from sheaf.occurrences.roles import Action, Role, allowed
+from sheaf.occurrences.roles import check_role as check_role_by
+from sheaf.store.store import Store
 
 READ = "list retrieve"
 WRITE = f"{READ} create delete"
@@ -33,6 +37,10 @@ def with_members(*, draft: bool = False) -> Tables:
     return given
 
 
+def check_role(store: Store, action: Action, requested_by: str) -> None:
+    check_role_by(current(store, OCCURRENCES, "p1"), action, requested_by, SETTINGS)
+
+
 @pytest.mark.parametrize("role", Role)
 @pytest.mark.parametrize("action", Action)
 def test_every_cell_of_the_matrix(role: Role, action: Action) -> None:
@@ -44,11 +52,11 @@ def test_every_cell_of_the_matrix(role: Role, action: Action) -> None:
 def test_members_decide_and_refusals_are_noted(tmp_path: Path, local_store: Store) -> None:
     built(local_store, with_members(), tmp_path / "p1")
     for who in ("1", "user:1", "2", "user:2", "sheaf"):
-        check_role(local_store, "p1", Action.CREATE, who, SETTINGS)
+        check_role(local_store, Action.CREATE, who)
     for who in ("3", "4", "99", "ada@example.org", "user:"):
-        check_role(local_store, "p1", Action.RETRIEVE, who, SETTINGS)
+        check_role(local_store, Action.RETRIEVE, who)
         with pytest.raises(UsageError, match="may not create exports: researcher, project_manager, superuser may"):
-            check_role(local_store, "p1", Action.CREATE, who, SETTINGS)
+            check_role(local_store, Action.CREATE, who)
     noted = list(activity.newest(local_store))
     assert {event.who for event in noted} == {"3", "4", "99", "ada@example.org", "user:"}
     assert {(event.what, event.subject) for event in noted} == {("create refused", "occurrences/p1")}
@@ -56,12 +64,26 @@ def test_members_decide_and_refusals_are_noted(tmp_path: Path, local_store: Stor
 
 def test_a_draft_is_hidden_from_others(tmp_path: Path, local_store: Store) -> None:
     built(local_store, with_members(draft=True), tmp_path / "p1")
-    check_role(local_store, "p1", Action.LIST, "3", SETTINGS)
+    check_role(local_store, Action.LIST, "3")
     with pytest.raises(UsageError, match="no member"):
-        check_role(local_store, "p1", Action.LIST, "99", SETTINGS)
+        check_role(local_store, Action.LIST, "99")
 
 
 def test_without_members_everybody_may(tmp_path: Path, local_store: Store) -> None:
-    check_role(local_store, "p1", Action.DELETE, "99", SETTINGS)
     built(local_store, project(), tmp_path / "p1")
-    check_role(local_store, "p1", Action.DELETE, "99", SETTINGS)
+    check_role(local_store, Action.DELETE, "99")
+
+
+def test_where_the_members_were_never_read_nobody_may(local_store: Store) -> None:
+    with pytest.raises(NotFoundError, match="no members table yet"):
+        check_role(local_store, Action.DELETE, "99")
+    check_role(local_store, Action.DELETE, "sheaf")
+
+
+def test_a_members_request_is_refused_before_a_version_exists(tmp_path: Path, local_store: Store) -> None:
+    built(local_store, with_members(), tmp_path / "p1")
+    for kind in OCCURRENCES.series:
+        with pytest.raises(UsageError, match="may not create exports"):
+            publish(local_store, OCCURRENCES, kind, Request("p1", member="3"), SETTINGS)
+    assert list(local_store.list("exports")) == []
+    assert not publish(local_store, OCCURRENCES, OCCURRENCES.series[0], Request("p1", member="1"), SETTINGS).unchanged

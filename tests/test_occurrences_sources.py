@@ -20,17 +20,22 @@ from occurrences_inbox import (
     csv_rows,
     export,
     identification,
-    ingested,
     json_rows,
+    made,
     project,
     put,
 )
+from running import run_steps
 
-from sheaf import tables
 from sheaf.errors import InputError, NotFoundError, SourceError
-from sheaf.occurrences import api, postgres, sample_season, schema
-from sheaf.occurrences.build import build_occurrences
-from sheaf.store import Store
+from sheaf.occurrences.domain import OCCURRENCES
+from sheaf.occurrences.sample import season
+from sheaf.occurrences.settings import ApiSettings
+from sheaf.occurrences.sources import api, postgres
+from sheaf.occurrences.sources.live import AntennaApi
+from sheaf.running import Made
+from sheaf.sources import Sources
+from sheaf.store.store import Store
 
 pytestmark = pytest.mark.services
 
@@ -39,7 +44,7 @@ pytestmark = pytest.mark.services
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A database with the sample season; yields the address of a role that may only read."""
     folder = tmp_path_factory.mktemp("postgres")
-    sample_season.write(folder)
+    season.write(folder)
     with postgres_server(folder / "data") as dsn:
         create_tables(dsn)
         load(dsn, folder / "occurrences" / "p1")
@@ -52,21 +57,13 @@ def reader(server: str) -> str:
     return server.replace("postgres:@", "reader:@")
 
 
-def versions(store: Store) -> dict[str, str]:
-    """The content of all tables that are made of a project."""
-    found = {table.name: tables.version(store, table, "p1") for table in schema.DERIVED}
-    return {name: version.sha256 for name, version in found.items() if version}
-
-
 def test_the_database_gives_the_same_exports_as_files(reader: str, tmp_path: Path) -> None:
-    sample_season.write(tmp_path)
+    season.write(tmp_path)
     postgres.refresh(reader, "p1", tmp_path / "mirror" / "p1", SETTINGS)
     found, exports = [], []
     for name, folder in (("files", tmp_path / "occurrences" / "p1"), ("database", tmp_path / "mirror" / "p1")):
         store = Store.open(str(tmp_path / name))
-        ingested(store, folder)
-        build_occurrences(store, "p1", SETTINGS)
-        found.append(versions(store))
+        found.append(made(store, folder)["occurrences"].generation.data_version)
         exports.append([content(store, export(store, kind)) for kind in ("occurrences_simple_csv", "dwca")])
     assert found[0] == found[1]
     assert exports[0] == exports[1]
@@ -106,9 +103,7 @@ def test_a_refresh_reads_what_changed_and_drops_what_was_deleted(server: str, re
     found = []
     for name, source in (("a", folder), ("b", whole)):
         store = Store.open(str(tmp_path / name))
-        ingested(store, source)
-        build_occurrences(store, "p1", SETTINGS)
-        found.append(versions(store))
+        found.append(made(store, source)["occurrences"].generation.data_version)
     assert found[0] == found[1]
     names = pq.read_table(folder / "main_deployment.parquet")["name"].to_pylist()
     assert "Renamed" in names
@@ -209,7 +204,7 @@ def served(tmp_path: Path, local_store: Store) -> Iterator[tuple[Api, str]]:
             self.end_headers()
             self.wfile.write(json.dumps(found).encode())
 
-        def log_message(self, *args: Any) -> None:
+        def log_message(self, *args: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
             pass
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -224,10 +219,29 @@ def test_the_api_gives_the_same_occurrences(served: tuple[Api, str], tmp_path: P
     read = api.refresh(url, "p1", tmp_path / "api" / "p1")
     assert (read["main_occurrence"], read["main_detection"], read["main_identification"]) == (1, 2, 1)
     store = Store.open(str(tmp_path / "api-store"))
-    assert ingested(store, tmp_path / "api" / "p1").rejects == {}
-    build_occurrences(store, "p1", SETTINGS)
+    assert not any(of.rejected for of in made(store, tmp_path / "api" / "p1")["records"].generation.account)
     assert csv_rows(store) == csv_rows(local_store)
     assert "apply_defaults=false" in next(path for path in source.asked if "/occurrences/?" in path)
+
+
+def test_what_the_api_shows_is_named_by_its_content(served: tuple[Api, str], tmp_path: Path) -> None:
+    source, url = served
+    live = AntennaApi(ApiSettings(kind="api", url=url, projects=("p1",)), tmp_path / "mirror")
+    store = Store.open(str(tmp_path / "api-store"))
+
+    def read() -> Made:
+        sources = Sources({"occurrences": (live,)})
+        return run_steps(store, OCCURRENCES, "p1", SETTINGS, sources)["records"]
+
+    def name() -> str:
+        with live.deliver(store, "p1", tmp_path) as delivery:
+            return delivery.name
+
+    made = read()
+    assert (made.generation.source, made.generation.made_with.delivery) == ("api", name())
+    assert csv_rows(store)[0]["deployment_name"] == "Meadow"
+    source.lists["deployments"] = [{**source.lists["deployments"][0], "name": "Wood"}]
+    assert name() != made.generation.made_with.delivery
 
 
 def test_pages_that_lose_and_repeat_are_read_until_they_fit(served: tuple[Api, str], tmp_path: Path) -> None:
@@ -253,7 +267,7 @@ def test_an_api_that_never_adds_up_is_refused(served: tuple[Api, str], tmp_path:
     source.answer = lambda path, query: (
         {"count": 3, "results": source.lists["events"]} if path == "events" else source._answer(path, query)
     )
-    with pytest.raises(InputError, match="counts 3 objects but gave 1"):
+    with pytest.raises(SourceError, match="counts 3 objects but gave 1"):
         api.refresh(url, "p1", folder)
     assert (folder / "main_project.ndjson").exists()
 
@@ -263,8 +277,31 @@ def test_an_api_without_the_project_or_without_sense_is_refused(served: tuple[Ap
     with pytest.raises(NotFoundError, match="projects/2/"):
         api.refresh(url, "p2", tmp_path / "p2")
     source.answer = lambda path, query: ["no object"]
-    with pytest.raises(InputError, match="a list instead of an object"):
+    with pytest.raises(SourceError, match="a list instead of an object"):
         api.refresh(url, "p1", tmp_path / "p1")
     shutil.rmtree(tmp_path / "p1", ignore_errors=True)
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(SourceError, match="cannot be reached"):
         api.refresh("http://127.0.0.1:1/api/v2", "p1", tmp_path / "p1")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE main_deployment SET name = 'Moved', updated_at = now() WHERE name = 'Meadow' OR name = 'Renamed'",
+        "UPDATE main_event SET captures_count = 7, updated_at = now() WHERE id = (SELECT min(id) FROM main_event)",
+        "UPDATE main_classification SET score = 0.1, updated_at = '2024-06-02' WHERE id % 9 = 0",
+        "UPDATE main_sourceimage SET path = 'x', updated_at = now() WHERE id = (SELECT min(id) FROM main_sourceimage)",
+        "UPDATE users_user SET name = 'Ada Meadow' WHERE id = 1",
+        "UPDATE main_project_members SET role = 'identifier' WHERE user_id = 1",
+        "UPDATE main_project_default_filters_exclude_taxa SET taxon_id = 2",
+        "UPDATE main_sourceimagecollection_images SET sourceimage_id = sourceimage_id + 1",
+        "DELETE FROM main_identification WHERE id = (SELECT max(id) FROM main_identification)",
+        "INSERT INTO main_taxon (id, name, rank, parents_json) VALUES (970, 'New', 'GENUS', '[]')",
+        "UPDATE main_taxon SET name = 'Newer' WHERE id = 970",
+    ],
+)
+def test_a_look_notices_whatever_is_read(server: str, reader: str, change: str) -> None:
+    """Otherwise a nightly run would leave what it has."""
+    before = postgres.state(reader, "p1")
+    run(server, change)
+    assert postgres.state(reader, "p1") != before

@@ -6,7 +6,7 @@ import pytest
 from pydantic import Field
 
 from sheaf.errors import UsageError
-from sheaf.options import Options, parse_pairs
+from sheaf.exports.options import Options, parse_pairs
 
 
 class Wanted(Options):
@@ -35,6 +35,7 @@ def test_text_is_read_as_what_the_field_is() -> None:
         ({"phase": "Lag"}, "Unknown filter 'phase': known are phases, names, share, strict, title."),
         ({"share": "2"}, "Filter share='2' cannot be used: input should be less than or equal to 1."),
         ({"share": "much"}, "Filter share='much' cannot be used: "),
+        ({"share": "nan"}, "Filter share='nan' cannot be used: "),
         ({"phases": "Lag,lag"}, "Filter phases='lag' cannot be used: input should be 'Lag' or 'Growth'."),
         ({"phases": 3}, "Filter phases=3 cannot be used: "),
         ({"names": [1]}, "Filter names=1 cannot be used: "),

@@ -15,24 +15,28 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import children
+import orjson
 import pytest
 from demo_domain import BATCH, ingest, publish_readings
 from promises import check_readers, check_recovered
 
 from sheaf.errors import NotFoundError, SheafError
 from sheaf.exports import outcome, recover
+from sheaf.exports.history import resolve
 from sheaf.exports.records import NOTHING, Record, Status, read_latest, read_record, records, write_record
 from sheaf.exports.verify import verify
 from sheaf.names import ExportId
-from sheaf.scratch import scratch_folder
-from sheaf.store import Store
+from sheaf.store.lease import Holder
+from sheaf.store.scratch import scratch_folder
+from sheaf.store.store import Store
 
-CORE = ("sheaf/exports/", "sheaf/store.py", "sheaf/scratch.py", "sheaf/activity.py")
+CORE = ("sheaf/exports/", "sheaf/store/store.py", "sheaf/store/scratch.py", "sheaf/activity.py")
 
 
 class Lines:
@@ -137,10 +141,12 @@ def test_a_kill_at_any_line_leaves_latest_whole_and_the_next_run_recovers_on_dis
     assert publish_kill_and_recover(local_store.url, 70) >= 60
 
 
+@pytest.mark.campaign
 def test_a_kill_at_any_line_leaves_latest_whole_and_the_next_run_recovers_on_s3(s3_store: Store) -> None:
     assert publish_kill_and_recover(s3_store.url, 54) >= 50
 
 
+@pytest.mark.campaign
 def test_a_kill_at_any_line_leaves_latest_whole_and_the_next_run_recovers_on_swift(swift_store: Store) -> None:
     assert publish_kill_and_recover(swift_store.url, 4) >= 3
 
@@ -236,7 +242,7 @@ def test_a_working_writer_is_left_alone(local_store: Store) -> None:
 def test_a_long_writer_renews_its_record(local_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     import dataclasses
 
-    from demo_domain import REJECTS, SERIES
+    from demo_domain import SERIES, publish_series
 
     from sheaf.exports import publish as publishing
 
@@ -254,7 +260,7 @@ def test_a_long_writer_renews_its_record(local_store: Store, monkeypatch: pytest
 
     ingest(local_store, "a")
     slow = dataclasses.replace(SERIES, write=write)
-    done = publishing.publish(local_store, slow, REJECTS, publishing.Request("batch-1"))
+    done = publish_series(local_store, slow)
     assert beats == [True, True]
     assert read_record(local_store, done.export).status is Status.COMPLETED
 
@@ -275,7 +281,7 @@ class Interrupted(Store):
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
-        if name in ("get", "put", "create", "swap", "put_file", "stream", "size", "list", "folders", "delete"):
+        if name in ("get", "put", "create", "swap", "put_file", "stream", "size", "list", "names", "folders", "delete"):
             with self._lock:
                 self._left -= 1
                 now = self._left == 0
@@ -324,7 +330,15 @@ def give_up_and_delete(store: Store) -> int:
 
 
 @pytest.mark.parametrize("dies", [False, True], ids=["and goes on", "and dies"])
-@pytest.mark.parametrize("others", [give_up, publish_another, delete_what_is_completed, give_up_and_delete])
+@pytest.mark.parametrize(
+    "others",
+    [
+        publish_another,
+        pytest.param(give_up, marks=pytest.mark.campaign),
+        pytest.param(delete_what_is_completed, marks=pytest.mark.campaign),
+        pytest.param(give_up_and_delete, marks=pytest.mark.campaign),
+    ],
+)
 def test_a_suspended_writer_cannot_break_undo_or_resurrect(
     atomic_store: Store, others: Callable[[Store], int], dies: bool
 ) -> None:
@@ -386,7 +400,7 @@ def test_a_suspended_deletion_cannot_leave_latest_on_nothing(local_store: Store)
 def test_a_process_suspended_while_it_moves_latest_does_not_hold_up_the_others(
     local_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sheaf.store._LOCK_PATIENCE_S", 0.05)
+    monkeypatch.setattr("sheaf.store.store._LOCK_PATIENCE_S", 0.05)
     ingest(local_store, "a")
     publish_readings(local_store)
     with (local_store.scratch / "lock").open("w") as lock:
@@ -425,6 +439,47 @@ def test_a_damaged_or_missing_pointer_is_written_again(atomic_store: Store) -> N
     assert check_readers(atomic_store, BATCH) == 1
 
 
+@pytest.mark.case("reliability/latest-lost")
+@pytest.mark.parametrize("publishes_inside", [False, True], ids=["who deletes is held up", "who publishes is held up"])
+def test_latest_is_never_lost_between_who_deletes_the_last_and_who_publishes_the_next(
+    atomic_store: Store, publishes_inside: bool
+) -> None:
+    stride = 1 if atomic_store.root else 4
+    for at in range(1, 1000, stride):
+        store = Store.open(f"{atomic_store.url}-{at}")
+        ingest(store, "a")
+        first = publish_readings(store).export
+
+        def delete(using: Store, export: ExportId = first) -> None:
+            outcome.delete(using, export, "ada")
+
+        def publish(using: Store) -> None:
+            publish_readings(using, always=True)
+
+        held_up, meanwhile = (publish, delete) if publishes_inside else (delete, publish)
+        suspended = Interrupted(store, at, partial(meanwhile, store))
+        held_up(suspended)
+        if not suspended.happened:
+            break
+        assert check_readers(store, BATCH) == 2
+        check_recovered(store, BATCH)
+    assert at > 5
+
+
+def test_a_series_without_a_canonical_export_says_so(store: Store) -> None:
+    ingest(store, "a")
+    export = publish_readings(store).export
+    outcome.delete(store, export, "ada")
+    nowhere = {"export": None, "version": None, "path": None, "manifest": None, "moves": 2}
+    assert orjson.loads(store.get(BATCH.latest_path)) == nowhere
+    assert read_latest(store, BATCH) is None
+    with pytest.raises(NotFoundError, match="has no latest export"):
+        resolve(store, f"{BATCH}/latest")
+    publish_readings(store)
+    assert orjson.loads(store.get(BATCH.latest_path))["moves"] == 3
+    assert check_readers(store, BATCH) == 2
+
+
 def test_a_completed_record_without_manifest_counts_for_nothing(local_store: Store) -> None:
     ingest(local_store, "a")
     publish_readings(local_store)
@@ -449,6 +504,7 @@ def test_working_files_of_dead_processes_are_swept_and_others_kept(atomic_store:
             "dead": mine.with_name(f"{host}-{gone.pid}-{'a' * 12}"),
             "fresh": mine.with_name(f"elsewhere-1-{'b' * 12}"),
             "old": mine.with_name(f"else-where-1-{'c' * 12}"),
+            "leased": mine.with_name(f"else-where-2-{'e' * 12}"),
             "stray": mine.with_name("notes"),
         }
         for folder in left.values():
@@ -457,11 +513,13 @@ def test_working_files_of_dead_processes_are_swept_and_others_kept(atomic_store:
         staged = mine.with_name(f"{host}-{gone.pid}-{'d' * 12}")
         staged.write_text("half")
         long_ago = time.time() - 2 * 24 * 3600
-        for path in (left["old"] / "file", left["old"], left["fresh"]):
+        for path in (left["old"] / "file", left["old"], left["fresh"], left["leased"] / "file", left["leased"]):
             os.utime(path, (long_ago, long_ago))
+        holder = Holder(token="x", host="else-where", pid=2, started="1", what="readings")
+        atomic_store.put("leases/demo/batch-1.json", holder.model_dump_json().encode())
         recover.recover(atomic_store)
         assert not staged.exists()
-        assert {name for name, folder in left.items() if folder.exists()} == {"fresh", "stray"}
+        assert {name for name, folder in left.items() if folder.exists()} == {"fresh", "leased", "stray"}
         assert mine.exists()
     assert not mine.exists()
     for folder in left.values():

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from lab import configured as settings_of
 
 from resources.sources import configured_sources
 from sheaf.errors import UsageError
@@ -15,7 +16,7 @@ EXAMPLES = sorted((DOCS / "sources").glob("*.yaml"))
 
 def load(tmp_path: Path, text: str) -> Settings:
     (tmp_path / "sheaf.yaml").write_text(text)
-    return Settings.load({"SHEAF_HOME": str(tmp_path)})
+    return settings_of({"SHEAF_HOME": str(tmp_path)})
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,13 +13,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from demo_domain import READINGS, ingest
+from demo_domain import DEMO, READINGS, ingest
+from running import current
 from servers import BUCKET
 
-from sheaf import tables
 from sheaf.errors import NotFoundError, StoreError
-from sheaf.scratch import scratch_folder
-from sheaf.store import CHUNK, Store
+from sheaf.store.scratch import scratch_folder
+from sheaf.store.store import CHUNK, Store
 
 ODD_NAMES = [
     "a b.txt", "ünï.jpg", "e\u0301.txt", "日本.txt", "a#b.txt", "#1x", "a%20b.txt", "50%.txt", "[x]{y}.txt", "~t",
@@ -124,6 +125,19 @@ def test_large_files_travel_in_parts_and_come_back_equal(store: Store, large_fil
     assert hashlib.sha256(target.read_bytes()).hexdigest() == digest
 
 
+def test_a_file_of_another_disk_is_copied_into_a_local_store(local_store: Store) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+        path = Path(name) / "large.bin"
+        path.write_bytes(os.urandom(1 << 20))
+        if path.stat().st_dev == local_store.scratch.parent.stat().st_dev:
+            pytest.skip("there is only one file system")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert local_store.put_file("big/large.bin", path)
+        assert not path.exists()
+    assert local_store.sha256("big/large.bin") == digest
+    assert list(local_store.scratch.iterdir()) == []
+
+
 def test_a_download_that_fails_leaves_no_file(store: Store, tmp_path: Path) -> None:
     with pytest.raises(NotFoundError):
         store.download("nothing", tmp_path / "nothing")
@@ -147,16 +161,26 @@ def test_odd_file_names_survive(store: Store) -> None:
         assert list(store.list(folder)) == []
 
 
-def test_tables_can_be_queried_together_as_a_dataset(store: Store) -> None:
+def test_a_table_can_be_queried_as_a_dataset(store: Store) -> None:
     import duckdb
 
-    assert tables.dataset(store, READINGS).count_rows() == 0
-    ingest(store, "a", "b", partition="one")
-    ingest(store, "c", partition="two")
-    readings = tables.dataset(store, READINGS)
-    assert readings.count_rows() == 3
-    assert duckdb.sql("SELECT max(id), count(*) FROM readings WHERE value <> 'c'").fetchall() == [(2, 2)]
-    assert readings.to_table(filter=pa.compute.field("value") == "c").num_rows == 1
+    ingest(store, "a", "b", "c")
+    with current(store, DEMO, "batch-1").dataset(READINGS) as readings:
+        assert readings.count_rows() == 3
+        assert duckdb.sql("SELECT max(id), count(*) FROM readings WHERE value <> 'c'").fetchall() == [(2, 2)]
+        assert readings.to_table(filter=pa.compute.field("value") == "c").num_rows == 1
+
+
+def test_a_large_table_is_read_in_parts(s3_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    ingest(s3_store, *(f"{number:09d}" for number in range(50_000)))
+    asked = []
+    real = Store.part
+    monkeypatch.setattr(Store, "part", lambda self, *args: asked.append(args) or real(self, *args))
+    monkeypatch.setattr("sheaf.store.file_system._AT_ONCE", 1000)
+    tables = current(s3_store, DEMO, "batch-1")
+    assert tables.read(READINGS, ["id"])["id"].to_pylist() == list(range(1, 50_001))
+    assert len(asked) > 1
+    assert max(length for _, _, length in asked) < tables.file(READINGS).size
 
 
 def test_relative_and_file_urls_name_the_same_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +246,7 @@ def test_an_unreachable_store_is_reported_within_seconds(
     url = endpoint if "://" in endpoint else request.getfixturevalue(endpoint)
     for name, value in {"ENDPOINT_URL": url, "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b"}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
-    monkeypatch.setattr("sheaf.store._IMPATIENT_CLIENT", _hurried())
+    monkeypatch.setattr("sheaf.store.store._IMPATIENT_CLIENT", _hurried())
     started = time.monotonic()
     with pytest.raises(StoreError, match=r"^The store cannot be reached at s3://bucket/x: check SHEAF_STORE_URL"):
         Store.open("s3://bucket/x")
@@ -232,7 +256,7 @@ def test_an_unreachable_store_is_reported_within_seconds(
 def _hurried() -> dict[str, object]:
     from datetime import timedelta
 
-    from sheaf.store import _IMPATIENT_CLIENT
+    from sheaf.store.store import _IMPATIENT_CLIENT
 
     assert _IMPATIENT_CLIENT["connect_timeout"] <= timedelta(seconds=3)  # type: ignore[operator]
     assert _IMPATIENT_CLIENT["read_timeout"] <= timedelta(seconds=10)  # type: ignore[operator]
@@ -251,7 +275,7 @@ sys.path[:0] = {path!r}
 import demo_domain, promises
 from sheaf.errors import StoreError
 from sheaf.exports.records import records, Status
-from sheaf.store import Store
+from sheaf.store.store import Store
 store = Store.open({disk!r})
 demo_domain.ingest(store, "a")
 demo_domain.publish_readings(store)
@@ -289,7 +313,7 @@ refused(lambda: demo_domain.ingest(store, "a"))
 refused(lambda: demo_domain.publish_readings(store))
 refused(lambda: store.put("x", b"1"))
 refused(lambda: store.create("y", b"1"))
-refused(lambda: store.delete(["tables/demo/readings/batch=batch-1/data.parquet"]))
+refused(lambda: store.delete(["tables/demo/readings/batch=batch-1/000001.json"]))
 """
 
 

@@ -16,9 +16,9 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from sheaf.exports.history import resolve
-from sheaf.fermentation import sample_campaign
-from sheaf.matches import sample_match
-from sheaf.store import Store
+from sheaf.fermentation.sample import campaign
+from sheaf.matches.sample import match as sample_match
+from sheaf.store.store import Store
 
 pytestmark = [pytest.mark.ui, pytest.mark.timeout(900)]
 
@@ -52,7 +52,7 @@ def lab(tmp_path_factory) -> Iterator[Lab]:
     """The server, when its sensor has found the batches and run them."""
     home = tmp_path_factory.mktemp("lab")
     for batch in BATCHES:
-        sample_campaign.write(home / "inbox", only=batch)
+        campaign.write(home / "inbox", only=batch)
     for seed, match in enumerate(MATCHES):
         sample_match.write(home / "inbox", seed)
         (home / "inbox" / "matches" / sample_match.MATCH).rename(home / "inbox" / "matches" / match)
@@ -141,8 +141,8 @@ def backfill(page: Page, partitions: int, assets: int) -> None:
 
 
 def test_a_batch_is_materialised_by_clicking(page, lab):
-    open_group(page, lab, "fermentation", "training_parquet")
-    materialise(page, "batch-12-b", 9)
+    open_group(page, lab, "fermentation", "training_samples")
+    materialise(page, "batch-12-b", 11)
     store = Store.open(str(lab.home / "store"))
     assert resolve(store, "fermentation/batch-12-b/samples_csv/latest").version == 1, "nothing had changed"
     assert resolve(store, "fermentation/campaign/campaign_csv/latest").version >= 1
@@ -150,8 +150,8 @@ def test_a_batch_is_materialised_by_clicking(page, lab):
 
 def test_all_batches_are_backfilled_by_clicking(page, lab):
     before = len(lab.runs())
-    open_group(page, lab, "fermentation", "training_parquet")
-    backfill(page, 3, 9)
+    open_group(page, lab, "fermentation", "training_samples")
+    backfill(page, 3, 11)
     after = lab.runs()
     started = after[: len(after) - before]
     assert {status for status, _ in started} == {"SUCCESS"}
@@ -166,15 +166,16 @@ def test_all_batches_are_backfilled_by_clicking(page, lab):
     picture(page, "batches")
 
     page.set_viewport_size({"width": 1720, "height": 1420})
-    open_group(page, lab, "fermentation", "training_parquet")
+    open_group(page, lab, "fermentation", "training_samples")
     picture(page, "lineage")
 
 
 def test_a_match_is_materialised_and_all_are_backfilled_by_clicking(page, lab):
+    page.set_viewport_size({"width": 2600, "height": 1800})  # farther away, assets are drawn without their names
     open_group(page, lab, "matches", "analytics_parquet")
-    materialise(page, "state-final", 7)
+    materialise(page, "state-final", 10)
     open_group(page, lab, "matches", "analytics_parquet")
-    backfill(page, 2, 7)
+    backfill(page, 2, 10)
     store = Store.open(str(lab.home / "store"))
     for match in MATCHES:
         assert resolve(store, f"matches/{match}/runs_csv/latest").version == 1, "nothing had changed"
@@ -206,7 +207,7 @@ def test_checks_are_green_and_tell_what_they_found(page, lab):
     for check in ("readable", "rejects", "calibration"):
         expect(page.get_by_text(check, exact=True).first).to_be_visible()
     page.get_by_text("Execution history", exact=True).click()
-    expect(page.get_by_text("rows rejected (0.0%)").first).to_be_visible()
+    expect(page.get_by_text("rows rejected").first).to_be_visible()
     picture(page, "checks")
 
     page.goto(f"{lab.url}/assets/fermentation/features?view=checks", wait_until="domcontentloaded")

@@ -2,7 +2,8 @@
 
 import json
 import threading
-from datetime import UTC, datetime
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -10,10 +11,10 @@ import pytest
 from resources.store import StoreResource
 from sensors.webhook import SECRET, notify
 from sheaf.errors import UsageError
-from sheaf.media.batch_options import BatchOptions
+from sheaf.media.analysis.webhook import SIGNATURE_HEADER, WebhookError, signature
 from sheaf.media.batch_record import BatchRecord, BatchStatus, write_record
+from sheaf.media.readers.batch_options import BatchOptions
 from sheaf.media.settings import MediaSettings
-from sheaf.media.webhook import SIGNATURE_HEADER, signature
 
 BATCH = "batch_20260301_080000_00c0ffee"
 ENDED = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
@@ -103,3 +104,24 @@ def test_nothing_is_sent_for_a_batch_that_did_not_ask_or_does_not_exist(store):
     ended_batch(store, None)
     assert "asked for no notification" in notify(store, LOCAL, BATCH, since=0)
     assert "There is no media batch" in notify(store, LOCAL, "batch_x", since=0)
+
+
+def test_nobody_is_told_twice_whoever_looks_and_how_often(store, receiver):
+    ended_batch(store, f"http://127.0.0.1:{receiver.server_port}/done")
+    with ThreadPoolExecutor(8) as pool:
+        said = list(pool.map(lambda since: notify(store, LOCAL, BATCH, since=since), range(8)))
+    assert len(receiver.told) == 1
+    assert sorted("told about" in line for line in said) == [False] + [True] * 7
+    ended_batch(store, f"http://127.0.0.1:{receiver.server_port}/done", finished_at=ENDED + timedelta(hours=1))
+    assert "answered 204" in notify(store, LOCAL, BATCH, since=ENDED.timestamp() + 60)
+
+
+def test_what_could_not_be_told_is_told_by_the_next(store, receiver):
+    ended_batch(store, "http://127.0.0.1:9/done?token=CANARY")
+    with pytest.raises(WebhookError):
+        notify(store, LOCAL, BATCH, since=0)
+    ended_batch(store, f"http://127.0.0.1:{receiver.server_port}/done?token=CANARY")
+    said = notify(store, LOCAL, BATCH, since=0)
+    assert "answered 204" in said
+    assert "CANARY" not in said
+    assert len(receiver.told) == 1

@@ -1,15 +1,17 @@
 """The tables of one annotation project, as they are kept after cleaning.
 
 Geometry is in pixels of the stored image (before any EXIF rotation), origin top left. Not here:
-what a source delivers (`rows`) and how it becomes these tables (`ingest`).
+what a source delivers (`fields`) and how it becomes these tables (`ingest`).
 """
 
 import pyarrow as pa
 
-from sheaf.tables import UTC_TIME, Table, column, rejects_table
+from sheaf.tables.table import UTC_TIME, Table, column
 
 DOMAIN = "annotations"
 KIND = "project"
+RECORDS = "records"
+"""The step that reads what a source delivers."""
 
 _TEXT, _INT, _REAL = pa.string(), pa.int64(), pa.float64()
 _JOBS = pa.list_(_TEXT)
@@ -55,9 +57,16 @@ IMAGES = Table(
             column("orientation", pa.int8(), "EXIF orientation 1 to 8; 1 is upright", null=False),
             column("file_size", _INT, "Size of the file", "byte"),
             column("sha256", _TEXT, "Digest of the file's bytes; empty when the file is missing"),
+            column(
+                "split", _TEXT, "train, val or test, where it was given to the image itself; it wins over its tasks"
+            ),
+            column("near", _INT, "Perceptual hash of the picture as shown, 64 bits; empty without a file"),
+            column("number", _INT, "Its id in COCO files; it never changes", null=False),
+            column("extra", _TEXT, "What else the source says of it, as a JSON object, such as its licence"),
         ]
     ),
     "Every image of the project once, by path.",
+    needed="images",
 )
 PLACEMENTS = Table(
     DOMAIN,
@@ -109,6 +118,8 @@ LABELS = Table(
             column("parent_id", _TEXT, "The label above it"),
             column("supercategory", _TEXT, "Name of the root of its hierarchy; empty for a root", null=False),
             column("position", pa.int32(), "Order of the labels, from 0", null=False),
+            column("number", _INT, "Its id in COCO files; it never changes", null=False),
+            column("extra", _TEXT, "What else the source says of it, as a JSON object, such as its licence"),
         ]
     ),
     "What an annotation can say.",
@@ -127,6 +138,7 @@ IMAGE_LABELS = Table(
         ]
     ),
     "Labels of whole images.",
+    needed="annotations",
 )
 
 _OBJECT = [
@@ -141,6 +153,9 @@ _OBJECT = [
     column("confidence", _REAL, "0 to 1, from a model"),
     column("source", _TEXT, "manual, import or model:<id>"),
     column("attributes", _TEXT, "Further attributes as a JSON object"),
+    column("keypoints", _TEXT, "x, y, visibility of each keypoint in a row, as JSON; 0 is not labelled", "pixel"),
+    column("extra", _TEXT, "What else the source says of it, as a JSON object, such as its track"),
+    column("number", _INT, "Its id in COCO files; it never changes", null=False),
     column("created_at", UTC_TIME, "When it was made"),
     column("job_ids", _JOBS, "Jobs in which it was made", null=False),
 ]
@@ -157,6 +172,7 @@ DETECTIONS = Table(
         ]
     ),
     "Bounding boxes, by image path, time and id.",
+    needed="annotations",
 )
 SEGMENTATIONS = Table(
     DOMAIN,
@@ -172,33 +188,35 @@ SEGMENTATIONS = Table(
         ]
     ),
     "Polygons and masks, by image path, time and id.",
+    needed="annotations",
 )
-CORRECTIONS = Table(
+ABOUT = Table(
     DOMAIN,
-    "corrections",
+    "about",
     KIND,
     pa.schema(
         [
-            column("table", _TEXT, "Table of the row", null=False),
-            column("primary_key", _TEXT, "The row's key", null=False),
-            column("correction", _TEXT, "What was changed, as a sentence", null=False),
+            column("name", _TEXT, "info or licenses", null=False),
+            column("value", _TEXT, "As JSON, as the source has it", null=False),
         ]
     ),
-    "Rows that were kept after a change.",
+    "What the source says of the whole project.",
+    may_be_empty=True,
 )
-REJECTS = rejects_table(DOMAIN, KIND)
-
-TABLES = (
-    TASKS,
-    JOBS,
-    IMAGES,
-    PLACEMENTS,
-    TAGS,
-    IMAGE_TAGS,
-    LABELS,
-    IMAGE_LABELS,
-    DETECTIONS,
-    SEGMENTATIONS,
-    CORRECTIONS,
-    REJECTS,
+NUMBERS = Table(
+    DOMAIN,
+    "numbers",
+    KIND,
+    pa.schema(
+        [
+            column("kind", _TEXT, "image, annotation or label", null=False),
+            column("label", _TEXT, "Name of the label; empty for the highest number of all images or annotations"),
+            column("label_id", _TEXT, "Identifier of the label when it was last there"),
+            column("number", _INT, "A number that is never given to another", null=False),
+        ]
+    ),
+    "Which ids of COCO files are taken for ever, also by what was deleted.",
 )
+SMALL_TABLES = (IMAGES, TASKS, JOBS, PLACEMENTS, TAGS, IMAGE_TAGS, LABELS, IMAGE_LABELS, ABOUT)
+TABLES = (*SMALL_TABLES, DETECTIONS, SEGMENTATIONS)
+"""What exports are made from."""

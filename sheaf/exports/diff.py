@@ -2,15 +2,16 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sheaf import duck
+from sheaf import duck, sql
 from sheaf.exports.records import File, Manifest, read_manifest
+from sheaf.exports.series import flat_counts
 from sheaf.names import ExportId, parse_export
-from sheaf.scratch import scratch_folder
-from sheaf.store import Store
+from sheaf.store.scratch import scratch_folder
+from sheaf.store.store import Store
 
 TABULAR = (".csv", ".parquet", ".ndjson")
 
@@ -50,11 +51,6 @@ class Diff:
     rows: dict[str, RowChanges] = field(default_factory=dict)
     content: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether both hold the same."""
-        return not any(value for key, value in asdict(self).items() if key not in ("a", "b"))
-
 
 def diff(
     store: Store,
@@ -87,7 +83,8 @@ def diff(
         filter=_changes(before.filter, after.filter),
         options=_changes(before.options, after.options),
         counts=_changes(
-            {"record_count": before.record_count, **before.counts}, {"record_count": after.record_count, **after.counts}
+            {"record_count": before.record_count, **flat_counts(before.counts)},
+            {"record_count": after.record_count, **flat_counts(after.counts)},
         ),
         inputs=_changes(
             {f"{item.table}/{item.partition}": item.rows for item in before.inputs},
@@ -150,7 +147,7 @@ def _row_changes(store: Store, a: str, b: str, row_key: tuple[str, ...]) -> RowC
 
 def _open(db: Any, name: str, path: Path) -> list[str]:
     """Make a view of a file; returns its columns."""
-    quoted = "'" + str(path).replace("'", "''") + "'"
+    quoted = duck.quoted(path)
     reader = {
         ".csv": f"read_csv({quoted}, all_varchar=true, header=true, delim=',', quote='\"', escape='\"')",
         ".ndjson": f"read_json({quoted}, format='newline_delimited')",
@@ -164,15 +161,15 @@ def _differing(db: Any, shared: list[str], row_key: list[str]) -> tuple[int, int
     """Rows only in a, rows only in b, and how many of both are one row that changed."""
     if not shared:
         return _count(db, "SELECT count(*) FROM a"), _count(db, "SELECT count(*) FROM b"), 0
-    values = ", ".join(f"{_name(column)}::VARCHAR AS {_name(column)}" for column in shared)
+    values = ", ".join(f"{sql.name(column)}::VARCHAR AS {sql.name(column)}" for column in shared)
     for name, other in (("a", "b"), ("b", "a")):
         db.execute(
             f"CREATE TEMP TABLE only_{name} AS SELECT {values} FROM {name} EXCEPT ALL SELECT {values} FROM {other}"
         )
     changed = 0
     if row_key:
-        keys = ", ".join(_name(column) for column in row_key)
-        same = " AND ".join(f"x.{_name(column)} IS NOT DISTINCT FROM y.{_name(column)}" for column in row_key)
+        keys = ", ".join(sql.name(column) for column in row_key)
+        same = " AND ".join(f"x.{sql.name(column)} IS NOT DISTINCT FROM y.{sql.name(column)}" for column in row_key)
         grouped = f"SELECT {keys}, count(*) AS n FROM only_{{}} GROUP BY ALL"
         changed = _count(
             db,
@@ -180,10 +177,6 @@ def _differing(db: Any, shared: list[str], row_key: list[str]) -> tuple[int, int
             f"FROM ({grouped.format('a')}) AS x JOIN ({grouped.format('b')}) AS y ON {same}",
         )
     return _count(db, "SELECT count(*) FROM only_a"), _count(db, "SELECT count(*) FROM only_b"), changed
-
-
-def _name(column: str) -> str:
-    return '"' + column.replace('"', '""') + '"'
 
 
 def _count(db: Any, query: str) -> int:

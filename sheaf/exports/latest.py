@@ -1,13 +1,24 @@
 """The pointer `latest.json` of a series: which version it must name, and moving it there."""
 
-from sheaf.errors import NotFoundError
-from sheaf.exports.records import Latest, Status, is_committed, newest_records, to_json
+from sheaf.errors import DamagedError, NotFoundError
+from sheaf.exports.records import (
+    File,
+    Latest,
+    NoLatest,
+    Pointer,
+    Status,
+    is_committed,
+    manifest_path,
+    newest_records,
+    read_manifest,
+    to_json,
+)
 from sheaf.names import ExportId, SeriesId
-from sheaf.store import Store
+from sheaf.store.store import Store
 
 
 def newest_canonical(store: Store, series: SeriesId) -> ExportId | None:
-    """The newest completed export of a series with no filter and default options."""
+    """The newest completed export of a series without a filter and with the options that the settings name."""
     for record in newest_records(store, series):
         if record.status is Status.COMPLETED and record.canonical and is_committed(store, record.id):
             return record.id
@@ -19,7 +30,8 @@ def settle_latest(store: Store, series: SeriesId) -> ExportId | None:
 
     The pointer is read before the records and replaced only if it is still the same: somebody
     who looked earlier, and was held up, cannot put an older version over a newer one. After a
-    move everyone looks again, so that the last to look leaves it right.
+    move everyone looks again, so that the last to look leaves it right. It is never removed: where
+    no canonical export is left, it says so.
     """
     while True:
         try:
@@ -28,25 +40,35 @@ def settle_latest(store: Store, series: SeriesId) -> ExportId | None:
             found = None
         pointed = _parse(found)
         newest = newest_canonical(store, series)
-        if newest is None:
-            if found is not None:
-                store.delete([series.latest_path])
-            return None
-        if pointed and pointed.version == newest.version:
+        names = pointed.version if pointed else None
+        if names == (newest.version if newest else None) and (pointed or found is None):
             return newest
-        pointer = Latest(
-            export=str(newest),
-            version=newest.version,
-            path=newest.path,
-            manifest=newest.manifest_path,
-            moves=pointed.moves + 1 if pointed else 1,
-        )
+        moves = pointed.moves + 1 if pointed else 1
+        if newest is None:
+            pointer = NoLatest(export=None, version=None, path=None, manifest=None, moves=moves)
+        else:
+            pointer = Latest(
+                export=str(newest),
+                version=newest.version,
+                path=newest.path,
+                manifest=manifest_path(store, newest),
+                files=_files(store, newest),
+                moves=moves,
+            )
         store.swap(series.latest_path, found, to_json(pointer))
 
 
-def _parse(data: bytes | None) -> Latest | None:
+def _files(store: Store, export: ExportId) -> list[File]:
+    """What the export holds; nothing of one that is deleted at this moment, or damaged: everyone looks again."""
+    try:
+        return read_manifest(store, export).files
+    except (NotFoundError, DamagedError):
+        return []
+
+
+def _parse(data: bytes | None) -> Latest | NoLatest | None:
     """A damaged pointer is as good as none here: it is about to be replaced."""
     try:
-        return Latest.model_validate_json(data or b"")
+        return Pointer.model_validate_json(data or b"").root
     except ValueError:
         return None

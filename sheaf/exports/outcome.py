@@ -1,11 +1,24 @@
 """How an export ends: completed, failed, or deleted."""
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
 from sheaf import activity, clock
-from sheaf.errors import NotFoundError, UsageError
+from sheaf.errors import DamagedError, NotFoundError, UsageError
 from sheaf.exports.latest import settle_latest
-from sheaf.exports.records import NOTHING, OPEN, Record, Status, is_committed, read_record, write_record
+from sheaf.exports.records import (
+    NOTHING,
+    OPEN,
+    Record,
+    Status,
+    is_committed,
+    read_manifest,
+    read_record,
+    with_contents,
+    write_record,
+)
 from sheaf.names import ExportId
-from sheaf.store import Store
+from sheaf.store.store import Store
 
 
 def complete(store: Store, record: Record) -> None:
@@ -17,12 +30,16 @@ def complete(store: Store, record: Record) -> None:
     if current.status not in OPEN:
         return
     completed = current.model_copy(update={"status": Status.COMPLETED, "finished_at": clock.now(), "error": None})
+    with suppress(NotFoundError, DamagedError):  # deleted, or damaged since: the record says how it ended all the same
+        completed = with_contents(completed, read_manifest(store, record.id))
     write_record(store, completed)
     if not is_committed(store, record.id):  # deleted between the two lines above
         write_record(store, completed.model_copy(update={"status": Status.DELETED}))
-    if current.canonical:
-        settle_latest(store, current.id.series)
-    activity.log(store, "export completed", current.id, current.requested_by)
+    with ThreadPoolExecutor(1) as aside:  # both wait for the disk at once
+        noted = aside.submit(activity.log, store, "export completed", current.id, current.requested_by)
+        if current.canonical:
+            settle_latest(store, current.id.series)
+    noted.result()
 
 
 def give_up(store: Store, record: Record, reason: str) -> bool:
@@ -34,6 +51,8 @@ def give_up(store: Store, record: Record, reason: str) -> bool:
     Returns:
         Whether it was given up; False when it is complete.
     """
+    if is_committed(store, record.id):
+        return False
     store.create(record.id.manifest_path, NOTHING)
     if store.get(record.id.manifest_path) != NOTHING:
         return False
@@ -70,6 +89,22 @@ def delete(store: Store, export: ExportId, who: str) -> Record:
     store.delete(leftovers(store, export))
     activity.log(store, "export deleted", export, who)
     return tombstone
+
+
+def rename(store: Store, export: ExportId, name: str, who: str) -> Record:
+    """Call an export otherwise; what it holds, and its manifest, stay as they are.
+
+    Raises:
+        NotFoundError: there is no such export.
+        UsageError: it is still being written.
+    """
+    record = read_record(store, export)
+    if record.status in OPEN:
+        raise UsageError(f"{export} is still being written: wait until it ends, then rename it.")
+    renamed = record.model_copy(update={"name": name})
+    write_record(store, renamed)
+    activity.log(store, "export renamed", export, who, f"{record.name} → {name}")
+    return renamed
 
 
 def leftovers(store: Store, export: ExportId) -> list[str]:

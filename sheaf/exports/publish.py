@@ -8,23 +8,26 @@ import hashlib
 import os
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import orjson
+from pydantic import BaseModel
 
-from sheaf import __version__, clock, tables
-from sheaf.errors import InputError, SheafError, VerificationError
+from sheaf import __version__, activity, clock
+from sheaf.errors import DamagedError, SheafError, StaleError, StoppedError, UsageError, VerificationError
+from sheaf.exports import origin
+from sheaf.exports.options import Options, typed
+from sheaf.exports.origin import MadeFrom
 from sheaf.exports.outcome import complete, give_up
 from sheaf.exports.records import (
     OPEN,
     File,
-    Input,
     Manifest,
     Record,
     Status,
@@ -36,16 +39,19 @@ from sheaf.exports.records import (
     versions,
     write_record,
 )
-from sheaf.exports.recover import recover_series
-from sheaf.exports.series import CAMPAIGN, Draft, Series, Written
+from sheaf.exports.recover import abandon, recover_series
+from sheaf.exports.series import Draft, Series, Written
 from sheaf.exports.verify import DOCUMENTS, confirm_content, confirm_listing
 from sheaf.names import ExportId, SeriesId, is_file_name
-from sheaf.options import Options
-from sheaf.scratch import scratch_folder
-from sheaf.store import Store
+from sheaf.publication import of_partition
+from sheaf.steps import Domain
+from sheaf.store import documents
+from sheaf.store.scratch import scratch_folder
+from sheaf.store.store import Store
 
 HEARTBEAT = timedelta(seconds=30)
 FILES_AT_ONCE = 4
+_STOPPED = "Whoever made it was stopped; the next run makes it anew."
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,7 @@ class Request:
         run_id: the Dagster run that does it.
         always: make a new version even when nothing changed.
         member: the member of the partition on whose behalf it is asked for; None for who operates Sheaf.
+        version: the number that `reserve` has given it.
     """
 
     partition: str
@@ -70,6 +77,7 @@ class Request:
     run_id: str | None = None
     always: bool = False
     member: str | None = None
+    version: int | None = None
 
 
 @dataclass(frozen=True)
@@ -81,50 +89,67 @@ class Published:
     unchanged: bool
 
 
-def publish(store: Store, series: Series, rejects: tables.Table, request: Request) -> Published:
+@dataclass(frozen=True)
+class Prepared:
+    """A request that was found to be good, and what it would be made from."""
+
+    series_id: SeriesId
+    filter: Options
+    options: Options
+    canonical: bool
+    made_from: MadeFrom
+    fingerprint: str
+
+
+def publish(
+    store: Store,
+    domain: Domain,
+    series: Series,
+    request: Request,
+    settings: BaseModel,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Published:
     """Make one export visible, or say which one it equals.
+
+    Args:
+        settings: those of the domain.
+        cancelled: asked before the export is committed whether to give it up.
 
     Raises:
         UsageError: an unknown option or filter key, or an impossible value; nothing was allocated.
-        InputError: the partition's newest input was refused, or it was never ingested.
+        RefusedError: the partition's newest delivery was refused.
+        StaleError: its tables do not belong together: a step has to be made again first.
+        NotFoundError: a step that is needed was never made.
         VerificationError: the files are not what the format promises; the record keeps the reason.
+        StoppedError: it was cancelled.
     """
-    series_id, filter_, options, inputs = prepare(store, series, rejects, request)
-    fingerprint = _fingerprint(series, inputs, filter_.model_dump(mode="json"), options.model_dump(mode="json"))
-    recover_series(store, series_id)
-    if not request.always and (same := _unchanged(store, series_id, filter_, options, fingerprint)):
+    prepared = prepare(store, domain, series, request, settings)
+    filter_, options, made_from = prepared.filter, prepared.options, prepared.made_from
+    recover_series(store, prepared.series_id)
+    if not request.always and (same := _unchanged(store, prepared)):
+        _tell(store, series, prepared)
         return same
 
     now = clock.now()
-    record = _allocate(
-        store,
-        series_id,
-        Record(
-            domain=series.domain,
-            partition=request.partition,
-            series=series.name,
-            version=1,
-            status=Status.PROCESSING,
-            name=request.name or "",
-            canonical=filter_.is_default and options.is_default,
-            filter=as_asked(filter_),
-            options=options.model_dump(mode="json"),
-            fingerprint=fingerprint,
-            requested_by=request.requested_by,
-            run_id=request.run_id,
-            created_at=now,
-            heartbeat_at=datetime.now(UTC),
-            host=socket.gethostname(),
-            pid=os.getpid(),
-        ),
-        series.title or series.name,
-    )
+    record = _record(series, request, prepared, Status.PROCESSING, now)
+    if request.version is None:
+        record = _allocate(store, prepared.series_id, record, series.title or series.name)
+    else:
+        record = _take(store, ExportId(prepared.series_id, request.version), record)
     with _failing_the_record(store, record), scratch_folder(store) as folder:
         with _heartbeat(store, record):
-            draft = Draft(store, request.partition, folder, filter_, options, now, record.version)
+            draft = Draft(
+                store,
+                request.partition,
+                made_from.members,
+                folder,
+                filter_,
+                options,
+                of_partition(settings, request.partition),
+                now,
+                record.version,
+            )
             written = write_and_verify(series, draft)
-            if read_inputs(store, series, request.partition) != inputs:
-                raise InputError(f"{series_id}: its tables changed while it was written: run it again.")
             files = _upload(store, record.id, folder, written)
             confirm_listing(store, record.id, files)
         manifest = Manifest(
@@ -133,58 +158,182 @@ def publish(store: Store, series: Series, rejects: tables.Table, request: Reques
             created_at=now,
             sheaf_version=__version__,
             writer_version=series.version,
-            fingerprint=fingerprint,
+            fingerprint=prepared.fingerprint,
             canonical=record.canonical,
             filter=record.filter,
             options=record.options,
-            inputs=inputs,
+            inputs=made_from.inputs(series.tables),
+            made_from=made_from.origins(),
+            made_with=draft.made_with,
+            code=made_from.code(),
+            account=made_from.accounts(),
+            problems=made_from.problems(),
             record_count=written.record_count,
-            counts=dict(written.counts),
-            warnings=list(written.warnings),
+            counts={
+                name: dict(count) if isinstance(count, Mapping) else count for name, count in written.counts.items()
+            },
+            warnings=[*written.warnings, *_emptiness(prepared, written), *made_from.warnings()],
             files=files,
         )
+        if cancelled():
+            raise StoppedError(_STOPPED)
         _finalise(store, record, manifest)
+    _tell(store, series, prepared)
     return Published(record.id, manifest, unchanged=False)
 
 
-def preview(store: Store, series: Series, rejects: tables.Table, request: Request) -> Written:
+def _emptiness(prepared: Prepared, written: Written) -> list[str]:
+    """A sentence where nothing is in the export: nobody should find that out from an empty file."""
+    if written.record_count:
+        return []
+    asked = " ".join(typed(as_asked(prepared.filter)))
+    return [f"The filter leaves nothing: {asked}." if asked else "There are no records for it: it is empty."]
+
+
+def reserve(store: Store, domain: Domain, series: Series, request: Request, settings: BaseModel) -> Record:
+    """Give an export that somebody else will make its number, so that it can be spoken of.
+
+    Returns:
+        A pending record; or that of the export that it would equal.
+
+    Raises:
+        SheafError: as `publish` does, where nothing could be published; but steps that are stale are no hindrance.
+    """
+    try:
+        prepared = prepare(store, domain, series, request, settings)
+    except StaleError:  # whoever makes it makes those first
+        prepared = None
+    if prepared and not request.always and (same := _unchanged(store, prepared)):
+        return read_record(store, same.export)
+    series_id = SeriesId(series.domain, request.partition, series.name)
+    record = _record(series, request, prepared, Status.PENDING, clock.now())
+    record = _allocate(store, series_id, record, series.title or series.name)
+    activity.log(store, "export created", record.id, record.requested_by)
+    return record
+
+
+def _record(series: Series, request: Request, prepared: Prepared | None, status: Status, now: datetime) -> Record:
+    filter_ = prepared.filter if prepared else series.filter.of(request.filter or {}, "filter")
+    return Record(
+        domain=series.domain,
+        partition=request.partition,
+        series=series.name,
+        version=1,
+        status=status,
+        name=request.name or "",
+        canonical=prepared.canonical if prepared else False,
+        filter=as_asked(filter_),
+        options=prepared.options.model_dump(mode="json") if prepared else dict(request.options or {}),
+        fingerprint=prepared.fingerprint if prepared else "",
+        requested_by=request.requested_by,
+        run_id=request.run_id,
+        created_at=now,
+        heartbeat_at=datetime.now(UTC),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+    )
+
+
+def _take(store: Store, export: ExportId, wanted: Record) -> Record:
+    """Go on with a version that was reserved.
+
+    Raises:
+        SheafError: it is no longer pending.
+    """
+    pending = read_record(store, export)
+    if pending.status is not Status.PENDING:
+        raise SheafError(f"{export} is {pending.status}: it was given up, or somebody else makes it.")
+    kept = {"version": export.version, "name": pending.name, "created_at": pending.created_at}
+    record = wanted.model_copy(update=kept)
+    write_record(store, record)
+    return record
+
+
+def _tell(store: Store, series: Series, prepared: Prepared) -> None:
+    """Let the domain know that its canonical export can be read."""
+    if prepared.canonical and series.published:
+        series.published(store, prepared.series_id.partition)
+
+
+def preview(store: Store, domain: Domain, series: Series, request: Request, settings: BaseModel) -> Written:
     """What `publish` would hold, found by the same writer; nothing is kept.
 
     Raises:
-        UsageError: an unknown option or filter key, or an impossible value.
-        InputError: the partition's newest input was refused, or it was never ingested.
+        SheafError: as `publish` does, where nothing could be published.
     """
-    series_id, filter_, options, _ = prepare(store, series, rejects, request)
-    version = (versions(store, series_id) or [0])[-1] + 1
+    prepared = prepare(store, domain, series, request, settings)
+    version = (versions(store, prepared.series_id) or [0])[-1] + 1
     with scratch_folder(store) as folder:
-        return series.write(
-            Draft(store, request.partition, folder, filter_, options, clock.now(), version, preview=True)
+        written = series.write(
+            Draft(
+                store,
+                request.partition,
+                prepared.made_from.members,
+                folder,
+                prepared.filter,
+                prepared.options,
+                of_partition(settings, request.partition),
+                clock.now(),
+                version,
+                preview=True,
+            )
         )
+    said = (*written.warnings, *_emptiness(prepared, written), *prepared.made_from.warnings())
+    return replace(written, warnings=said)
 
 
-def prepare(
-    store: Store, series: Series, rejects: tables.Table, request: Request
-) -> tuple[SeriesId, Options, Options, list[Input]]:
+def prepare(store: Store, domain: Domain, series: Series, request: Request, settings: BaseModel) -> Prepared:
     """Find everything that can be wrong with a request, before a version exists.
 
     Returns:
-        The series, the filter and options as their models, and what the export would be made from.
+        The filter and options as their models, and what the export would be made from.
 
     Raises:
         UsageError: an unknown option or filter key, or an impossible value.
-        InputError: the partition's newest input was refused, or it was never ingested.
+        RefusedError: the partition's newest delivery was refused.
+        StaleError: its tables do not belong together.
+        NotFoundError: a step that is needed was never made.
     """
     series_id = SeriesId(series.domain, request.partition, series.name)
-    if request.member and series.authorise:
-        series.authorise(store, request.partition, "create", request.member)
     filter_ = series.filter.of(request.filter or {}, "filter")
-    options = series.options.of(request.options or {}, "option")
-    if not series.campaign:
-        tables.refuse_if_blocked(store, rejects, request.partition)
-    inputs = read_inputs(store, series, request.partition)
+    canonical = canonical_options(domain, series, request.partition, settings)
+    options = canonical
+    if request.options:  # what is not asked for stays as the canonical export has it
+        options = series.options.of({**canonical.model_dump(exclude_unset=True), **request.options}, "option")
+    made_from = origin.made_from(store, domain, series, request.partition, filter_, options, settings)
+    if request.member and series.authorise:
+        own = of_partition(settings, request.partition)
+        series.authorise(made_from.members[request.partition], "create", request.member, own)
     if series.check:
-        series.check(store, request.partition, filter_, options)
-    return series_id, filter_, options, inputs
+        series.check(made_from.members[request.partition], filter_, options)
+    fingerprint = _fingerprint(series, made_from, filter_, options)
+    return Prepared(series_id, filter_, options, filter_.is_default and options == canonical, made_from, fingerprint)
+
+
+def canonical_options(domain: Domain, series: Series, partition: str, settings: BaseModel) -> Options:
+    """The options of the canonical export of a partition: those that its publication settings name.
+
+    Args:
+        settings: the domain's.
+
+    Raises:
+        UsageError: they name a series or an option that does not exist.
+    """
+    named = getattr(of_partition(settings, partition), "canonical", {})
+    try:
+        for name in named:
+            domain.series_named(name)
+        return series.options.of(named.get(series.name, {}), "option")
+    except UsageError as error:
+        raise UsageError(f"The setting `canonical` of {domain.name} {partition} cannot be used: {error}") from error
+
+
+def unchanged(store: Store, domain: Domain, series: Series, request: Request, settings: BaseModel) -> Published | None:
+    """The export that `publish` would find to be the same, where it would; raises as `prepare` does."""
+    prepared = prepare(store, domain, series, request, settings)
+    if same := _unchanged(store, prepared):
+        _tell(store, series, prepared)
+    return same
 
 
 def write_and_verify(series: Series, draft: Draft) -> Written:
@@ -200,52 +349,40 @@ def write_and_verify(series: Series, draft: Draft) -> Written:
     return written
 
 
-def read_inputs(store: Store, series: Series, partition: str) -> list[Input]:
-    """The table partitions an export is made from, with their data versions.
-
-    Raises:
-        InputError: a table of the partition was never written.
-    """
-    inputs = []
-    for table in series.tables:
-        keys = tables.partitions(store, table) if series.campaign else [partition]
-        for key in keys:
-            found = tables.version(store, table, key)
-            if found is None:
-                raise InputError(
-                    f"{series.domain} {key!r} has no {table.name} table yet: run `sheaf run {series.domain} {key}`."
-                )
-            inputs.append(Input(table=table.name, partition=key, rows=found.rows, sha256=found.sha256))
-    if series.campaign and not inputs:
-        raise InputError(f"There is nothing to publish as {series.domain}/{CAMPAIGN}/{series.name} yet.")
-    return inputs
-
-
-def _fingerprint(series: Series, inputs: list[Input], filter_: dict[str, Any], options: dict[str, Any]) -> str:
+def _fingerprint(series: Series, made_from: MadeFrom, filter_: Options, options: Options) -> str:
+    """What an export depends on: deliveries only by the tables that were made of them."""
     asked = {
         "series": series.name,
         "writer": series.version,
-        "filter": filter_,
-        "options": options,
-        "inputs": [[item.table, item.partition, item.sha256] for item in inputs],
+        "filter": filter_.model_dump(mode="json"),
+        "options": options.model_dump(mode="json"),
+        "inputs": [[item.table, item.partition, item.sha256] for item in made_from.inputs(series.tables)],
+        "made_with": made_from.settings(),
+        "code": made_from.code(),
     }
+    if series.tells_account:
+        asked["account"] = {
+            partition: [account.model_dump(mode="json") for account in accounts]
+            for partition, accounts in made_from.accounts().items()
+        }
     return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def _unchanged(
-    store: Store, series: SeriesId, filter_: Options, options: Options, fingerprint: str
-) -> Published | None:
-    """The newest completed export that was asked for in the same way, if it was made from the same."""
-    asked = (as_asked(filter_), options.model_dump(mode="json"))
-    for record in newest_records(store, series):
-        if (
-            record.status is Status.COMPLETED
-            and (record.filter, record.options) == asked
-            and is_committed(store, record.id)
-        ):
-            if record.fingerprint != fingerprint:
+def _unchanged(store: Store, prepared: Prepared) -> Published | None:
+    """The newest completed export that was asked for in the same way, if it was made from the same.
+
+    A canonical request is answered by the newest canonical export only: by what `latest` names.
+    """
+    asked = (as_asked(prepared.filter), prepared.options.model_dump(mode="json"))
+    for record in newest_records(store, prepared.series_id):
+        same = record.canonical if prepared.canonical else (record.filter, record.options) == asked
+        if record.status is Status.COMPLETED and same and is_committed(store, record.id):
+            if record.fingerprint != prepared.fingerprint:
                 return None
-            return Published(record.id, read_manifest(store, record.id), unchanged=True)
+            try:
+                return Published(record.id, read_manifest(store, record.id), unchanged=True)
+            except DamagedError as error:
+                documents.passed_over(error)
     return None
 
 
@@ -261,8 +398,12 @@ def _allocate(store: Store, series: SeriesId, wanted: Record, title: str) -> Rec
     while True:
         name = wanted.name or f"{title} v{number}"
         record = wanted.model_copy(update={"version": number, "name": name})
-        if store.create(record.id.record_path, to_json(record)):
-            return record
+        try:
+            if documents.create(store, record.id.record_path, to_json(record)):
+                return record
+        except SheafError:  # it may be there all the same
+            abandon(store, record.id)
+            raise
         number += 1
 
 
@@ -279,14 +420,16 @@ def _upload(store: Store, export: ExportId, folder: Path, written: Written) -> l
 
     def move(relative: str) -> File:
         path = paths[relative]
+        on_disk = ahead.submit(store.prepare_file, path)  # while it is hashed
         with path.open("rb") as opened:
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        on_disk.result()
         file = File(path=relative, size=path.stat().st_size, sha256=digest, rows=written.rows.get(relative))
         if store.put_file(f"{export.path}/{relative}", path):
             confirm_content(store, export, file)
         return file
 
-    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+    with ThreadPoolExecutor(FILES_AT_ONCE) as ahead, ThreadPoolExecutor(FILES_AT_ONCE) as pool:
         return list(pool.map(move, sorted(paths)))
 
 
@@ -297,11 +440,10 @@ def _is_folder(path: Path) -> bool:
 def _finalise(store: Store, record: Record, manifest: Manifest) -> None:
     """Manifest, then record, then `latest`: each step tells only what is already true.
 
-    With the manifest the export exists. A store may create it and lose the answer; what is
-    there then is ours.
+    With the manifest the export exists.
     """
     data = to_json(manifest)
-    if not store.create(record.id.manifest_path, data) and store.get(record.id.manifest_path) != data:
+    if not documents.create(store, record.id.manifest_path, data):
         raise SheafError(f"{record.id} was given up while it was written (its writer looked dead): run it again.")
     complete(store, record)
 
@@ -313,8 +455,13 @@ def _failing_the_record(store: Store, record: Record) -> Iterator[None]:
         yield
     except BaseException as error:
         reason = str(error) if isinstance(error, SheafError) else f"{type(error).__name__}: {error}"
-        with suppress(SheafError):  # the store is gone: the next run gives the version up
-            give_up(store, record, reason)
+        if not isinstance(error, Exception):
+            reason = _STOPPED
+        told = False
+        with suppress(SheafError):
+            told = give_up(store, record, reason)
+        if not told:  # the store is away or full, or became so just after the manifest: the next run tells it
+            abandon(store, record.id)
         raise
 
 

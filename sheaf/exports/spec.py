@@ -5,10 +5,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sheaf import filters
 from sheaf.errors import UsageError
+from sheaf.exports import saved_filters
 from sheaf.exports.publish import Request
-from sheaf.store import Store
+from sheaf.outside.models import explain
+from sheaf.outside.yaml_files import read_json, read_yaml
+from sheaf.store.store import Store
 
 
 class ExportSpec(BaseModel):
@@ -41,7 +43,7 @@ class ExportSpec(BaseModel):
         Raises:
             NotFoundError: there is no saved filter of that name.
         """
-        saved = filters.load(store, self.domain, self.partition, self.saved).filter if self.saved else {}
+        saved = saved_filters.load(store, self.domain, self.partition, self.saved).filter if self.saved else {}
         return Request(
             partition=self.partition,
             filter=saved | self.filter,
@@ -57,17 +59,12 @@ def load_spec(path: Path) -> ExportSpec:
     """Read a request from a YAML or JSON file.
 
     Raises:
-        UsageError: the file is missing, no YAML, or says something a request does not know.
+        UsageError: the file is missing, no YAML or JSON, or says something a request does not know.
     """
-    import yaml
-
+    if not path.exists():
+        raise UsageError(f"{path} cannot be read: there is no such file.")
+    read = read_json if path.suffix.lower() == ".json" else read_yaml
     try:
-        return ExportSpec.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid YAML: {error}.") from error
+        return ExportSpec.model_validate(read(path, UsageError))
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise UsageError(f"{path}: {key} cannot be used: {first['msg'].lower()}.") from error
+        raise UsageError(f"{path}: {explain(error, ExportSpec.model_fields)}") from error

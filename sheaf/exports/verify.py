@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from sheaf.errors import VerificationError
 from sheaf.exports.records import File, Manifest, read_manifest
 from sheaf.names import ExportId
-from sheaf.store import Store
+from sheaf.store.store import Store
 
-DOCUMENTS = ("record.json", "manifest.json")
+DOCUMENTS = ("_record.json", "_manifest.json", "record.json", "manifest.json")
+"""The two of an export, as they are called now and as they were in Sheaf 0.1."""
 
 
 def verify(store: Store, export: ExportId) -> Manifest:

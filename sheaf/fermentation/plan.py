@@ -1,76 +1,249 @@
-"""The campaign's run plan as data: the 19 sensors, their units and bounds, and the sampling schedule.
+"""The campaign's run plan as data: sensors with units and bounds, schedule, phases, labels, constants of the vessel.
 
-Here: facts of the plan that nobody configures. What a site may change is in `settings`.
+The default is `plans/pichia.yaml`, which says what every key means. Another organism, a feed pump or another laboratory
+is a YAML file of the same shape (`fermentation.plan`) that holds what differs: sensors are added or changed by name,
+`null` takes one out, and `inherit: false` starts from nothing. Not here: how a site reads its files (`settings`).
 """
 
-from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from sheaf.errors import UsageError
+from sheaf.outside.yaml_files import read_yaml
+
+Role = Literal["pH", "DO", "temp", "OD", "flow_in", "flow_out", "o2", "co2", "pressure", "weight", "base", "feed"]
+"""What a sensor is to the formulas; `base` and `feed` may be several pumps, of the others there is one each."""
+
+DEFAULT = Path(__file__).parent / "plans" / "pichia.yaml"
 
 
-@dataclass(frozen=True)
-class Sensor:
-    """One sensor of the plan.
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Sensor(_Part):
+    """One sensor.
 
     Attributes:
-        name: the plan's tag.
         unit: unit of the stored values.
-        low: values below are not physical, in `unit`.
-        high: values above are not physical, in `unit`.
         description: what it measures.
-        aliases: other names under which its data arrive (the measurement names).
-        rate_hz: points per second that the plan promises.
+        role: what it is to the formulas; None for one that is only summarised.
+        expected: values outside are used and marked, for noise and drift do not stop at a bound.
+        possible: values outside are no readings of this sensor in this unit and are rejected.
         min_peak: a whole series that never rises above this was recorded in another unit.
+        noise: standard deviation of one reading, in `unit`; None takes it from the readings.
+        rate_hz: points per second that are promised; None takes what comes.
+        hold_s: how long a value holds for a sensor that is logged on change; None for one that is sampled.
+        aliases: other names under which its data arrive.
+        optional: whether a batch without it lacks nothing.
+    """
+
+    unit: str
+    description: str = ""
+    role: Role | None = None
+    expected: tuple[float, float] | None = None
+    possible: tuple[float, float] | None = None
+    min_peak: float | None = None
+    noise: float | None = None
+    rate_hz: float | None = Field(default=None, gt=0)
+    hold_s: float | None = Field(default=None, gt=0)
+    aliases: tuple[str, ...] = ()
+    optional: bool = False
+
+
+class Phase(_Part):
+    """One phase of the campaign.
+
+    Attributes:
+        split: whether its batches train a model or test it.
+        replicate_hours: hours at which two samples are taken on purpose; the end is one as well where there are any.
+    """
+
+    split: Literal["train", "holdout"] = "train"
+    replicate_hours: tuple[float, ...] = ()
+
+
+class Labels(_Part):
+    """What a label can be; one outside is marked and not trained on.
+
+    Attributes:
+        od600: OD600 times dilution, AU.
+        dcw_g_per_l: dry cell weight, g/L.
+        dcw_per_od: dry cell weight per OD600, g/L/AU.
+        dcw_error_g_per_l: what a dry cell weight may be off by, so that small ones are not judged by their ratio.
+        dcw_noise_g_per_l: standard error of one dry cell weight.
+    """
+
+    od600: tuple[float, float] = (0.0, 300.0)
+    dcw_g_per_l: tuple[float, float] = (0.0, 150.0)
+    dcw_per_od: tuple[float, float] = (0.1, 1.0)
+    dcw_error_g_per_l: float = 0.3
+    dcw_noise_g_per_l: float = 0.1
+
+
+class Plausible(_Part):
+    """What a derived value can be; one outside by more than five standard errors is empty. None is without bounds.
+
+    Attributes:
+        OUR, CER: gas rates, mol/L/h.
+        mu: specific growth rate, 1/h.
+    """
+
+    OUR: tuple[float, float] | None = None
+    CER: tuple[float, float] | None = None
+    mu: tuple[float, float] | None = None
+
+
+class Constants(_Part):
+    """Constants of vessel and gas; `docs/fermentation.md` has the formulas that use them.
+
+    Attributes:
+        vessel_volume_l: liquid at inoculation, L, where the record does not tell.
+        molar_volume_l: litres per mole under the conditions for which the flow meters are made.
+        gas_flow: `standard` for mass flow controllers; `actual` for meters that tell the volume at headspace pressure.
+        reference_pressure_bar: pressure of `molar_volume_l`, of an `actual` flow, and of the DO calibration.
+        inlet_o2_percent: oxygen in the inlet gas, % v/v.
+        inlet_co2_percent: carbon dioxide in the inlet gas, % v/v.
+        calibration_o2_percent: oxygen in the gas with which DO was set to 100 %, % v/v.
+        saturation_mg_per_l: dissolved oxygen at 100 %.
+        biomass_g_per_l_per_od: biomass per unit of in-situ OD, for specific rates only, never for DCW.
+        density_kg_per_l: density of the broth, for volumes from weight.
+        base_g_per_ml: density of the base, for weights from volumes.
+        substrate: key of the medium's substrate in the record (`media_preparation`), for yields.
+        o2_noise_percent: uncertainty of the oxygen analyser after calibration, % v/v.
+        co2_noise_percent: uncertainty of the carbon dioxide analyser after calibration, % v/v.
+        drift_percent_per_day: by how much both may drift in a day, % v/v.
+        flow_noise_percent: uncertainty of the inlet flow, % of the reading.
+        volume_noise_percent: uncertainty of the liquid volume, %: evaporation, foam, what pumps are off by.
+        baseline_o2_percent: how far the analyser may be from the inlet gas over sterile medium, % v/v O2; beyond that
+            nobody knows which of the two is wrong, and no gas rate is computed.
+        baseline_co2_percent: the same for CO2.
+        feed_g_per_ml: substrate in the feed, g/mL; None where it is not known.
+        substrate_noise_percent: uncertainty of the amount of substrate in medium and feed, %.
+    """
+
+    vessel_volume_l: float = Field(default=1.0, gt=0)
+    molar_volume_l: float = Field(default=22.414, gt=0)
+    gas_flow: Literal["standard", "actual"] = "standard"
+    reference_pressure_bar: float = Field(default=1.01325, gt=0)
+    inlet_o2_percent: float = Field(default=20.95, ge=0, lt=100)
+    inlet_co2_percent: float = Field(default=0.04, ge=0, lt=100)
+    calibration_o2_percent: float = Field(default=20.95, gt=0, lt=100)
+    saturation_mg_per_l: float = Field(default=8.0, gt=0)
+    biomass_g_per_l_per_od: float = Field(default=0.4, gt=0)
+    density_kg_per_l: float = Field(default=1.0, gt=0)
+    base_g_per_ml: float = Field(default=1.0, gt=0)
+    substrate: str = "glycerol_g"
+    o2_noise_percent: float = Field(default=0.01, ge=0)
+    co2_noise_percent: float = Field(default=0.01, ge=0)
+    drift_percent_per_day: float = Field(default=0.02, ge=0)
+    flow_noise_percent: float = Field(default=1.0, ge=0)
+    volume_noise_percent: float = Field(default=2.0, ge=0)
+    baseline_o2_percent: float = Field(default=0.5, ge=0)
+    baseline_co2_percent: float = Field(default=0.3, ge=0)
+    feed_g_per_ml: float | None = Field(default=None, gt=0)
+    substrate_noise_percent: float = Field(default=1.0, ge=0)
+
+
+class Plan(_Part):
+    """A whole run plan.
+
+    Attributes:
+        name: what it is called.
+        batches: smallest and largest batch number.
+        phases: phases by letter.
+        sensors: sensors by tag, in the order of their columns.
+        needed: features without which a sample counts as not matched.
+        schedule_hours: hours at which a sample is due; one at depletion is due as well.
+        schedule_tolerance_hours: how far from it a sample may be.
+        depletion_sample: whether a sample at depletion is due, and a DO spike expected.
+        runtime_hours: shortest and longest run.
+        max_hours: hours after which a running batch is stale.
+        labels: what a label can be.
+        plausible: what derived values can be.
+        constants: constants of vessel and gas.
     """
 
     name: str
-    unit: str
-    low: float
-    high: float
-    description: str
-    aliases: tuple[str, ...] = ()
-    rate_hz: float = 1.0
-    min_peak: float | None = None
+    batches: tuple[int, int] = (1, 9999)
+    phases: dict[str, Phase] = {"A": Phase()}
+    sensors: dict[str, Sensor]
+    needed: tuple[str, ...] = ()
+    schedule_hours: tuple[float, ...] = ()
+    schedule_tolerance_hours: float = Field(default=0.25, ge=0)
+    depletion_sample: bool = False
+    runtime_hours: tuple[float, float] = (0.0, 10_000.0)
+    max_hours: float = 36.0
+    labels: Labels = Labels()
+    plausible: Plausible = Plausible()
+    constants: Constants = Constants()
+
+    @model_validator(mode="after")
+    def _names_are_one(self) -> Self:
+        names: dict[str, str] = {}
+        for tag, sensor in self.sensors.items():
+            for name in (tag, *sensor.aliases):
+                if names.setdefault(name, tag) != tag:
+                    raise ValueError(f"the plan calls two sensors {name!r}: {names[name]} and {tag}")
+        for role in ("pH", "DO", "temp", "OD", "flow_in", "flow_out", "o2", "co2", "pressure", "weight"):
+            if len(found := self.of_role(role)) > 1:
+                raise ValueError(f"the plan gives the role {role} to {' and '.join(found)}: give it to one")
+        return self
+
+    def of_role(self, role: str) -> list[str]:
+        """The tags of the sensors with a role."""
+        return [tag for tag, sensor in self.sensors.items() if sensor.role == role]
+
+    def phase(self, letter: str) -> Phase:
+        """A phase; one that the plan does not know trains."""
+        return self.phases.get(letter, Phase())
 
 
-SENSORS = (
-    Sensor("pH", "pH", 2, 10, "pH of the broth"),
-    # Full saturation reads about 100 % with noise on both sides, and more with oxygen enrichment.
-    Sensor("DO", "%", 0, 120, "Dissolved oxygen, percent of saturation", min_peak=1.5),
-    Sensor("OD", "AU", 0, 100, "In-situ optical density"),
-    Sensor("Gas_MFC_air", "L/min", 0, 3, "Air flow of the mass flow controller"),
-    Sensor("Stir_SP", "rpm", 0, 1200, "Stirrer set point"),
-    Sensor("Stir_torque", "%", 0, 100, "Stirrer torque"),
-    Sensor("Weight", "kg", 0, 15, "Weight of the vessel", rate_hz=0.1),
-    Sensor("Heater_PID_out", "%", 0, 100, "Heater output"),
-    Sensor("Base_Pump_Rate", "mL/min", 0, 15, "Base pump rate"),
-    Sensor("Temp_Broth", "°C", 20, 40, "Broth temperature", ("broth",)),
-    Sensor("Temp_pH_Probe", "°C", 20, 40, "Temperature at the pH probe", ("ph_probe",)),
-    Sensor("Temp_DO_Probe", "°C", 20, 40, "Temperature at the DO probe", ("do_probe",)),
-    Sensor("Temp_Stirrer_Motor", "°C", 15, 100, "Stirrer motor temperature", ("stirrer_motor",)),
-    Sensor("Temp_Exhaust", "°C", 20, 50, "Exhaust temperature", ("exhaust",)),
-    Sensor("Reactor_Pressure", "bar", 0.8, 1.6, "Headspace pressure", ("headspace",)),
-    Sensor("Off_Gas_CO2", "% v/v", 0, 10, "Carbon dioxide in the off-gas", ("co2",)),
-    Sensor("Off_Gas_O2", "% v/v", 15, 25, "Oxygen in the off-gas", ("o2",)),
-    Sensor("Gas_Flow_Inlet", "L/min", 0, 3, "Inlet gas flow", ("flow_in",)),
-    Sensor("Gas_Flow_Outlet", "L/min", 0, 3.5, "Outlet gas flow (optional)", ("flow_out",)),
-)
-BY_NAME = {sensor.name: sensor for sensor in SENSORS}
+def load_plan(value: Any, folder: Path) -> dict[str, Any]:
+    """What a plan says, with the default plan below it.
 
-# Stored value = declared value * factor + offset, for the units a sensor may be declared in.
-CONVERSIONS: dict[tuple[str, str], tuple[float, float]] = {
-    ("kPa", "bar"): (0.01, 0.0),
-    ("mbar", "bar"): (0.001, 0.0),
-    ("Pa", "bar"): (1e-5, 0.0),
-    ("K", "°C"): (1.0, -273.15),
-    ("°F", "°C"): (5 / 9, -160 / 9),
-    ("fraction", "%"): (100.0, 0.0),
-    ("fraction", "% v/v"): (100.0, 0.0),
-    ("mL/min", "L/min"): (0.001, 0.0),
-    ("L/min", "mL/min"): (1000.0, 0.0),
-    ("g", "kg"): (0.001, 0.0),
-}
+    Args:
+        value: None, the path of a YAML file, or what such a file holds.
+        folder: what a relative path is relative to.
 
-SCHEDULE_HOURS = (0.0, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0)  # and one at glycerol depletion
-SCHEDULE_TOLERANCE_HOURS = 0.25
-REPLICATE_HOURS = (0.0, 8.0)  # phase C samples twice on purpose here, and at the end
-RUNTIME_HOURS = (16.0, 26.0)
-HOLDOUT_PHASE = "C"
+    Raises:
+        UsageError: there is no such file, or it is no YAML.
+    """
+    if isinstance(value, str | Path):
+        path = folder / value
+        if not path.is_file():
+            raise UsageError(f"fermentation.plan names {path}, which does not exist.")
+        value = read_yaml(path, UsageError)
+    own: dict[str, Any] = dict(value or {})
+    if own.pop("inherit", True) is False:
+        return own
+    return _merged(default_document(), own)
+
+
+@cache
+def default_document() -> dict[str, Any]:
+    """The default plan as its file has it."""
+    return read_yaml(DEFAULT, UsageError)
+
+
+@cache
+def default_plan() -> Plan:
+    """The default plan."""
+    return Plan.model_validate(default_document())
+
+
+def _merged(below: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Keys of `own` over those of `below`, mapping by mapping; a sensor or phase that is null is taken out."""
+    found = dict(below)
+    for key, value in own.items():
+        before = found.get(key)
+        if value is None and key in found:
+            del found[key]
+        elif isinstance(value, dict) and isinstance(before, dict):
+            found[key] = _merged(before, value)
+        else:
+            found[key] = value
+    return found

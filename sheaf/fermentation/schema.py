@@ -1,15 +1,14 @@
 """The tables of a fermentation batch: columns, units, descriptions.
 
-One list of columns drives validation (`records`), the tables in the store and the exports. The
-numeric sizes are those of the source database. Not here: how rows are read or computed.
+One list of columns drives validation (`fields`), the tables in the store and the exports. The
+numeric sizes are those of the source database. Which sensors there are is the plan's: their tables are
+long, and exports make columns of them. Not here: how rows are read or computed.
 """
 
 import pyarrow as pa
 
-from sheaf.fermentation.plan import SENSORS
-from sheaf.tables import UTC_TIME, Table, column, rejects_table
+from sheaf.tables.table import UTC_TIME, Table, column
 
-STATISTICS = ("mean", "std", "min", "max", "slope", "count")
 GAS_RATES = ("CER", "OUR", "RQ", "kLa", "qO2", "qCO2")  # those that depend on the gas balance
 
 
@@ -21,7 +20,7 @@ def _text(name: str, description: str, *, null: bool = True, values: str = "") -
 def _numeric(
     name: str, size: str, description: str, unit: str, *, null: bool = True, minimum: str = "", origin: str = ""
 ) -> pa.Field:
-    """A number with the digits the source keeps: `size` is precision and scale, as in `numeric(6,2)`."""
+    """A number with the digits that the source has room for: `size` is precision and scale, as in `numeric(6,2)`."""
     field = column(name, pa.float64(), description, unit, null=null)
     extra = {"numeric": size} | ({"minimum": minimum} if minimum else {}) | ({"origin": origin} if origin else {})
     return field.with_metadata({**field.metadata, **extra})
@@ -43,8 +42,16 @@ def _float(name: str, description: str, unit: str) -> pa.Field:
     return column(name, pa.float64(), description, unit)
 
 
-def _table(name: str, description: str, *fields: pa.Field) -> Table:
-    return Table("fermentation", name, "batch", pa.schema(list(fields)), description)
+def _table(
+    name: str,
+    description: str,
+    *fields: pa.Field,
+    only_grows: bool = False,
+    may_be_empty: bool = False,
+    needed: str = "",
+) -> Table:
+    schema = pa.schema(list(fields))
+    return Table("fermentation", name, "batch", schema, description, only_grows, may_be_empty, needed)
 
 
 _BATCH_ID = _text("batch_id", "UUID of the batch", null=False)
@@ -54,8 +61,8 @@ BATCHES = _table(
     "batches",
     "The batch itself; one row.",
     _BATCH_ID,
-    _integer("batch_number", "Number in the campaign, 1 to 18", null=False),
-    _text("phase", "Campaign phase; C is the hold-out", null=False, values="A B C"),
+    _integer("batch_number", "Number in the campaign", null=False),
+    _text("phase", "Campaign phase, one of the plan's", null=False),
     _text("vessel_id", "Vessel"),
     _text("operator_id", "Operator"),
     _text("status", "State of the batch", null=False, values="pending running complete aborted"),
@@ -93,6 +100,7 @@ SAMPLES = _table(
     _flag("replicate", "An intentional second sample of the same moment"),
     _integer("superseded_by", "Id of the later sample that corrects this one"),
     _text("flags", "What is remarkable, separated by spaces"),
+    needed="samples",
 )
 
 CALIBRATIONS = _table(
@@ -150,6 +158,7 @@ FAILURES = _table(
     _text("reported_by", "Who reported it (a name or a number)"),
     _text("reviewed_by", "Who reviewed it"),
     _time("reviewed_at", "When it was reviewed"),
+    only_grows=True,  # each may exclude the batch from training, and the source cannot delete one
 )
 
 CLOSURES = _table(
@@ -228,21 +237,75 @@ RECORDS = (
     PROCESS_CHANGES,
 )
 
+SECTIONS = _table(
+    "sections",
+    "What became of each section of the record, and of the sensors: a rule that excludes has to know if it saw all.",
+    _text("section", "Table that the section is for", null=False),
+    _text("state", "`read`, `absent` (the record has no such section) or `unreadable`", null=False),
+    _integer("rows", "Rows that were used", "rows", null=False),
+    _integer("rejected", "Rows that could not be used", "rows", null=False),
+    _text("rejects", "Where the rejected rows are and why, separated by `; `"),
+)
+
+VOLUME_EVENTS = _table(
+    "volume_events",
+    "What the record says of the liquid in the vessel: medium, inoculum, samples.",
+    _time("time", "When; empty for what was there before inoculation"),
+    _text("kind", "`medium`, `inoculum` or `sample`", null=False),
+    _float("volume_ml", "Volume that came in; negative for what was taken", "mL"),
+    may_be_empty=True,
+)
+
 SENSORS_TABLE = _table(
     "sensors",
     "Raw sensor points in the plan's units, by sensor and time.",
     _time("time", "Time of the point", null=False),
     _text("sensor", "Tag of the plan", null=False),
     column("value", pa.float64(), "Value in the unit of the plan", "unit of the sensor", null=False),
+    only_grows=True,
+    needed="sensor points",
 )
-
-REJECTS = rejects_table("fermentation", "batch")
 
 _KEY = (
     _BATCH_ID,
     _integer("batch_number", "Number in the campaign", null=False),
     _text("phase", "Campaign phase", null=False),
-    _text("split", "`train`, or `holdout` for phase C", null=False),
+    _text("split", "`train`, or `holdout` for the phases that test a model", null=False),
+)
+
+_STATISTICS = (
+    _float("mean", "Mean of the points; of a held sensor over time", "unit of the sensor"),
+    _float("std", "Population standard deviation, empty below 2 points", "unit of the sensor"),
+    _float("min", "Smallest value", "unit of the sensor"),
+    _float("max", "Largest value", "unit of the sensor"),
+    _float("slope", "Least-squares slope against time, empty below 2 points", "unit of the sensor per s"),
+    _integer("count", "Points in the window", "points"),
+    _integer("outside", "Points of them outside of what the plan expects; they are used", "points"),
+    _flag("held", "Whether the value was carried on, because the sensor is logged on change"),
+)
+STATISTICS = tuple(field.name for field in _STATISTICS)
+
+SENSOR_WINDOWS = _table(
+    "sensor_windows",
+    "Each sensor in windows of 30 s on the UTC clock; windows without its data have no row.",
+    _text("sensor", "Tag of the plan", null=False),
+    _time("window_start", "Start of the window, included", null=False),
+    *_STATISTICS,
+    may_be_empty=True,
+)
+
+SENSOR_FACTS = _table(
+    "sensor_facts",
+    "How each sensor was logged.",
+    _text("sensor", "Tag of the plan", null=False),
+    _integer("points", "Points of the batch", "points", null=False),
+    _float("interval_s", "Usual time between two points", "s"),
+    _float("promised_s", "Time between two points that the plan promises", "s"),
+    _float("noise", "Standard deviation of one reading, from differences of neighbours", "unit of the sensor"),
+    _integer("outside", "Points outside of what the plan expects", "points", null=False),
+    _text("flags", "`on_change` (looks logged on change), `slower`, `faster` (than promised), `unit_changed`"),
+    _time("unit_changed_at", "Where its values jump by the factor between two units, and stay"),
+    may_be_empty=True,
 )
 
 
@@ -258,40 +321,99 @@ def _rates(balance: str, suffix: str = "") -> list[pa.Field]:
     ]
 
 
-def _statistics(name: str, unit: str) -> list[pa.Field]:
-    return [
-        _float(f"{name}_mean", f"{name}: mean of the window", unit),
-        _float(f"{name}_std", f"{name}: population standard deviation, empty below 2 points", unit),
-        _float(f"{name}_min", f"{name}: smallest value", unit),
-        _float(f"{name}_max", f"{name}: largest value", unit),
-        _float(f"{name}_slope", f"{name}: least-squares slope against time, empty below 2 points", f"{unit}/s"),
-        _integer(f"{name}_count", f"{name}: points in the window", "points"),
-    ]
-
-
-FEATURE_VALUES: tuple[pa.Field, ...] = (
+_MEASURED = (
     _float("pH", "Mean pH of the window", "pH"),
     _float("DO", "Mean dissolved oxygen of the window", "%"),
     _float("temp", "Mean broth temperature of the window", "°C"),
     _float("OD", "Mean in-situ optical density of the window", "AU"),
     *_rates("inert"),
     _float("mu", "Specific growth rate from in-situ OD, trailing regression over minutes", "1/h"),
+)
+MATCHED = tuple(field.name for field in _MEASURED)
+"""The features that are joined with a sample each by itself."""
+
+FEATURE_VALUES: tuple[pa.Field, ...] = (
+    *_MEASURED,
+    _float("CER_se", "Standard error of CER, inert gas balance", "mol/L/h"),
+    _float("OUR_se", "Standard error of OUR, inert gas balance", "mol/L/h"),
+    _float("mu_se", "Standard error of µ at the end of the window, its lag included", "1/h"),
+    _float("volume_l", "Liquid in the vessel", "L"),
+    _float("O2_mol", "Oxygen taken up since inoculation", "mol"),
+    _float("CO2_mol", "Carbon dioxide evolved since inoculation", "mol"),
+    _float("O2_mol_se", "Standard error of it", "mol"),
+    _float("CO2_mol_se", "Standard error of it", "mol"),
+    _float("base_ml", "Base added since inoculation", "mL"),
+    _float("feed_ml", "Feed added since inoculation", "mL"),
+    _integer("feed_events", "Feed events that have begun since inoculation", "events"),
+    _float("feed_age_h", "Time since the newest feed event began", "h"),
+    _float("qS", "Substrate fed per biomass estimated from OD", "g/g/h"),
+    _text("invalid", "Derived values that are empty because they cannot be: `gas_inlet`, `gas_outlet`, `mu`"),
     *_rates("upstream", "_upstream"),
-    *(field for sensor in SENSORS for field in _statistics(sensor.name, sensor.unit)),
     _float("completeness", "Points received as a share of those expected, all sensors of the batch", "1"),
     _flag("complete", "Whether every sensor of the batch gave enough points"),
-    _text("gap_sensors", "Sensors of the batch without any point in the window, separated by spaces"),
+    _text("gap_sensors", "Sensors of the batch that were silent longer than is usual, separated by spaces"),
 )
 
 FEATURES = _table(
     "features",
-    "30 s windows on the UTC clock: statistics of the raw points and derived rates.",
+    "30 s windows on the UTC clock: what follows from the sensors' means.",
     *_KEY,
     _text("vessel_id", "Vessel"),
     _time("window_start", "Start of the window, included", null=False),
     _time("window_end", "End of the window, excluded", null=False),
     _float("elapsed_hours", "Time from inoculation to the end of the window", "h"),
+    _flag("in_run", "Whether the window lies between inoculation and the end of the run"),
     *FEATURE_VALUES,
+)
+
+FEED_EVENTS = _table(
+    "feed_events",
+    "When a feed pump ran.",
+    _text("sensor", "Tag of the pump", null=False),
+    _time("start", "Start of the first window in which it ran", null=False),
+    _time("end", "End of the last one", null=False),
+    _float("elapsed_hours", "Time from inoculation to the start", "h"),
+    _float("volume_ml", "Volume fed", "mL"),
+    _float("rate_ml_per_min", "Mean rate", "mL/min"),
+    may_be_empty=True,
+)
+
+YIELDS = _table(
+    "yields",
+    "Yields and mean specific rates of the batch between first and last dry cell weight; one row.",
+    *_KEY,
+    _float("hours", "Time between these two", "h"),
+    _float("biomass_g", "Biomass formed: DCW times volume, last minus first, and what left with samples", "g"),
+    _float("biomass_g_se", "Standard error of it", "g"),
+    _float("substrate_g", "Substrate used up: of the medium, where depletion was recorded, and of the feed", "g"),
+    _float("substrate_g_se", "Standard error of it", "g"),
+    _float("O2_mol", "Oxygen taken up", "mol"),
+    _float("O2_mol_se", "Standard error of it", "mol"),
+    _float("CO2_mol", "Carbon dioxide evolved", "mol"),
+    _float("CO2_mol_se", "Standard error of it", "mol"),
+    _float("base_ml", "Base added in the run", "mL"),
+    _float("feed_ml", "Feed added in the run", "mL"),
+    _float("Y_XS", "Biomass per substrate", "g/g"),
+    _float("Y_XS_se", "Standard error of it", "g/g"),
+    _float("Y_XO", "Biomass per oxygen", "g/mol"),
+    _float("Y_XO_se", "Standard error of it", "g/mol"),
+    _float("qS_mean", "Substrate used up per biomass and time, mean", "g/g/h"),
+    _float("qS_mean_se", "Standard error of it", "g/g/h"),
+    _float("qO2_mean", "Oxygen taken up per biomass and time, mean; biomass from DCW", "mol/g/h"),
+    _float("qO2_mean_se", "Standard error of it", "mol/g/h"),
+    _float("qCO2_mean", "Carbon dioxide evolved per biomass and time, mean; biomass from DCW", "mol/g/h"),
+    _float("qCO2_mean_se", "Standard error of it", "mol/g/h"),
+    _text("validity", "What is missing for what is empty, separated by `; `"),
+)
+
+RULES = _table(
+    "rules",
+    "The rules that decide whether the batch may be used for training, one row each.",
+    _text("rule", "The rule", null=False),
+    _text("verdict", "`holds`, `does not hold` or `unknown`", null=False),
+    _text("reason", "Why, where it does not hold or is not known"),
+    _text("settle", "What would settle it"),
+    _text("rows", "The rows of the record that it rests on, separated by spaces"),
 )
 
 ELIGIBILITY = _table(
@@ -299,14 +421,14 @@ ELIGIBILITY = _table(
     "Whether the batch may be used for training; one row.",
     *_KEY,
     _text("status", "State of the batch", null=False),
-    _flag("eligible", "Whether the run plan's acceptance rules hold", null=False),
-    _text("ineligible_reason", "The rules that do not hold, separated by `; `"),
-    _float("dropout", "Share of expected sensor points that are missing", "1"),
+    _flag("eligible", "Whether all rules hold; one that is not known does not", null=False),
+    _text("ineligible_reason", "The rules that do not hold or are not known, separated by `; `"),
+    _float("dropout", "Share of the run in which sensors were silent longer than is usual", "1"),
 )
 
 TRAINING_SAMPLES = _table(
     "training_samples",
-    "One row per sample with the features of the newest window before it.",
+    "One row per sample with the features of its moment, each as of the newest window that had it.",
     *_KEY,
     _flag("eligible", "Whether the row may be used for training", null=False),
     _text("ineligible_reason", "Why not, separated by `; `"),
@@ -317,7 +439,23 @@ TRAINING_SAMPLES = _table(
     _float("od600_calculated", "OD600 times dilution", "AU"),
     _float("dcw_g_per_l", "Dry cell weight; never imputed", "g/L"),
     _flag("contamination_detected", "Contamination seen"),
-    _text("match_status", "`exact`, `within_tol`, `nearest` or `none`", null=False),
-    _float("match_delta_s", "Sample time minus end of the window", "s"),
+    _flag("in_run", "Whether the sample was taken between inoculation and the end of the run"),
+    _text(
+        "match_status", "Of the needed feature that is worst: `exact`, `within_tol`, `nearest` or `none`", null=False
+    ),
+    _float("match_delta_s", "Its age", "s"),
+    _text("match_feature", "Which one that is"),
     *FEATURE_VALUES,
+    *(_float(f"{name}_age_s", f"Sample time minus end of the window that {name} is of", "s") for name in MATCHED),
+)
+
+SAMPLE_SENSORS = _table(
+    "sample_sensors",
+    "One row per sample and sensor: the newest window of it in the run that had ended.",
+    _integer("sample_id", "Id of the sample", null=False),
+    _text("sensor", "Tag of the plan", null=False),
+    *_STATISTICS,
+    _float("age_s", "Sample time minus end of the window", "s"),
+    _text("validity", "`ok`, or why to be careful: `old`, `held`, `outside`, `unit_changed`", null=False),
+    may_be_empty=True,
 )

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sheaf.outside import Url, Variable
+from sheaf.outside.addresses import Url, Variable
 
 
 class RestSettings(BaseModel):
@@ -57,7 +57,8 @@ class InfluxSettings(BaseModel):
         user_env: environment variable that holds the user, in 1.x; one that is not set means no login.
         password_env: environment variable that holds the password, in 1.x.
         measurement: the one measurement that holds all sensors; None where each has its own.
-        sensor_tag: tag whose value, or the last part of it after `/`, names the sensor; needed with `measurement`.
+        sensor_tag: tag of that measurement whose value, or the last part of it after `/`, names the sensor; None where
+            each sensor is a field of it.
         fields: fields that hold the value; the first that is there counts.
         vessel_tag: tag that names the vessel, as its whole value or as one part of a topic.
         vessels: vessel of the batch records to vessel of the sensors; a vessel that is missing is an error.

@@ -1,12 +1,10 @@
-"""The tables of a match. Not here: how they are filled (`ingest`, `analysis`)."""
+"""The tables of a match. Not here: how they are filled (`ingest`, `runs_tables`)."""
 
 import pyarrow as pa
 
-from sheaf.tables import UTC_TIME, Table, column, rejects_table
+from sheaf.tables.table import UTC_TIME, Table, column
 
 TEXT, I32, I64, F64, BOOL = pa.string(), pa.int32(), pa.int64(), pa.float64(), pa.bool_()
-
-REJECTS = rejects_table("matches", "match")
 
 EVENTS = Table(
     "matches",
@@ -27,16 +25,19 @@ EVENTS = Table(
             column("shot_number", I32, "Number of the shot in its string, as the timer says"),
             column("shot_time_s", F64, "Time since the beep, as the timer says", "s"),
             column("split_s", F64, "Time since the previous shot, as the timer says", "s"),
+            column("timer_shots", I32, "How many shots the string has, as the timer says"),
             column("magnitude", F64, "Strength of an impact, as the sensor says"),
             column("ambiguous_time", BOOL, "The local time existed twice (end of daylight saving)", null=False),
             column("dialect", TEXT, "Dialect of the source", null=False),
             column("source_file", TEXT, "File below the match folder", null=False),
-            column("source_line", I64, "Line in that file from 1, or row id in a database"),
+            column("source_line", I64, "Line in that file from 1, element of an array, or row id in a database"),
             column("byte_offset", I64, "Where the line starts in the (uncompressed) file", "byte"),
             column("raw", TEXT, "The record as it came, as JSON"),
         ]
     ),
     "Canonical events of the match in UTC, each once, with where it came from.",
+    only_grows=True,
+    needed="lines and rows",
 )
 
 EVENT_RUNS = Table(
@@ -51,6 +52,7 @@ EVENT_RUNS = Table(
             column("split_s", F64, "Time since the previous shot of the run", "s"),
             column("delay_ms", F64, "Time from the shot to its impact", "ms"),
             column("matched", BOOL, "Whether shot and impact of a run found each other; null for other events"),
+            column("corrected_time", UTC_TIME, "When it happened, where the clock was set within the run"),
         ]
     ),
     "What the analysis says about each event.",
@@ -69,9 +71,15 @@ RUNS = Table(
             column("beep_time", UTC_TIME, "Start beep"),
             column("end_time", UTC_TIME, "Summary, else stop button; empty when the run has neither"),
             column("duration_seconds", F64, "String Time (from the button), else end minus start", "s"),
-            column("shots_detected", I32, "Shots of the timer", null=False),
+            column("shots_detected", I32, "Shots of the timer, each once", null=False),
+            column("shots_doubled", I32, "Shots that were reported again (echoes, repeated messages)", null=False),
+            column("shots_lost", I32, "Shots that the timer counted and that no record reports", null=False),
             column("impacts_detected", I32, "Impacts of all sensors", null=False),
-            column("correlation_success_rate", F64, "Shots with an impact over all shots; empty without shots"),
+            column(
+                "correlation_success_rate",
+                F64,
+                "Shots with an impact over all shots; empty without shots, or in a match without any impact",
+            ),
             column("impacts_correlated", I32, "Impacts that belong to a shot", null=False),
             column("uncorrelated_impacts", I32, "Impacts that belong to none (false hits)", null=False),
             column("median_delay_ms", F64, "Median time from shot to impact", "ms"),
@@ -82,6 +90,8 @@ RUNS = Table(
             column("start_device_id", TEXT, "Its id"),
             column("stage", TEXT, "Stage of the timer, from match.yaml"),
             column("bay", TEXT, "Bay of the timer, from match.yaml or the log"),
+            column("string", I32, "Number of the run at its stage and bay, from 1", null=False),
+            column("shooter", TEXT, "Who shot it, from match.yaml or squad.csv"),
             column("flags", TEXT, "What is unusual about it, separated by ';'", null=False),
         ]
     ),
@@ -103,6 +113,7 @@ SHOTS = Table(
             column("sensor", TEXT, "Sensor of the impact; empty for a miss"),
             column("target", TEXT, "Target of that sensor, from match.yaml"),
             column("delay_ms", F64, "Time from the shot to the impact", "ms"),
+            column("status", TEXT, "hit, miss, or unknown where no sensor reported anything in the match", null=False),
             column("event_no", I64, "The shot's event", null=False),
         ]
     ),
@@ -128,6 +139,20 @@ IMPACTS = Table(
     "One row for each impact within a run, with the shot it belongs to.",
 )
 
+
+def _with_interval(name: str, of: str, unit: str | None = None) -> list[pa.Field]:
+    end = f"_{unit}" if unit else ""
+    return [
+        column(
+            f"{name}_{side}{end}",
+            F64,
+            f"{side.title()} end of the 95 % interval of the {of}",
+            *([unit] if unit else []),
+        )
+        for side in ("low", "high")
+    ]
+
+
 SENSORS = Table(
     "matches",
     "sensors",
@@ -142,6 +167,14 @@ SENSORS = Table(
             column("matched", I64, "Impacts that belong to a shot", null=False),
             column("median_delay_ms", F64, "Median of the matched delays", "ms"),
             column("mad_ms", F64, "Median absolute deviation of the matched delays", "ms"),
+            *_with_interval("median", "median of the matched delays", "ms"),
+            column("jitter_ms", F64, "Standard deviation of the matched delays, robust", "ms"),
+            *_with_interval("jitter", "jitter", "ms"),
+            column("runs", I64, "Runs with shots of its timer", null=False),
+            column("silent_share", F64, "Share of these runs in which none of its impacts belongs to a shot"),
+            *_with_interval("silent", "silent_share"),
+            column("false_share", F64, "Share of its impacts that belong to no shot"),
+            *_with_interval("false", "false_share"),
             column("drift_ms_per_h", F64, "Linear drift of the delay, for matches over 30 minutes", "ms/h"),
             column("flags", TEXT, "What is unusual about it, separated by ';'", null=False),
         ]
@@ -156,7 +189,6 @@ SOURCES = Table(
     pa.schema(
         [
             column("file", TEXT, "File below the match folder", null=False),
-            column("path", TEXT, "Where the file was when it was read", null=False),
             column("dialect", TEXT, "What it was recognised as; 'unknown' when it was not", null=False),
             column("size", I64, "Bytes that were read; the file may have grown since", "byte", null=False),
             column("sha256", TEXT, "Digest of those bytes", null=False),
@@ -177,9 +209,10 @@ TOTALS = Table(
             for name in (
                 *("runs", "completed", "incomplete", "shots", "impacts", "correlated"),
                 *("orphan_shots", "orphan_impacts", "orphan_stops", "orphan_summaries"),
-                *("count_mismatches", "offset_fallbacks"),
+                *("count_mismatches", "offset_fallbacks", "shots_doubled", "shots_lost", "clock_steps"),
             )
         ]
+        + [column("warnings", pa.list_(TEXT), "What a director should know", null=False)]
     ),
     "One row: what the analysis counted.",
 )
@@ -195,7 +228,7 @@ MATCH = Table(
             column("match_id", TEXT, "The partition", null=False),
             column("name", TEXT, "Name from match.yaml"),
             column("timezone", TEXT, "Zone of the match; naive times were read in it", null=False),
-            column("manifest", TEXT, "match.yaml as JSON, defaults filled in", null=False),
+            column("manifest", TEXT, "match.yaml as JSON, with the zone that holds where it names none", null=False),
             *(column(name, I64, f"Lines: {name.replace('_', ' ')}", null=False) for name in COUNTS),
             column("files", I64, "Files read", null=False),
             column("first_time", UTC_TIME, "First event"),
@@ -227,6 +260,11 @@ ANALYTICS_SCHEMA = pa.schema(
         column("raw_data", TEXT, "The record as it came, as JSON"),
         column("source_file", TEXT, "File below the match folder", null=False),
         column("source_line", I64, "Line in that file"),
+        column("stage", TEXT, "Stage of its run"),
+        column("bay", TEXT, "Bay of its run"),
+        column("string", I32, "Number of its run at that stage and bay"),
+        column("shooter", TEXT, "Who shot the run"),
+        column("target", TEXT, "Target of the sensor of an impact"),
     ],
     metadata={"schema_version": "1.0.0"},
 )

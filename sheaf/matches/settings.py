@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from sheaf.cron import check_cron
 
 
 class Correlation(BaseModel):
@@ -13,7 +15,7 @@ class Correlation(BaseModel):
         window_ms: an impact later than this after a shot cannot belong to it.
         expected_delay_ms: delay assumed for a sensor whose own cannot be estimated.
         delay_tolerance_ms: how far a delay may be from the expected one when it is not estimated.
-        gate_ms: how far a delay may be from the estimated one.
+        gate_ms: how far a delay may be from the estimated one at most; less where a sensor is more regular than that.
         estimate_offsets: whether each sensor's delay is estimated over the match.
         min_pairs: matched pairs that an estimate needs.
     """
@@ -47,6 +49,11 @@ class OffloadSettings(BaseModel):
     cutoff_by: Literal["mtime", "event_time"] = "mtime"
     schedule: str = "30 3 * * *"
 
+    @field_validator("schedule")
+    @classmethod
+    def _is_cron(cls, value: str) -> str:
+        return check_cron(value)
+
 
 class MatchesSettings(BaseModel):
     """Settings of the matches domain.
@@ -54,6 +61,7 @@ class MatchesSettings(BaseModel):
     Attributes:
         timezone: of naive times in matches whose `match.yaml` names none; without both they count as UTC.
         max_line_bytes: a longer line is rejected without being loaded.
+        min_split_ms: a shot without a number that follows another sooner than this is its echo and counted as doubled.
         memory_mb: what de-duplication and sorting may hold before they use the disk.
         database_timeout_s: how long to wait for a locked database.
         correlation: used where `match.yaml` has no `correlation`.
@@ -64,6 +72,7 @@ class MatchesSettings(BaseModel):
 
     timezone: str | None = None
     max_line_bytes: int = Field(default=64 * 1024, ge=1024)
+    min_split_ms: float = Field(default=60.0, ge=0, le=5_000)
     memory_mb: int = Field(default=96, ge=64)
     database_timeout_s: float = Field(default=10.0, gt=0)
     correlation: Correlation = Correlation()

@@ -2,9 +2,12 @@
 
 `batches/media/<batch>/record.json` tells where the batch is while it runs; `items/<item>.json` is
 written once for each finished pair, so that a run after a crash goes on where the last one stopped;
-`cancel.json` asks a running analysis to stop.
+`files.json` tells where its files are (`content`); `cancel.json` asks a running analysis to stop; `told/`
+holds which endings other systems were told of. The record is for people who wait: what a batch is and
+what was found is in its tables.
 """
 
+import uuid
 from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
@@ -13,18 +16,20 @@ from pydantic import BaseModel, ConfigDict
 
 from sheaf import clock
 from sheaf.errors import NotFoundError, StoreError
-from sheaf.media.batch_options import BatchOptions
+from sheaf.media.readers.batch_options import BatchOptions
 from sheaf.media.result import PairResult, Status
-from sheaf.store import Store
+from sheaf.store import documents
+from sheaf.store.store import Store
 
 ROOT = "batches/media"
 
 
 class BatchStatus(StrEnum):
-    """Where a batch is in its life."""
+    """Where a batch is in its life; `completed` and `failed` are said once the results can be read."""
 
     PENDING = "pending"
     PROCESSING = "processing"
+    PUBLISHING = "publishing"
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -70,11 +75,13 @@ class FinishedItem(BaseModel):
     """One analysed pair as the store keeps it.
 
     Attributes:
-        fingerprint: of the files and options it was made from; another one means analyse again.
+        fingerprint: of the content and methods it was made from; another one means analyse again.
+        limits: seconds it could take, and seconds of sound it could hold; what failed may not fail within others.
     """
 
     item_id: str
     fingerprint: str
+    limits: tuple[float, float]
     status: Status
     error: ItemError | None = None
     analysed_at: datetime
@@ -92,26 +99,23 @@ def read_record(store: Store, batch: str) -> BatchRecord:
 
     Raises:
         NotFoundError: the batch was never ingested.
+        DamagedError: it cannot be read.
     """
     path = f"{ROOT}/{batch}/record.json"
     try:
-        data = store.get(path)
+        return documents.read(BatchRecord, store, path)
     except NotFoundError as error:
         raise NotFoundError(f"There is no media batch {batch!r}: run `sheaf run media`.") from error
-    try:
-        return BatchRecord.model_validate_json(data)
-    except ValueError as error:
-        raise StoreError(f"{store.url}/{path} is damaged: it is not a valid batch record.") from error
 
 
-def known_batch(store: Store, csv_sha256: str) -> str | None:
-    """The batch that was made from the same bytes."""
-    for batch in store.folders(ROOT):
-        if batch.endswith(csv_sha256[:8]):
-            with suppress(NotFoundError):
-                if read_record(store, batch).csv_sha256 == csv_sha256:
-                    return batch
-    return None
+def close_published(store: Store, batch: str) -> None:
+    """Say that a batch is completed, or failed where no pair could be analysed, now that its results can be read."""
+    with suppress(NotFoundError, StoreError):
+        record = read_record(store, batch)
+        if record.status is BatchStatus.PUBLISHING:
+            all_failed = record.items_failed == record.items_total
+            status = BatchStatus.FAILED if all_failed else BatchStatus.COMPLETED
+            write_record(store, record.model_copy(update={"status": status}))
 
 
 def write_item(store: Store, batch: str, item: FinishedItem) -> None:
@@ -153,6 +157,20 @@ def cancel_requested(store: Store, batch: str) -> bool:
 def clear_cancel(store: Store, batch: str) -> None:
     """A new start forgets the last cancellation."""
     store.delete([_cancel_path(batch)])
+
+
+def claim_telling(store: Store, batch: str, ended: datetime) -> bool:
+    """Take it on oneself to tell another system that a batch ended at a time; False when somebody has."""
+    return documents.create(store, _told_path(batch, ended), f"{clock.now().isoformat()} {uuid.uuid4()}".encode())
+
+
+def give_back_telling(store: Store, batch: str, ended: datetime) -> None:
+    """It could not be told: somebody else may try."""
+    store.delete([_told_path(batch, ended)])
+
+
+def _told_path(batch: str, ended: datetime) -> str:
+    return f"{ROOT}/{batch}/told/{ended:%Y%m%dT%H%M%S.%f}"
 
 
 def _cancel_path(batch: str) -> str:

@@ -36,6 +36,12 @@ class NoAudioError(MediaError):
     code = "NO_AUDIO"
 
 
+class MissingTrackError(MediaError):
+    """The file has no sound track of the number that was asked for."""
+
+    code = "NO_TRACK"
+
+
 class SilentError(MediaError):
     """The sound track holds nothing but silence."""
 
@@ -64,3 +70,13 @@ class ToolError(MediaError):
     """The decoder cannot be started or ended unexpectedly."""
 
     code = "TOOL"
+
+
+class ChangedError(MediaError):
+    """The file is gone, or holds something else than when the batch was read."""
+
+    code = "CHANGED"
+
+
+class CancelledError(SheafError):
+    """A batch was cancelled before all its pairs were analysed."""

@@ -43,6 +43,13 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Precision(StrEnum):
+    """How exactly an offset is known."""
+
+    SAMPLE = "sample"
+    FRAME = "frame"
+
+
 class PairOptions(BaseModel):
     """How one pair is analysed.
 
@@ -52,6 +59,7 @@ class PairOptions(BaseModel):
         models: ONNX files for `wav2vec2` and `yamnet`.
         timeout_seconds: wall time for the whole analysis.
         max_seconds: longest sound that is accepted.
+        master_track, dub_track: which sound track, from 1; by default the one that players choose, then the others.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -61,6 +69,8 @@ class PairOptions(BaseModel):
     models: dict[Model, Path] = Field(default_factory=dict)
     timeout_seconds: float = Field(default=300.0, gt=0)
     max_seconds: float = Field(default=4 * 3600.0, gt=0)
+    master_track: int | None = Field(default=None, ge=1)
+    dub_track: int | None = Field(default=None, ge=1)
 
 
 class MethodResult(BaseModel):
@@ -124,12 +134,21 @@ class PairResult(BaseModel):
         timecode: the same as `[-]HH:MM:SS:FF` at `frame_rate`.
         frame_rate: of the picture, exact as a fraction; 24000/1001 where there is none.
         confidence: calibrated probability that the offset is right to a frame.
+        precision: `sample`, or `frame` where only longer stretches agree; null without a match.
+        offset_uncertainty_seconds: how far the offset may be off.
+        coverage: share of the dub's sound that the master explains.
+        ambiguous_with: offsets that fit alike, where there are several; none of them is then reported as the offset.
+        contradiction: methods that are sure of another offset.
         rate: seconds of the master per second of the dub.
         drift_ppm: how much `rate` differs from its nominal value (1, or a usual change of speed), in millionths.
         segments: pieces of an edited dub in order of time; one for a dub without edits.
         channels: offsets by channel, where the dub has several.
         requested_model: the AI model that was asked for.
         model_available: whether that model ran; null when `ai` was not asked for.
+        master_track, dub_track: the sound track that was compared, with language and title; null where there is one.
+        master_start, dub_start: timecode at which each file starts, where it says so.
+        timecode_offset_seconds: the offset that those say, to compare with the one that was measured.
+        dub_sample_rate: of its sound, Hz.
     """
 
     status: Status
@@ -139,6 +158,11 @@ class PairResult(BaseModel):
     timecode: str | None = None
     frame_rate: str | None = None
     confidence: float = 0.0
+    precision: Precision | None = None
+    offset_uncertainty_seconds: float | None = None
+    coverage: float | None = None
+    ambiguous_with: list[float] = Field(default_factory=list)
+    contradiction: list[Method] = Field(default_factory=list)
     method_used: str = ""
     rate: float | None = None
     drift_ppm: float | None = None
@@ -147,6 +171,12 @@ class PairResult(BaseModel):
     method_results: list[MethodResult] = Field(default_factory=list)
     requested_model: Model | None = None
     model_available: bool | None = None
+    master_track: str | None = None
+    dub_track: str | None = None
+    master_start: str | None = None
+    dub_start: str | None = None
+    timecode_offset_seconds: float | None = None
+    dub_sample_rate: int | None = None
     master_seconds: float = 0.0
     dub_seconds: float = 0.0
     warnings: list[str] = Field(default_factory=list)

@@ -1,8 +1,11 @@
-"""The tables of a media batch: what was asked (`pairs`), the batch as a whole, what was found (`results`)."""
+"""The tables of a media batch: what is asked (`batches`, `pairs`), of which files, and what was found (`results`).
+
+Where a file lies is in no table: what was found holds wherever the same content is moved to.
+"""
 
 import pyarrow as pa
 
-from sheaf.tables import UTC_TIME, Table, column, rejects_table
+from sheaf.tables.table import UTC_TIME, Table, column
 
 DOMAIN, KIND = "media", "media_batch"
 
@@ -29,11 +32,27 @@ PAIRS = Table(
         [
             *_ASKED,
             column("line", _number, "Line of the pair in the CSV, from 1", null=False),
-            column("master_path", _text, "Where the master is; empty when the row cannot be used"),
-            column("dub_path", _text, "Where the dub is; empty when the row cannot be used"),
+            column("master_track", _number, "Sound track of the master that was asked for, from 1"),
+            column("dub_track", _number, "Sound track of the dub that was asked for, from 1"),
+            column("model_sha256", _text, "Content of the model file that the pair is compared with; empty for none"),
         ]
     ),
     "The pairs of a batch, one for each row of its CSV.",
+)
+
+FILES = Table(
+    DOMAIN,
+    "files",
+    KIND,
+    pa.schema(
+        [
+            column("name", _text, "The file as the CSV names it", null=False),
+            column("sha256", _text, "Its content", null=False),
+            column("size", _number, "Its size", "byte", null=False),
+        ]
+    ),
+    "The media files that the pairs of a batch name, where they are there.",
+    only_grows=True,
 )
 
 BATCHES = Table(
@@ -47,11 +66,8 @@ BATCHES = Table(
             column("csv_sha256", _text, "Its content", null=False),
             column("description", _text, "What was said about the batch", null=False),
             column("priority", _text, "low, normal or high", null=False),
-            column("status", _text, "completed, failed or cancelled", null=False),
+            column("timeout_seconds", _real, "Time for one pair; empty for the site's setting", "s"),
             column("items_total", _number, "Pairs in the batch", null=False),
-            column("started_at", UTC_TIME, "When its analysis first started", null=False),
-            column("finished_at", UTC_TIME, "When its analysis ended", null=False),
-            column("processing_seconds", _real, "Time its pairs took, added up", "s", null=False),
         ]
     ),
     "The batch as a whole, one row.",
@@ -79,7 +95,7 @@ RESULTS = Table(
     pa.schema(
         [
             *_ASKED,
-            column("status", _text, "completed, no_match, failed or cancelled", null=False),
+            column("status", _text, "completed, no_match or failed", null=False),
             column("analysed_at", UTC_TIME, "When the pair was analysed"),
             column("analysis_id", _text, "Name of the analysis"),
             column("analysis_seconds", _real, "Time it took", "s"),
@@ -88,6 +104,11 @@ RESULTS = Table(
             column("timecode", _text, "The same as timecode at frame_rate"),
             column("frame_rate", _text, "Frames per second, an exact fraction"),
             column("confidence", _real, "Probability of being right to a frame"),
+            column("precision", _text, "sample, or frame where only longer stretches of the sound agree"),
+            column("offset_uncertainty_seconds", _real, "How far the offset may be off", "s"),
+            column("coverage", _real, "Share of the dub's sound that the master explains"),
+            column("ambiguous_with", pa.list_(_real), "Offsets that fit alike, where there are several"),
+            column("contradiction", _texts, "Methods that are sure of another offset"),
             column("method_used", _text, "What the offset was found with"),
             column("rate", _real, "Seconds of the master per second of the dub"),
             column("drift_ppm", _real, "Difference of rate from its nominal value", "ppm"),
@@ -96,6 +117,12 @@ RESULTS = Table(
             column("method_results", pa.list_(_method), "What each method found by itself"),
             column("requested_model", _text, "Embedding model that was asked for"),
             column("model_available", pa.bool_(), "Whether that model ran"),
+            column("master_track", _text, "Sound track of the master, where it has several"),
+            column("dub_track", _text, "Sound track of the dub, where it has several"),
+            column("master_start", _text, "Timecode at which the master starts"),
+            column("dub_start", _text, "Timecode at which the dub starts"),
+            column("timecode_offset_seconds", _real, "The offset by those timecodes", "s"),
+            column("dub_sample_rate", _number, "Samples of the dub's sound in a second", "Hz"),
             column("master_seconds", _real, "Length of the master", "s"),
             column("dub_seconds", _real, "Length of the dub", "s"),
             column("warnings", _texts, "What the decoder complained about"),
@@ -104,6 +131,5 @@ RESULTS = Table(
         ]
     ),
     "What was found for every pair of a batch.",
+    only_grows=True,
 )
-
-REJECTS = rejects_table(DOMAIN, KIND)

@@ -36,11 +36,12 @@ GBIF_LICENCES = {
         ),
     )
 }
-_WRITTEN = (
-    ("CC0-1.0", r"cc[ -]?0|cc[ -]?zero|publicdomain/zero/1\.0"),
-    ("CC-BY-NC-4.0", r"cc[ -]?by[ -]nc([ -]4\.0)?( international)?|licenses/by-nc/4\.0"),
-    ("CC-BY-4.0", r"cc[ -]?by([ -]4\.0)?( international)?|licenses/by/4\.0"),
-)
+_HOST = r"https?://(?:www\.)?creativecommons\.org/"
+_WRITTEN = {  # with the version: an earlier one is another licence; of CC0 there is only one
+    "CC0-1.0": rf"cc[ -]?(?:0|zero)(?:[ -]1\.0)?(?: universal)?|{_HOST}publicdomain/zero/1\.0",
+    "CC-BY-NC-4.0": rf"cc[ -]by[ -]nc[ -]4\.0(?: international)?|{_HOST}licenses/by-nc/4\.0",
+    "CC-BY-4.0": rf"(?:cc[ -]by|creative commons attribution)[ -]4\.0(?: international)?|{_HOST}licenses/by/4\.0",
+}
 
 
 def recognise(text: str) -> str:
@@ -51,14 +52,12 @@ def recognise(text: str) -> str:
         'CC-BY-4.0'
         >>> recognise("https://creativecommons.org/publicdomain/zero/1.0/")
         'CC0-1.0'
-        >>> recognise("CC BY-SA 4.0")
-        'CC BY-SA 4.0'
+        >>> recognise("CC BY 1.0")
+        'CC BY 1.0'
     """
     text = text.strip()
-    plain = re.sub(
-        r"^https?://(www\.)?creativecommons\.org/|/(legalcode|deed)?(\.\w+)?$| 1\.0$|-1\.0$", "", text.lower()
-    )
-    for name, pattern in _WRITTEN:
+    plain = re.sub(r"/(?:(?:legalcode|deed)(?:\.[a-z-]+)?)?$", "", text.lower())
+    for name, pattern in _WRITTEN.items():
         if re.fullmatch(pattern, plain):
             return name
     return text

@@ -6,11 +6,11 @@ by id, as `12` or `user:12`, never by an e-mail address.
 
 from enum import StrEnum
 
-from sheaf import activity, tables
+from sheaf import activity
 from sheaf.errors import UsageError
 from sheaf.occurrences import schema
 from sheaf.occurrences.settings import OccurrencesSettings
-from sheaf.store import Store
+from sheaf.tables.pinned import Tables
 
 
 class Action(StrEnum):
@@ -54,27 +54,31 @@ def allowed(role: Role, action: Action, *, draft: bool) -> bool:
     return action in _MEMBERS_MAY[role]
 
 
-def check_role(store: Store, project: str, action: Action, requested_by: str, settings: OccurrencesSettings) -> None:
+def check_role(tables: Tables, action: str, requested_by: str, settings: OccurrencesSettings) -> None:
     """Refuse what a project's members table does not allow, and note the refusal among the activities.
 
     Operators, and everybody where the source names no members, may do all.
 
+    Args:
+        action: one of `Action`.
+
     Raises:
         UsageError: naming the user's role and those that may.
+        NotFoundError: the members were never read, so that nobody can know.
     """
-    if requested_by in settings.operators or store.size(schema.MEMBERS.path(project)) is None:
+    if requested_by in settings.operators:
         return
-    members = tables.read(store, schema.MEMBERS, project).to_pylist()
+    wanted, members = Action(action), tables.read(schema.MEMBERS).to_pylist()
     if not members:
         return
-    draft = tables.read(store, schema.DATASET, project, ["draft"])["draft"][0].as_py()
+    draft = tables.read(schema.DATASET, ["draft"])["draft"][0].as_py()
     roles = _roles_of(requested_by, members)
-    if any(allowed(role, action, draft=draft) for role in roles):
+    if any(allowed(role, wanted, draft=draft) for role in roles):
         return
-    may = [role for role in Role if allowed(role, action, draft=draft)]
+    may = [role for role in Role if allowed(role, wanted, draft=draft)]
     shown = "no member" if roles == {Role.NONE} else " and ".join(sorted(roles))
-    reason = f"{requested_by!r} is {shown} of {project} and may not {action} exports: {', '.join(may)} may."
-    activity.log(store, f"{action} refused", f"occurrences/{project}", requested_by, reason)
+    reason = f"{requested_by!r} is {shown} of {tables.partition} and may not {wanted} exports: {', '.join(may)} may."
+    activity.log(tables.store, f"{wanted} refused", f"occurrences/{tables.partition}", requested_by, reason)
     raise UsageError(reason)
 
 

@@ -1,6 +1,6 @@
 """The tables that are made of a project: one row for each occurrence, and all that hangs on it.
 
-Here: their columns. Not here: the tables that arrive (`source_tables`), how these are made (`build`).
+Here: their columns. Not here: the tables that arrive (`input_tables`), how these are made (`build`).
 
 `position` numbers the occurrences of a project in the order of every export: by the start of their
 session, its id, their own id. Whatever hangs on an occurrence carries its position and is sorted by
@@ -9,16 +9,22 @@ it, so that a writer can walk through ranges of positions with bounded memory.
 
 import pyarrow as pa
 
-from sheaf.occurrences.source_tables import SHARE, WALL_TIME
-from sheaf.tables import Table, column, rejects_table
+from sheaf.occurrences.input_tables import OFFSET_TYPE, SHARE, WALL_TIME
+from sheaf.tables.table import Table, column
 
 _INT, _TEXT, _FLAG, _NUMBER = pa.int64(), pa.string(), pa.bool_(), pa.float64()
-_WALL = "station-local wall time"
+_WALL = "wall time of the station"
+
+
+def _offset(name: str, of: str) -> pa.Field:
+    return column(name, OFFSET_TYPE, f"Offset from UTC of {of}; empty where nobody can know", "minute")
+
+
 RANKS = ("kingdom", "phylum", "class", "order", "family", "genus")
 
 
-def _table(name: str, description: str, *fields: pa.Field) -> Table:
-    return Table("occurrences", name, "project", pa.schema(fields), description)
+def _table(name: str, description: str, *fields: pa.Field, may_be_empty: bool = False) -> Table:
+    return Table("occurrences", name, "project", pa.schema(fields), description, may_be_empty=may_be_empty)
 
 
 _ID = column("id", _INT, "Primary key", null=False)
@@ -29,7 +35,12 @@ DATASET = _table(
     "One row: what an archive says about itself.",
     column("project_id", _INT, "Project", null=False),
     column("name", _TEXT, "Name of the project", null=False),
+    column("title", _TEXT, "Title of the dataset", null=False),
     column("description", _TEXT, "What it is about", null=False),
+    column("protocol", _TEXT, "How animals are recorded", null=False),
+    column("sampling_design", _TEXT, "How stations were chosen", null=False),
+    column("capture_method", _TEXT, "What makes the cameras take images: JSON list", null=False),
+    column("protocol_description", _TEXT, "The same in a sentence or two", null=False),
     column("slug", _TEXT, "Name in file names and identifiers, frozen at the first publication", null=False),
     column("draft", _FLAG, "Readable by its members only", null=False),
     column("score_threshold", _NUMBER, "Lowest score of the default filters", SHARE, null=False),
@@ -37,22 +48,39 @@ DATASET = _table(
     column("rights_holder", _TEXT, "Holder of the rights", null=False),
     column("publisher", _TEXT, "Organisation that publishes", null=False),
     column("owner", _TEXT, "Name of the project's owner", null=False),
-    column("contact_name", _TEXT, "Whom to ask", null=False),
-    column("contact_email", _TEXT, "The publisher's address", null=False),
+    column("contacts", _TEXT, "Whom to ask: JSON list of {name, email, organisation, orcid}", null=False),
     column("api_url", _TEXT, "Prefix of links to the source", null=False),
     column("country_code", _TEXT, "ISO 3166-1 alpha-2 code of the stations", null=False),
     column("coordinate_uncertainty", _NUMBER, "How well coordinates are known", "m"),
-    column("target_taxon", _TEXT, "Lowest taxon that holds all that the default filters include", null=False),
+    column(
+        "target_taxon",
+        _TEXT,
+        "The taxon that is looked for, or the lowest that holds all that the default filters include",
+        null=False,
+    ),
     column("cell", _NUMBER, "Width of the cell that sensitive stations are shown in", "degree", null=False),
+)
+_PLACE = (
+    column(
+        "latitude",
+        _NUMBER,
+        "Latitude, WGS 84; empty with 0, 0; of a sensitive station the middle of its cell",
+        "degree",
+    ),
+    column("longitude", _NUMBER, "Longitude, in the same way", "degree"),
+    column("uncertainty", _NUMBER, "How far the station may be from there", "m"),
+    column(
+        "sensitive", _FLAG, "Whether a sensitive taxon was ever found at the station: then it is hidden", null=False
+    ),
 )
 DEPLOYMENTS = _table(
     "deployments",
     "Stations.",
     _ID,
-    column("name", _TEXT, "Name", null=False),
-    column("latitude", _NUMBER, "Latitude, WGS 84; empty with 0, 0", "degree"),
-    column("longitude", _NUMBER, "Longitude, WGS 84; empty with 0, 0", "degree"),
-    column("sensitive", _FLAG, "Whether a sensitive taxon was ever found there", null=False),
+    column("name", _TEXT, "Name; of a sensitive station its number only", null=False),
+    *_PLACE,
+    column("time_zone", _TEXT, "IANA zone of its clock"),
+    column("time_zone_from", _TEXT, "Where that is from: `data`, `settings` or `coordinates`"),
 )
 EVENTS = _table(
     "events",
@@ -60,15 +88,28 @@ EVENTS = _table(
     _ID,
     column("deployment_id", _INT, "Station"),
     column("deployment_name", _TEXT, "Its name"),
-    column("latitude", _NUMBER, "Latitude of the station, WGS 84", "degree"),
-    column("longitude", _NUMBER, "Longitude of the station, WGS 84", "degree"),
-    column("sensitive", _FLAG, "Whether a sensitive taxon was ever found at the station", null=False),
-    column("start", WALL_TIME, "First image", _WALL, null=False),
-    column("end", WALL_TIME, "Last image", _WALL),
+    *_PLACE,
+    column("start", WALL_TIME, "First image; that of its images where the session has none", _WALL),
+    _offset("start_offset", "that time"),
+    column("end", WALL_TIME, "Last image; never before the first", _WALL),
+    _offset("end_offset", "that time"),
     column("captures_count", _INT, "Images taken", "images", null=False),
     column("name", _TEXT, "Weekday and date", null=False),
     column("date_label", _TEXT, "Date or dates", null=False),
     column("updated_at", WALL_TIME, "When it was last changed", _WALL),
+    _offset("updated_offset", "that time"),
+)
+_MEANING = (
+    column(
+        "is_taxon",
+        _FLAG,
+        "False for what is no organism, such as `Not a Moth`, `Empty` or a vehicle, and for people",
+        null=False,
+    ),
+    column("is_person", _FLAG, "Whether it is a human being", null=False),
+    column("scientific_name", _TEXT, "The name at the lowest rank that was determined; empty where it is no taxon"),
+    column("scientific_rank", _TEXT, "Its rank in capitals"),
+    column("qualifier", _TEXT, "What is said beyond it, such as `cf. pronuba`"),
 )
 TAXA = _table(
     "taxa",
@@ -76,7 +117,7 @@ TAXA = _table(
     _ID,
     column("name", _TEXT, "Scientific name without authorship", null=False),
     column("rank", _TEXT, "Rank in capitals", null=False),
-    column("is_taxon", _FLAG, "False for names such as `Not a Moth`", null=False),
+    *_MEANING,
     *(column(rank, _TEXT, f"Name of its {rank}") for rank in RANKS),
     column("specific_epithet", _TEXT, "Second word of a species' name"),
     column("common_name", _TEXT, "English common name"),
@@ -99,12 +140,13 @@ ALGORITHMS = _table(
     column("created_at", WALL_TIME, "When it was registered", _WALL),
     column("updated_at", WALL_TIME, "When it was last changed", _WALL),
 )
-COLLECTIONS = _table("collections", "Capture sets.", _ID, column("name", _TEXT, "Name", null=False))
+COLLECTIONS = _table("collections", "Capture sets.", _ID, column("name", _TEXT, "Name", null=False), may_be_empty=True)
 COLLECTION_OCCURRENCES = _table(
     "collection_occurrences",
     "Which occurrence was seen on an image of which capture set.",
     column("collection_id", _INT, "Capture set", null=False),
     _POSITION,
+    may_be_empty=True,
 )
 DETECTIONS = _table(
     "detections",
@@ -114,12 +156,16 @@ DETECTIONS = _table(
     _ID,
     column("capture_id", _INT, "Image", null=False),
     column("timestamp", WALL_TIME, "When it was seen", _WALL),
+    _offset("timestamp_offset", "that time"),
     column("bbox", _TEXT, "Bounding box [x1, y1, x2, y2] in pixels, as JSON", null=False),
     column("width", _NUMBER, "Width of the box", "px"),
     column("height", _NUMBER, "Height of the box", "px"),
-    column("url", _TEXT, "Crop"),
+    column("url", _TEXT, "Crop; empty when it is not public"),
     column("capture_url", _TEXT, "Whole image; empty when it is not public"),
     column("capture_time", WALL_TIME, "When the image was taken", _WALL),
+    _offset("capture_offset", "that time"),
+    column("capture_width", _INT, "Width of the whole image", "px"),
+    column("capture_height", _INT, "Height of the whole image", "px"),
     column("detection_score", _NUMBER, "Score of the detection", SHARE),
     column("algorithm_id", _INT, "Algorithm that found it"),
     column("score", _NUMBER, "Highest score of its predictions", SHARE),
@@ -170,7 +216,7 @@ OCCURRENCES_TABLE = _table(
     column("determination_name", _TEXT, "Its name", null=False),
     column("determination_score", _NUMBER, "Score of the determination; 1 where a human decided", SHARE),
     column("rank", _TEXT, "Rank of the taxon in capitals", null=False),
-    column("is_taxon", _FLAG, "False for names such as `Not a Moth`", null=False),
+    *_MEANING,
     *(column(rank, _TEXT, f"Name of its {rank}") for rank in RANKS),
     column("specific_epithet", _TEXT, "Second word of a species' name"),
     column("common_name", _TEXT, "English common name"),
@@ -190,9 +236,12 @@ OCCURRENCES_TABLE = _table(
     column("prediction_score", _NUMBER, "Its score", SHARE),
     column("identified_by", _TEXT, "Person, or algorithm and version"),
     column("identified_at", WALL_TIME, "When", _WALL),
+    _offset("identified_offset", "that time"),
     column("detections_count", _INT, "Detections", null=False),
     column("first_appearance", WALL_TIME, "First detection", _WALL),
+    _offset("first_offset", "that time"),
     column("last_appearance", WALL_TIME, "Last detection", _WALL),
+    _offset("last_offset", "that time"),
     column("detection_id", _INT, "Best detection: highest score of its predictions, then lowest id", null=False),
     column("detection_url", _TEXT, "Its crop"),
     column("detection_bbox", _TEXT, "Its bounding box, as JSON", null=False),
@@ -201,8 +250,8 @@ OCCURRENCES_TABLE = _table(
     column("detection_capture_url", _TEXT, "Its whole image"),
     column("created_at", WALL_TIME, "When it was made", _WALL),
     column("updated_at", WALL_TIME, "When it was last changed", _WALL),
+    _offset("updated_offset", "that time"),
 )
-REJECTS = rejects_table("occurrences", "project")
 
 DERIVED: tuple[Table, ...] = (
     OCCURRENCES_TABLE,

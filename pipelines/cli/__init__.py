@@ -1,0 +1,1 @@
+"""The command line `sheaf`, a module for each group of commands."""

@@ -1,0 +1,314 @@
+"""The commands that look at what was published, fetch it, compare it, or delete it."""
+
+import getpass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.cli import show
+from pipelines.cli.arguments import AnyDomain, AnyPartition, AnySeries, AsJson, ExportName
+from sheaf import activity, listing
+from sheaf.domains import DOMAINS, domain_named
+from sheaf.errors import UsageError
+from sheaf.exports import catalogue, outcome
+from sheaf.exports.history import contents, history, resolve
+from sheaf.exports.options import typed
+from sheaf.exports.records import Status, read_manifest, read_record
+from sheaf.exports.series import flat_counts
+from sheaf.exports.verify import verify
+from sheaf.settings import Settings
+from sheaf.store.store import Store
+
+if TYPE_CHECKING:
+    from sheaf.exports.diff import Diff
+
+RequestedBy = Annotated[
+    str | None,
+    typer.Option("--requested-by", metavar="USER", help="A member; where they have roles, theirs decides."),
+]
+
+Since = Annotated[str | None, typer.Option("--since", metavar="TIME", help="Such as 2026-03-01 or 2026-03-01T08:00Z.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command("history")(list_history)
+    app.command("show")(show_export)
+    app.command("download")(download)
+    app.command("verify")(verify_export)
+    app.command("diff")(diff_exports)
+    app.command("delete")(delete)
+    app.command("rebuild")(rebuild_export)
+    app.command("prune")(prune)
+    app.command("activity")(list_activity)
+    app.command("catalog")(write_catalogue)
+
+
+def _store() -> Store:
+    return Store.open(Settings.load().store_url)
+
+
+def list_history(
+    domain: AnyDomain = None,
+    partition: AnyPartition = None,
+    series: AnySeries = None,
+    since: Since = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="TEXT", help="Only those whose name holds it.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many, the newest.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List exports with their status, newest version first.
+
+    Examples:
+
+        sheaf history fermentation batch-04
+
+        sheaf history --since 2026-03-01 --name "late samples" --limit 20
+    """
+    store, asked = _store(), domain_named(domain) if domain else None
+    if asked and series:
+        asked.series_named(series)
+    if asked and partition:
+        partition = listing.find(store, asked, partition)
+    found = list(history(store, domain, partition, series, since=_time(since), name=name))
+    if limit and len(found) > limit:
+        newest = sorted(found, key=lambda record: record.created_at, reverse=True)[:limit]
+        found = [record for record in found if record in newest]
+    if as_json:
+        show.json(list(contents(store, found)))
+        return
+    fits = since or name
+    show.exports(store, found, "No export fits." if fits else "Nothing has been published yet.")
+
+
+def show_export(name: ExportName, as_json: AsJson = False) -> None:
+    """Show what an export holds: files, counts, inputs, filter and options.
+
+    Example:
+
+        sheaf show fermentation/campaign/campaign_csv/latest
+    """
+    store = _store()
+    export = resolve(store, name)
+    record = read_record(store, export)
+    manifest = read_manifest(store, export) if record.status is Status.COMPLETED else None
+    if as_json:
+        show.json({"record": record, "manifest": manifest})
+        return
+    facts = {
+        "export": export,
+        "name": record.name,
+        "status": record.status,
+        "created": f"{record.created_at:%Y-%m-%d %H:%M:%S} UTC by {record.requested_by}",
+        "filter": " ".join(typed(record.filter)) or "none",
+        "options": record.options or "none",
+        "made with": show.settings(manifest.made_with, export.series.domain) if manifest else None,
+        "error": record.error,
+        "folder": f"{store.url}/{export.path}",
+    }
+    show.table(("", ""), ((key, value) for key, value in facts.items() if value), "")
+    if manifest:
+        show.OUT.print()
+        counts = {"records": manifest.record_count, **flat_counts(manifest.counts)}
+        show.table(("count", ""), counts.items(), "")
+        show.OUT.print()
+        rows = ((file.path, show.human_size(file.size), file.rows, file.sha256[:12]) for file in manifest.files)
+        show.table(("file", "size", "rows", "sha256"), rows, "")
+        for warning in manifest.warnings:
+            show.OUT.print(f"[yellow]note[/] {warning}", highlight=False)
+        for problem in manifest.problems:
+            where = f"{problem.step} {problem.check}"
+            show.OUT.print(f"[yellow]check[/] {problem.partition}: {where}: {problem.detail}", highlight=False)
+
+
+def download(
+    name: ExportName,
+    target: Annotated[Path, typer.Argument(metavar="DIR", help="Default: this folder.")] = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Copy the files of an export here; each is checked against its sha256.
+
+    Example:
+
+        sheaf download fermentation/batch-04/samples_csv/latest data/
+    """
+    store = _store()
+    export = resolve(store, name)
+    manifest = verify(store, export)
+    paths = []
+    for file in manifest.files:
+        local = target / file.path
+        try:
+            local.parent.mkdir(parents=True, exist_ok=True)
+            store.download(f"{export.path}/{file.path}", local)
+        except OSError as error:
+            raise UsageError(f"{local} cannot be written: {error.strerror}.") from error
+        paths.append(str(local))
+    if as_json:
+        show.json({"export": str(export), "files": paths})
+    else:
+        show.table(("downloaded",), ((path,) for path in paths), "The export has no files.")
+
+
+def verify_export(name: ExportName, as_json: AsJson = False) -> None:
+    """Read every file of an export back and compare it with the manifest."""
+    store = _store()
+    export = resolve(store, name)
+    manifest = verify(store, export)
+    if as_json:
+        show.json({"export": str(export), "verified": True, "files": len(manifest.files)})
+    else:
+        show.OUT.print(f"{export}: {len(manifest.files)} files are what was published.", highlight=False)
+
+
+def diff_exports(a: ExportName, b: ExportName, as_json: AsJson = False) -> None:
+    """Say what changed from one export to another: options, filter, counts, inputs, files, rows.
+
+    Example:
+
+        sheaf diff fermentation/batch-04/samples_csv/v1 fermentation/batch-04/samples_csv/v2
+    """
+    from sheaf.exports.diff import diff
+
+    store = _store()
+    before, after = resolve(store, a), resolve(store, b)
+    series = domain_named(after.series.domain).series_named(after.series.series)
+    found = diff(store, before, after, series.row_key, series.compare)
+    if as_json:
+        show.json(found)
+    else:
+        show.table(("what", "change"), _changes(found), f"{before} and {after} hold the same.")
+
+
+def _changes(found: "Diff") -> list[tuple[str, str]]:
+    rows = [
+        (f"{kind} {key}", f"{change.before} → {change.after}")
+        for kind in ("filter", "options", "counts", "inputs")
+        for key, change in getattr(found, kind).items()
+    ]
+    rows += [(f"file {path}", "added") for path in found.files_added]
+    rows += [(f"file {path}", "removed") for path in found.files_removed]
+    for path in found.files_changed:
+        row = found.rows.get(path)
+        detail = f"rows: {row.added} added, {row.removed} removed, {row.changed} changed" if row else "changed"
+        rows.append((f"file {path}", detail))
+    for what, numbers in found.content.items():
+        if isinstance(numbers, dict):
+            rows.append((what, ", ".join(f"{count} {verb}" for verb, count in numbers.items())))
+    return rows
+
+
+def delete(
+    name: ExportName,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    requested_by: RequestedBy = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete the files of an export; its record stays, and its number is never used again."""
+    from sheaf.coherence import last_good
+
+    settings = Settings.load()
+    store = Store.open(settings.store_url)
+    export = resolve(store, name)
+    read_record(store, export)
+    domain = domain_named(export.series.domain)
+    series = domain.series_named(export.series.series)
+    if requested_by and series.authorise:
+        own = settings.of(domain.name)
+        tables = last_good(store, domain, export.series.partition, series.tables)
+        series.authorise(tables, "delete", requested_by, own)
+    if not yes:
+        typer.confirm(f"Delete the files of {export}?", abort=True, err=True)
+    tombstone = outcome.delete(store, export, requested_by or getpass.getuser())
+    catalogue.note(store, export)
+    if as_json:
+        show.json(tombstone)
+    else:
+        show.OUT.print(f"{export} is deleted.", highlight=False)
+
+
+def rebuild_export(
+    name: ExportName,
+    target: Annotated[Path, typer.Argument(metavar="DIR", help="Where its files go; default: this folder.")] = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Make the files of an export again from the tables it was made from, and compare them byte by byte.
+
+    The tables of an export are kept as long as it is. Nothing is published.
+
+    Example:
+
+        sheaf rebuild fermentation/batch-04/training_parquet/v3 again/
+    """
+    from sheaf.exports.rebuild import rebuild
+
+    settings = Settings.load()
+    store = Store.open(settings.store_url)
+    export = resolve(store, name)
+    domain = domain_named(export.series.domain)
+    done = rebuild(store, domain, export, settings.of(domain.name), target)
+    if as_json:
+        show.json({"export": str(export), "files": [str(path) for path in done]})
+    else:
+        show.OUT.print(f"{export}: {len(done)} files were made again and are the same, byte by byte.", highlight=False)
+
+
+def prune(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove tables of earlier generations that no export is made from; every export stays.
+
+    The newest tables of each partition stay, and all that a published version was made from.
+
+    Example:
+
+        sheaf prune --dry-run
+    """
+    from sheaf.exports.kept import prune_tables
+
+    gone = prune_tables(_store(), DOMAINS.values(), dry_run=dry_run)
+    if as_json:
+        show.json(gone)
+        return
+    rows = [(f"{one.domain}/{one.partition}", one.step, ", ".join(map(str, one.generations))) for one in gone]
+    show.table(("partition", "step", "would go" if dry_run else "gone"), rows, "There is nothing to remove.")
+
+
+def list_activity(
+    since: Since = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List what happened, newest first."""
+    found = list(activity.newest(_store(), _time(since), limit))
+    if as_json:
+        show.json(found)
+        return
+    rows = ((f"{event.at:%Y-%m-%d %H:%M:%S}", event.what, event.subject, event.who, event.detail) for event in found)
+    show.table(("at (UTC)", "what", "subject", "by", ""), rows, "Nothing has happened yet.")
+
+
+def write_catalogue(as_json: AsJson = False) -> None:
+    """Write the catalogue anew: `catalog.json`, and `catalog.html` to open from the folder or the bucket.
+
+    Publishing and deleting keep it; this puts right what they could not.
+    """
+    store = _store()
+    made = catalogue.write(store)
+    if as_json:
+        show.json(made)
+    else:
+        show.OUT.print(f"{store.url}/{catalogue.PAGE} shows {len(made.exports)} exports.", highlight=False)
+
+
+def _time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"{text!r} is not a time: write 2026-03-01 or 2026-03-01T08:00Z.") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,410 @@
+"""COCO files as a project, as the tools that write them really do; each split is a task.
+
+An annotation with a mask becomes a box and a mask of one object. Ids of images count within their file, ids of
+annotations within their image, so that neither files nor images have to agree about them. What Sheaf has no
+column for (licences, addresses, captions, tracks …) is kept and written again.
+
+Here: COCO of CVAT, Roboflow, Label Studio, FiftyOne and COCO itself. Not here: what makes a row usable
+(`fields`, `geometry`).
+
+Format: https://cocodataset.org/#format-data
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from sheaf.annotations.findings import NOT_AN_OBJECT, Finding
+from sheaf.annotations.readers.fields import Row, Source
+from sheaf.annotations.readers.paths import unsafe_path
+from sheaf.errors import InputError
+from sheaf.outside.files import find, key_of, named, read_bytes, top_files
+from sheaf.tables.rejects import Rejects
+
+MOST_BYTES = 512 * 1024 * 1024
+FOLDERS = ("coco", "annotations")
+_INSTANCES = re.compile(r"instances(?:_(.+))?\.json")
+_BESIDE_IMAGES = re.compile(r"_annotations\.coco\.json|labels\.json|result\.json|instances.*\.json|.*coco.*\.json")
+_REPEATED = "in another file or earlier in this one"
+SPLIT = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+TURNED_BY = "sheaf_turned_by"
+"""In documents made of other formats: degrees by which a box is turned clockwise about its centre."""
+_OWN_FIELDS = {
+    "images": {"id", "file_name", "width", "height", "split"},
+    "categories": {"id", "name", "supercategory"},
+    "annotations": {
+        *("id", "image_id", "category_id", "bbox", "segmentation", "area", "iscrowd", "score", "attributes"),
+        *("keypoints", TURNED_BY),
+    },
+}
+_WORDS = {
+    "file_path": "file_name",
+    "label_id": "category_id",
+    "confidence": "score",
+    **dict.fromkeys(("x_min", "y_min", "x_max", "y_max"), "bbox"),
+}
+_GIVEN_ID = Finding("id_given", "it has no id, or one that its image has already: it was given one of its own")
+_SLASHES = Finding("slashes", "the path uses backslashes: read as '/'")
+
+
+def coco_files(folder: Path) -> list[Path]:
+    """The COCO files of a project: in `coco/` or `annotations/`, beside `images/`, or in a folder for each split.
+
+    Where there are `instances` files, others beside them (captions, keypoints of the same images) are not read.
+    """
+    for name in FOLDERS:
+        if (folder / name).is_dir():
+            found = [path for path in top_files(folder / name) if path.suffix.lower() == ".json"]
+            return [path for path in found if _INSTANCES.fullmatch(key_of(path.name))] or found
+    found = [path for path in top_files(folder) if _BESIDE_IMAGES.fullmatch(key_of(path.name))]
+    for below in sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()):
+        found += named(below, ["_annotations.coco.json"]).values()
+    return found
+
+
+def has_coco_folder(folder: Path) -> bool:
+    """Whether there is a folder that is meant for COCO files."""
+    return any((folder / name).is_dir() for name in FOLDERS)
+
+
+def is_coco(folder: Path) -> bool:
+    """Whether the project comes as COCO files."""
+    return (folder / FOLDERS[0]).is_dir() or bool(coco_files(folder))
+
+
+def coco_source(folder: Path, rejects: Rejects) -> Source:
+    """The tables of a COCO dataset.
+
+    Raises:
+        InputError: there is no COCO file, or one of them is not COCO.
+    """
+    files = coco_files(folder)
+    if not files:
+        raise InputError(f"{folder / 'coco'} holds no instances_<split>.json: put the COCO files there.")
+    return document_source(folder, [Document(folder, path, _load(path)) for path in files], rejects)
+
+
+@dataclass
+class Document:
+    """One COCO file that was read.
+
+    Attributes:
+        root: the folder of the project.
+        path: the file, for messages, and for the name of its split.
+        content: what it holds.
+        labels_of_images: image and category of labels that were given to whole images, which COCO has not.
+        tags: image, tag category and tag, which COCO has not either.
+    """
+
+    root: Path
+    path: Path
+    content: dict[str, Any]
+    labels_of_images: list[tuple[int, int]] = field(default_factory=list)
+    tags: list[tuple[int, str, str]] = field(default_factory=list)
+    name: str = field(init=False)
+    split: str | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Find the split that the names say."""
+        self.name = self.path.name
+        if not (match := _INSTANCES.fullmatch(key_of(self.name))):
+            self.name = self.path.relative_to(self.root).as_posix()
+        known = [SPLIT.get(re.sub(r"\d+$", "", part)) for part in re.split(r"[/_.\-]", key_of(self.name))]
+        self.split = next((split for split in reversed(known) if split), None)
+        self._of_instances = match[1] if match else None
+
+    @property
+    def folder(self) -> str:
+        """`train2017` of `instances_train2017.json`, or the folder it lies in."""
+        return self._of_instances or (self.path.parent.name if self.path.parent != self.root else "")
+
+    def task(self, item: dict[str, Any]) -> str:
+        """The task of an image: named after its split, which an image may name itself."""
+        return _own_split(item) or self.split or self._of_instances or self.path.stem.strip("_") or "all"
+
+    def key(self, value: Any) -> str | None:
+        """Ids of images are unique in a file only, so they carry its name."""
+        found = as_id(value)
+        return None if found is None else f"{self._of_instances or self.name}:{found}"
+
+
+def _load(path: Path) -> dict[str, Any]:
+    data = read_bytes(path, MOST_BYTES).removeprefix(b"\xef\xbb\xbf")
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        try:
+            document = json.loads(data)  # NaN, which Python writes: what holds one is rejected by itself
+        except (ValueError, RecursionError):
+            raise InputError(f"{path} is not valid JSON ({error}): export it again.") from error
+    if not isinstance(document, dict) or not isinstance(document.get("images"), list):
+        raise InputError(f"{path} is not a COCO file: it must hold the list images.")
+    for name in ("annotations", "categories"):  # the file of a test set has none
+        if not isinstance(document.setdefault(name, []), list):
+            raise InputError(f"{path} is not a COCO file: {name} must be a list.")
+    return document
+
+
+def as_id(value: Any) -> str | None:
+    """An id as text: 1, 1.0 and "1" are the same, as tools that go through tables or text write them."""
+    if type(value) is int:
+        return str(value)
+    if value is None or isinstance(value, bool | list | dict):
+        return None
+    text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", text) or None
+
+
+def document_source(folder: Path, documents: list[Document], rejects: Rejects) -> Source:
+    """The tables of COCO documents, whether they come from files or were made of another format."""
+    dataset = _Dataset(folder, documents, rejects)
+    tables = {
+        "tasks": dataset.tasks,
+        "labels": dataset.labels,
+        "images": dataset.images,
+        "detections": dataset.detections,
+        "segmentations": dataset.segmentations,
+        "keypoints": dataset.keypoints,
+        "image_tags": dataset.image_labels,
+        "tag_categories": dataset.tag_categories,
+        "tags": dataset.tags,
+        "shared_image_tags": dataset.image_tags,
+        "about": dataset.about,
+    }
+    rows = lambda table: tables[table]() if table in tables else iter(())  # noqa: E731
+    return Source(rows, folder, pixels=True, words=_WORDS)
+
+
+class _Dataset:
+    def __init__(self, folder: Path, documents: list[Document], rejects: Rejects) -> None:
+        self._folder, self._documents, self._rejects = folder, documents, rejects
+        self._paths: dict[tuple[str, str], str] = {}
+        self._there: dict[str, bool] = {}
+        self._licences, self._licence_ids = _licences(documents)
+
+    def about(self) -> Iterator[Row]:
+        """What the files say of the whole: `info` of the first that has any, and the licences of all."""
+        info = next((found for document in self._documents if (found := document.content.get("info"))), None)
+        for name, value in (("info", info), ("licenses", self._licences)):
+            if value:
+                yield Row({"name": name, "value": value})
+
+    def _items(self, kind: str, table: str | None = None) -> Iterator[tuple[Document, int, dict[str, Any]]]:
+        """File, number in its list, and item; what is no object is rejected as a row of `table`, if one is given."""
+        for document in self._documents:
+            for number, item in enumerate(document.content[kind], 1):
+                if isinstance(item, dict):
+                    yield document, number, item
+                elif table is not None:
+                    self._rejects.saw(table, 1)
+                    code, sentence = NOT_AN_OBJECT
+                    self._rejects.add(table, code, sentence, file=document.name, line=number, raw=item)
+
+    def tasks(self) -> Iterator[Row]:
+        made: set[str] = set()
+        for document in self._documents:
+            items = [item for item in document.content["images"] if isinstance(item, dict)]
+            for task, split in sorted({(document.task(item), _own_split(item) or document.split) for item in items}):
+                if task not in made:
+                    made.add(task)
+                    yield Row({"id": task, "name": task, "split": split}, document.name)
+
+    def labels(self) -> Iterator[Row]:
+        seen: dict[str | None, Any] = {}
+        for document, number, item in self._items("categories", "labels"):
+            key = as_id(item.get("id"))
+            if key in seen:
+                if seen[key] != item.get("name"):
+                    raise InputError(
+                        f"{document.name}: category {key} is {item.get('name')!r} here and {seen[key]!r} before: make "
+                        "the categories of all splits the same."
+                    )
+                self._rejects.saw("labels", 1)
+                self._rejects.left_out("labels", _REPEATED, 1)
+                continue
+            seen[key] = item.get("name")
+            above = item.get("supercategory")
+            values = {
+                "id": key,
+                "name": item.get("name"),
+                "sort_order": int(key) if key and key.lstrip("-").isdecimal() else None,
+                "supercategory": "" if above in (None, "none", "None") else above,
+                "extra": _extra("categories", item),
+            }
+            yield Row(values, document.name, number)
+
+    def images(self) -> Iterator[Row]:
+        owners: dict[str, set[str]] = {}
+        for document, _, item in self._items("images"):
+            owners.setdefault(_path(item), set()).add(document.name)
+        turned: Counter[str] = Counter()
+        for document, number, item in self._items("images", "images"):
+            path = _path(item)
+            turned[document.name] += "\\" in str(item.get("file_name"))
+            plain = path.removeprefix("images/")
+            nested = [f"{document.folder}/{plain}", f"{document.split}/{plain}"]
+            beside = document.path.parent.relative_to(self._folder).as_posix()
+            places = [f"images/{place}" for place in (*nested, path, plain)] + [
+                f"{beside}/{path}",
+                f"data/{path}",
+                path,
+            ]
+            location = next((place for place in places if self._is_file(place)), None)
+            alone = len(owners[path]) == 1
+            if location in (None, f"images/{plain}"):
+                path = plain  # `images/` is where it is seen from, not a part of its name
+            elif location in places[:2] and not alone:
+                path = nested[1] if document.split else nested[0]  # one name, and a file of its own in each split
+            elif location == f"{beside}/{path}" and beside not in (".", *FOLDERS) and not alone:
+                path = f"{beside}/{path}"
+            key = document.key(item.get("id"))
+            if key is not None:
+                self._paths[document.name, key] = path
+            extra = _extra("images", item)
+            if extra and (moved := self._licence_ids.get((document.name, as_id(extra.get("license"))))):
+                extra["license"] = moved
+            values = {
+                "id": key,
+                "file_path": path,
+                "location": location or f"images/{path}",
+                "task_id": document.task(item),
+                "width": item.get("width"),
+                "height": item.get("height"),
+                "extra": extra,
+            }
+            yield Row(values, document.name, number)
+        for name, rows in turned.items():
+            if rows:
+                self._rejects.change("images", *_SLASHES, rows=rows, file=name)
+
+    def _is_file(self, path: str) -> bool:
+        above = path.rpartition("/")[0]
+        if above not in self._there:
+            self._there[above] = unsafe_path(path) is None and (self._folder / above).is_dir()
+        return self._there[above] and unsafe_path(path) is None and find(self._folder, path) is not None
+
+    def _annotations(self, table: str | None = None) -> Iterator[tuple[Document, int, dict[str, Any], str]]:
+        """Annotations with the key that each gets: stable while others come and go."""
+        used: Counter[str] = Counter()
+        given: Counter[str] = Counter()
+        for document, number, item in self._items("annotations", table):
+            image = document.key(item.get("image_id")) or ""
+            of_image = f"{self._paths.get((document.name, image), image)}#"
+            own = as_id(item.get("id"))
+            key = of_image + (own or "")
+            used[key] += 1
+            if own is None or used[key] > 1:
+                given[document.name] += 1
+                key = f"{key}+{used[key]}"
+            yield document, number, item, key
+        if table is not None:
+            for name, rows in given.items():
+                self._rejects.change(table, *_GIVEN_ID, rows=rows, file=name)
+
+    def detections(self) -> Iterator[Row]:
+        for document, number, item, key in self._annotations("detections"):
+            bbox, shape = item.get("bbox"), _shape(item)
+            if bbox in (None, []) and (shape or item.get("keypoints")):
+                continue  # the mask or the keypoints say it all
+            values = _common(document, item, key)
+            if shape:
+                values["segmentation_id"] = key
+            if isinstance(bbox, list) and len(bbox) == 4 and all(type(part) in (int, float) for part in bbox):
+                x, y, width, height = bbox
+                values |= {"x_min": x, "y_min": y, "x_max": x + width, "y_max": y + height}
+                values["rotation"] = item.get(TURNED_BY)
+            yield Row(values, document.name, number)
+
+    def segmentations(self) -> Iterator[Row]:
+        for document, number, item, key in self._annotations():
+            shape = _shape(item)
+            if not shape:
+                continue
+            values = _common(document, item, key) | {"bbox": item.get("bbox") or None, "area": item.get("area")}
+            values["rle" if isinstance(shape, dict) else "polygon"] = shape
+            if item.get("bbox"):
+                values["detection_id"] = key
+            yield Row(values, document.name, number)
+
+    def image_labels(self) -> Iterator[Row]:
+        """Rows of the server's table `image_tags`, which are labels."""
+        for document in self._documents:
+            for image, category in document.labels_of_images:
+                yield Row({"image_id": document.key(image), "label_id": as_id(category)}, document.name)
+
+    def tag_categories(self) -> Iterator[Row]:
+        for category in sorted({category for document in self._documents for _, category, _ in document.tags}):
+            yield Row({"id": category, "name": category})
+
+    def tags(self) -> Iterator[Row]:
+        for category, tag in sorted({(tag[1], tag[2]) for document in self._documents for tag in document.tags}):
+            yield Row({"id": f"{category}/{tag}", "name": tag, "category_id": category})
+
+    def image_tags(self) -> Iterator[Row]:
+        for document in self._documents:
+            for image, category, tag in document.tags:
+                yield Row({"image_id": document.key(image), "tag_id": f"{category}/{tag}"}, document.name)
+
+    def keypoints(self) -> Iterator[Row]:
+        for document, number, item in self._items("annotations"):
+            if item.get("keypoints"):
+                yield Row({"image_id": document.key(item.get("image_id"))}, document.name, number)
+
+
+def _licences(documents: list[Document]) -> tuple[list[dict[str, Any]], dict[tuple[str, str | None], Any]]:
+    """The licences of all files, each once, and the new ids of those whose id another licence has."""
+    found: list[dict[str, Any]] = []
+    moved: dict[tuple[str, str | None], Any] = {}
+    for document in documents:
+        licences = document.content.get("licenses")
+        for licence in licences if isinstance(licences, list) else ():
+            if not isinstance(licence, dict) or licence in found:
+                continue
+            own = licence.get("id")
+            if any(other.get("id") == own for other in found):
+                new = 1 + max(other["id"] for other in found if isinstance(other.get("id"), int))
+                moved[document.name, as_id(own)] = new
+                licence = {**licence, "id": new}
+            found.append(licence)
+    return found, moved
+
+
+def _extra(kind: str, item: dict[str, Any]) -> dict[str, Any] | None:
+    """What an item says beyond what Sheaf has a column for."""
+    return {name: value for name, value in item.items() if name not in _OWN_FIELDS[kind]} or None
+
+
+def _path(item: dict[str, Any]) -> str:
+    return str(item.get("file_name") or "").replace("\\", "/").removeprefix("./")
+
+
+def _shape(item: dict[str, Any]) -> Any:
+    """The segmentation of an annotation; None also for a list of empty rings, which is how some tools say none."""
+    shape = item.get("segmentation")
+    return None if isinstance(shape, list) and all(ring == [] for ring in shape) else shape
+
+
+def _common(document: Document, item: dict[str, Any], key: str) -> dict[str, Any]:
+    return {
+        "id": key,
+        "image_id": document.key(item.get("image_id")),
+        "label_id": as_id(item.get("category_id")),
+        "iscrowd": item.get("iscrowd") or False,
+        "confidence": item.get("score"),
+        "attributes": item.get("attributes"),
+        "keypoints": item.get("keypoints") or None,
+        "extra": _extra("annotations", item),
+        "source": "import",
+    }
+
+
+def _own_split(item: dict[str, Any]) -> str | None:
+    """The split that an image of a single-file export names itself."""
+    split = item.get("split")
+    return SPLIT.get(split) if isinstance(split, str) else None

@@ -1,0 +1,217 @@
+"""The catalogue: all versions of everything in one document, and a page that shows it.
+
+`catalog.json` at the top of the store tells in one GET what there is. It is kept by whoever publishes and can be
+made anew at any time (`write`); the records and manifests decide, it only repeats them. Beside it lie the same as
+`catalog.js` and the page `catalog.html`, which can be opened from a folder or a bucket without a server.
+"""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import datetime
+from importlib.resources import files
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sheaf import clock
+from sheaf.errors import DamagedError, NotFoundError, SheafError
+from sheaf.exports.options import typed
+from sheaf.exports.records import (
+    Manifest,
+    Record,
+    Status,
+    all_series,
+    manifest_path,
+    read_latest,
+    read_manifest,
+    read_record,
+    records,
+)
+from sheaf.exports.series import flat_counts
+from sheaf.names import ExportId, SeriesId
+from sheaf.store import documents
+from sheaf.store.store import Store
+
+JSON, JS, PAGE = "catalog.json", "catalog.js", "catalog.html"
+_TRIES = 8
+_MOST = 20
+"""Of counts, warnings and partitions in an account; the manifest has all."""
+
+
+class Entry(BaseModel):
+    """One version.
+
+    Attributes:
+        path: its folder in the store; `manifest` is the path of the document that tells everything.
+        latest: whether `latest` names it.
+        filter: as somebody would type it.
+        files: path, size in bytes, rows and sha256 of each.
+        account: rows seen, used and rejected, by table, for up to 20 tables.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    export: str
+    name: str
+    status: Status
+    path: str
+    manifest: str | None = None
+    latest: bool = False
+    canonical: bool = False
+    created_at: datetime
+    requested_by: str
+    filter: list[str] = []
+    error: str | None = None
+    records: int | None = None
+    size: int | None = None
+    files: list[tuple[str, int, int | None, str]] = []
+    counts: dict[str, Any] = {}
+    warnings: list[str] = []
+    account: list[tuple[str, int, int, int]] = []
+    deliveries: list[str] = []
+    sheaf: str = ""
+
+
+class Catalogue(BaseModel):
+    """All of them, newest first."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    schema_version: int = 1
+    updated_at: datetime
+    exports: list[Entry]
+
+
+def entry(store: Store, record: Record, latest: int | None) -> Entry:
+    """What the catalogue tells of one version; `latest` is the number that the pointer of its series names."""
+    manifest = None
+    if record.status is Status.COMPLETED:
+        with suppress(NotFoundError, DamagedError):
+            manifest = read_manifest(store, record.id)
+    said: dict[str, Any] = {}
+    if manifest:
+        said = {
+            "manifest": manifest_path(store, record.id),
+            "records": manifest.record_count,
+            "size": sum(file.size for file in manifest.files),
+            "files": [(file.path, file.size, file.rows, file.sha256) for file in manifest.files],
+            "counts": dict(list(flat_counts(manifest.counts).items())[:_MOST]),
+            "warnings": manifest.warnings[:_MOST],
+            "account": list(_account(manifest)),
+            "deliveries": [one.delivery for one in manifest.made_from[:_MOST] if one.delivery],
+            "sheaf": manifest.sheaf_version,
+        }
+    return Entry(
+        export=str(record.id),
+        name=record.name,
+        status=record.status,
+        path=record.id.path,
+        latest=record.version == latest,
+        canonical=record.canonical,
+        created_at=record.created_at,
+        requested_by=record.requested_by,
+        filter=typed(record.filter),
+        error=record.error,
+        **said,
+    )
+
+
+def _account(manifest: Manifest) -> Iterator[tuple[str, int, int, int]]:
+    several = len(manifest.account) > 1
+    lines = (
+        (f"{partition}: {one.table}" if several else one.table, one.seen, one.used, one.rejected)
+        for partition, accounts in manifest.account.items()
+        for one in accounts
+    )
+    yield from (line for _, line in zip(range(_MOST), lines, strict=False))
+
+
+def build(store: Store) -> Catalogue:
+    """The catalogue of all that the store holds, several series at once."""
+    with ThreadPoolExecutor(documents.AT_ONCE) as pool:
+        found = [
+            one for ones in pool.map(lambda series: list(_series(store, series)), all_series(store)) for one in ones
+        ]
+    return _sorted(found)
+
+
+def _series(store: Store, series: SeriesId) -> Iterator[Entry]:
+    latest = _latest(store, series)
+    for record in records(store, series):
+        yield entry(store, record, latest)
+
+
+def _latest(store: Store, series: SeriesId) -> int | None:
+    with suppress(DamagedError):
+        pointed = read_latest(store, series)
+        return pointed.version if pointed else None
+    return None
+
+
+def _sorted(found: Iterable[Entry]) -> Catalogue:
+    newest = sorted(found, key=lambda one: (one.created_at, one.export), reverse=True)
+    return Catalogue(updated_at=clock.now(), exports=newest)
+
+
+def read(store: Store) -> Catalogue:
+    """The catalogue as it lies in the store.
+
+    Raises:
+        NotFoundError: nobody has written one yet.
+        DamagedError: it cannot be read.
+    """
+    return documents.read(Catalogue, store, JSON)
+
+
+def write(store: Store) -> Catalogue:
+    """Make the catalogue and its page anew."""
+    made = build(store)
+    _put(store, _dump(made))
+    store.put(JSON, _dump(made))
+    return made
+
+
+def note(store: Store, export: ExportId) -> None:
+    """Bring what was just published, renamed or deleted into the catalogue.
+
+    The export is what it is whether or not this can be done: what fails is left to the next one who notes or writes.
+    """
+    with suppress(SheafError, ValidationError):
+        for _ in range(_TRIES):
+            try:
+                before = store.get(JSON)
+                known = Catalogue.model_validate_json(before)
+            except (NotFoundError, ValueError):
+                write(store)
+                return
+            latest = _latest(store, export.series)
+            mine = entry(store, read_record(store, export), latest)
+            series = f"{export.series}/"
+            others = [
+                one.model_copy(update={"latest": one.export == f"{series}v{latest}"})
+                if one.export.startswith(series)
+                else one
+                for one in known.exports
+                if one.export != mine.export
+            ]
+            data = _dump(_sorted([mine, *others]))
+            if store.swap(JSON, before, data):
+                _put(store, data)
+                return
+
+
+def _put(store: Store, data: bytes) -> None:
+    """The same for the page, and the page itself."""
+    store.put(JS, b"window.CATALOG = " + data.replace(b"</", b"<\\/") + b";\n", durable=False)
+    store.put(PAGE, page(), durable=False)
+
+
+def page() -> bytes:
+    """The page; it needs nothing but `catalog.js` beside it, or a server."""
+    return files("sheaf.exports").joinpath(PAGE).read_bytes()
+
+
+def _dump(catalogue: Catalogue) -> bytes:
+    return orjson.dumps(catalogue.model_dump(mode="json", exclude_defaults=True) | {"schema_version": 1})

@@ -1,0 +1,97 @@
+"""How each sensor was logged: its interval against the promised one, its noise, logging on change, a changed unit."""
+
+from typing import TYPE_CHECKING, Any
+
+from sheaf.fermentation.analysis.run import as_time, sensor_series, usual_interval_us
+from sheaf.fermentation.plan import Sensor
+from sheaf.fermentation.settings import FermentationSettings
+from sheaf.fermentation.units import conversion, convertible
+from sheaf.tables.pinned import Tables
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_OTHER_RATE = 1.5
+_FEW = 20
+_AROUND = 20  # points whose medians are compared before and after a jump
+_AGREES = 0.05
+
+
+def sensor_facts(tables: Tables, settings: FermentationSettings) -> list[dict[str, Any]]:
+    """Rows of `sensor_facts`, one for each sensor that sent anything."""
+    return [_facts(name, times, values, settings) for name, times, values in sensor_series(tables)]
+
+
+def _facts(name: str, times: "np.ndarray", values: "np.ndarray", settings: FermentationSettings) -> dict[str, Any]:
+    import numpy as np
+
+    plan = settings.plan.sensors[name]
+    interval = usual_interval_us(times)
+    promised_hz = settings.rates_hz.get(name, plan.rate_hz)
+    flags = []
+    if interval and promised_hz:
+        ratio = interval / 1e6 * promised_hz
+        flags += ["slower"] if ratio > _OTHER_RATE else ["faster"] if ratio < 1 / _OTHER_RATE else []
+    if settings.held_s(name) is None and _looks_logged_on_change(times, values):
+        flags.append("on_change")
+    changed = _unit_change(values, plan)
+    if changed is not None:
+        flags.append("unit_changed")
+    low, high = plan.expected or (-np.inf, np.inf)
+    return {
+        "sensor": name,
+        "points": len(times),
+        "interval_s": interval / 1e6 if interval else None,
+        "promised_s": 1 / promised_hz if promised_hz else None,
+        "noise": noise_of(values),
+        "outside": int(((values < low) | (values > high)).sum()),
+        "flags": " ".join(flags) or None,
+        "unit_changed_at": None if changed is None else as_time(times[changed]),
+    }
+
+
+def noise_of(values: "np.ndarray") -> float | None:
+    """Standard deviation of one reading, from differences of neighbours, without the largest hundredth of them."""
+    import numpy as np
+
+    if len(values) < _FEW:
+        return None
+    squares = np.diff(values) ** 2
+    return float(np.sqrt(np.mean(squares[squares <= np.quantile(squares, 0.99)]) / 2))
+
+
+def _looks_logged_on_change(times: "np.ndarray", values: "np.ndarray") -> bool:
+    """Whether no value repeats while the times between points vary widely: so a deadband logs."""
+    import numpy as np
+
+    if len(times) < _FEW:
+        return False
+    steps = np.diff(times)
+    short, long = np.quantile(steps, [0.1, 0.9])
+    return bool(long > 3 * max(short, 1) and np.mean(np.diff(values) == 0) < 0.02)
+
+
+def _unit_change(values: "np.ndarray", plan: Sensor) -> int | None:
+    """The first point after which the values are those of another unit of the same kind, and stay."""
+    import numpy as np
+
+    if len(values) < 2 * _AROUND:
+        return None
+    rest = np.maximum(np.abs(values[:-1]), 1e-12)
+    jumps = np.flatnonzero(np.abs(np.diff(values)) > 0.5 * rest)
+    jumps = jumps[(jumps + 1 >= _AROUND) & (jumps + 1 + _AROUND <= len(values))]
+    if len(jumps) > _MOST_JUMPS:  # noise around zero, or a pump that goes on and off
+        return None
+    for at in jumps + 1:
+        before, after = np.median(values[at - _AROUND : at]), np.median(values[at : at + _AROUND])
+        for unit in convertible(plan.unit):
+            factor, offset = conversion(unit, plan.unit) or (1.0, 0.0)
+            if (factor, offset) == (1.0, 0.0) or not before or not after:
+                continue
+            there, back = (before - offset) / factor, before * factor + offset
+            if any(abs(after - like) <= _AGREES * abs(like) for like in (there, back)):
+                return int(at)
+    return None
+
+
+_MOST_JUMPS = 200

@@ -1,0 +1,117 @@
+"""The batches of the inbox; one without a sensors file gets its points from InfluxDB where that is configured.
+
+The sensors know no batch, so that other batches in the same vessel have to be known: those are all that
+were ever read, wherever from.
+"""
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from sheaf.errors import SheafError
+from sheaf.fermentation import schema
+from sheaf.fermentation.readers.batch_file import FILE, MOST_BYTES
+from sheaf.fermentation.readers.ingest import ingest
+from sheaf.fermentation.readers.sensor_files import FILES
+from sheaf.fermentation.settings import FermentationSettings
+from sheaf.fermentation.sources import live_sensors
+from sheaf.fermentation.sources.eln import Run
+from sheaf.fermentation.sources.influx import InfluxSensors
+from sheaf.outside.files import named, read_bytes
+from sheaf.outside.inbox import InboxSource, partition_folder
+from sheaf.sources import Delivery, Offer, State
+from sheaf.store.store import Store
+from sheaf.tables import generations
+from sheaf.tables.generations import Place
+from sheaf.tables.pinned import Tables
+
+_STEP = "records"
+
+
+@dataclass(frozen=True)
+class BatchInbox:
+    """The folders of the domain as a source.
+
+    Attributes:
+        root: the inbox.
+        store_url: the store that knows which other batches there were.
+        settings: of the domain, with those of the sensors.
+    """
+
+    root: Path
+    store_url: str
+    settings: FermentationSettings
+    name: str = "inbox"
+    authoritative: bool = False
+    _runs: dict[str, Run] = field(default_factory=dict, repr=False, compare=False)
+
+    def offers(self) -> Offer:
+        """The folders; an inbox that cannot be read raises, it is not empty."""
+        return self._folders.offers()
+
+    def states(self, partitions: Sequence[str]) -> Generator[State, None, None]:
+        """The fingerprint of each folder, and of its sensors where the folder has none."""
+        for state in self._folders.states(partitions):
+            if state.problem:
+                yield state
+                continue
+            try:
+                of_sensors = self._sensor_state(state.partition)
+            except SheafError as error:
+                yield State(state.partition, problem=str(error))
+            else:
+                yield replace(state, token=f"{state.token} {of_sensors}".strip())
+
+    @contextmanager
+    def deliver(self, store: Store, partition: str, folder: Path) -> Iterator[Delivery]:
+        """One folder; its record and the points of the database where it has no sensors file."""
+        if record := self._record_alone(partition):
+            runs = self._known_runs(store)
+            yield live_sensors.deliver(read_bytes(record, MOST_BYTES), partition, runs, self.settings, folder, store)
+        else:
+            with self._folders.deliver(store, partition, folder) as delivery:
+                yield delivery
+
+    def check(self) -> str:
+        """How many batches wait there, and whether their sensors can be asked for."""
+        found = self._folders.check()
+        if self.settings.sensors:
+            found += f"; sensors in {InfluxSensors(self.settings.sensors).check()}"
+        return found
+
+    @property
+    def _folders(self) -> InboxSource:
+        return InboxSource(self.root, schema.BATCHES.domain, ingest)
+
+    @cached_property
+    def _store(self) -> Store:
+        return Store.open(self.store_url)
+
+    def _record_alone(self, partition: str) -> Path | None:
+        """The record of a batch whose sensors have to be asked for; None where they have not."""
+        if self.settings.sensors is None:
+            return None
+        folder = partition_folder(self.root, schema.BATCHES.domain, partition)
+        found = named(folder, [FILE, *FILES])
+        return found.get(FILE) if len(found) == 1 else None
+
+    def _sensor_state(self, partition: str) -> str:
+        record = self._record_alone(partition)
+        own = live_sensors.run_of(read_bytes(record, MOST_BYTES), partition, self.settings) if record else None
+        return live_sensors.sensor_state(own, self._known_runs(self._store), self.settings) if own else ""
+
+    def _known_runs(self, store: Store) -> list[Run]:
+        """When each batch that was ever read occupied its vessel."""
+        domain, kind = schema.BATCHES.domain, schema.BATCHES.kind
+        found = []
+        for partition in generations.partitions(store, domain, _STEP, kind):
+            if generation := generations.current(store, Place(domain, _STEP, kind, partition)):
+                tables = Tables(store, partition, {_STEP: generation})
+                path = tables.file(schema.BATCHES).path
+                if path not in self._runs:  # what lies there never changes
+                    (row,) = tables.read(schema.BATCHES, ["vessel_id", "inoculated_at", "completed_at"]).to_pylist()
+                    self._runs[path] = Run(partition, row["vessel_id"], row["inoculated_at"], row["completed_at"])
+                found.append(self._runs[path])
+        return found

@@ -1,0 +1,385 @@
+"""Which impact belongs to which shot.
+
+Each sensor reports its hits late by a time of its own, which is estimated over the whole match.
+Within a run every shot gets at most one impact and every impact at most one shot: as many pairs
+as possible, and among these the ones whose delays are nearest to their sensor's. Pure functions of
+arrays; all times in microseconds. Not here: reading and writing tables (`runs_tables`).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+
+from sheaf.matches.settings import Correlation
+
+Interval = tuple[float | None, float | None]
+"""From and to, with 95 % confidence; None where there is too little to tell."""
+
+_BIN_US = 40_000
+_EARLIEST_US = -200_000
+_ROUNDS = 10
+_SIGMA = 1.4826
+"""From the median absolute deviation to the standard deviation of a normal distribution."""
+_SETTLED_US = 500
+_DRIFT_AFTER_US = 30 * 60 * 1_000_000
+_PART = 100_000
+
+
+@dataclass(frozen=True)
+class Shots:
+    """Shots in any order; `run` counts from 0."""
+
+    run: np.ndarray
+    ts: np.ndarray
+
+
+@dataclass(frozen=True)
+class Impacts:
+    """Impacts in any order; `sensor` counts from 0."""
+
+    run: np.ndarray
+    ts: np.ndarray
+    sensor: np.ndarray
+
+
+@dataclass(frozen=True)
+class SensorDelay:
+    """Delay of one sensor: what was used, and what the pairs say; all in milliseconds."""
+
+    offset_ms: float
+    estimated: bool
+    impacts: int
+    matched: int
+    median_ms: float | None
+    mad_ms: float | None
+    median_interval: Interval
+    jitter_ms: float | None
+    jitter_interval: Interval
+    drift_ms_per_h: float | None
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Correlated:
+    """The assignment.
+
+    Attributes:
+        shot_of_impact: index of the shot for each impact; -1 for a false hit.
+        delay_us: time from that shot to the impact; meaningless for a false hit.
+        sensors: one entry for each sensor.
+    """
+
+    shot_of_impact: np.ndarray
+    delay_us: np.ndarray
+    sensors: tuple[SensorDelay, ...]
+
+
+def correlate(shots: Shots, impacts: Impacts, sensors: int, settings: Correlation) -> Correlated:
+    """Estimate each sensor's delay and assign impacts to shots.
+
+    Args:
+        shots: of all runs.
+        impacts: of the same runs.
+        sensors: how many sensors there are.
+        settings: window, expected delay, tolerances.
+    """
+    estimate = _Estimate.of(shots, impacts, sensors, settings)
+    shot_of_impact, delay = _assign_all(shots, impacts, estimate)
+    for _ in range(_ROUNDS if estimate.known.any() else 0):
+        if not estimate.refine(impacts.sensor, shot_of_impact >= 0, delay):
+            break
+        shot_of_impact, delay = _assign_all(shots, impacts, estimate)
+    summaries = tuple(_describe(impacts, shot_of_impact, delay, sensor, estimate) for sensor in range(sensors))
+    summaries = _outside_window(shots, impacts, summaries, settings)
+    return Correlated(shot_of_impact, delay, summaries)
+
+
+@dataclass
+class _Estimate:
+    """Delay and gate of each sensor in microseconds, and whether the delay is known from the match."""
+
+    offset: np.ndarray
+    gate: np.ndarray
+    known: np.ndarray
+    settings: Correlation
+
+    @classmethod
+    def of(cls, shots: Shots, impacts: Impacts, sensors: int, settings: Correlation) -> Self:
+        """The first estimate: the most frequent delay of each sensor."""
+        found = cls(np.zeros(sensors), np.zeros(sensors), np.ones(sensors, bool), settings)
+        width = (found.window - _EARLIEST_US) // 1000 + 1
+        per_ms = np.zeros(sensors * width, np.int64)
+        for pairs in _pairs(shots, impacts, found.window) if settings.estimate_offsets else ():
+            place = impacts.sensor[pairs.impact] * width + (pairs.delay - _EARLIEST_US) // 1000
+            per_ms += np.bincount(place, minlength=len(per_ms))
+        for sensor, counts in enumerate(per_ms.reshape(sensors, width)):
+            mode = _mode(counts, settings)
+            if mode is None:
+                found.fall_back(sensor)
+            else:
+                found.offset[sensor], found.gate[sensor] = mode, settings.gate_ms * 1000
+        return found
+
+    @property
+    def window(self) -> int:
+        return round(self.settings.window_ms * 1000)
+
+    def fall_back(self, sensor: int) -> None:
+        """Use the expected delay."""
+        self.known[sensor] = False
+        self.offset[sensor] = self.settings.expected_delay_ms * 1000
+        self.gate[sensor] = self.settings.delay_tolerance_ms * 1000
+
+    def refine(self, sensor: np.ndarray, matched: np.ndarray, delay: np.ndarray) -> bool:
+        """Take the median of each sensor's matched delays; False when that changes nothing any more."""
+        before = self.offset.copy()
+        for index in np.flatnonzero(self.known).tolist():
+            delays = delay[matched & (sensor == index)]
+            if len(delays) < self.settings.min_pairs:
+                self.fall_back(index)
+            else:
+                self.offset[index] = np.median(delays)
+                self.gate[index] = self._gate(delays - self.offset[index])
+        return bool(np.abs(self.offset - before).max() > _SETTLED_US)
+
+    def _gate(self, deviations: np.ndarray) -> float:
+        """Six standard deviations of what was matched, within what is allowed: beyond it a hit is of something else."""
+        jitter = _SIGMA * float(np.median(np.abs(deviations)))
+        return min(self.settings.gate_ms * 1000, max(6 * jitter, _BIN_US))
+
+
+def _assign_all(shots: Shots, impacts: Impacts, estimate: _Estimate) -> tuple[np.ndarray, np.ndarray]:
+    """Shot of each impact (-1 for none), and the delay from it."""
+    # No window is so long, and no match so large, that four bytes would not do.
+    shot_of_impact = np.full(len(impacts.ts), -1, np.int32)
+    delay = np.zeros(len(impacts.ts), np.int32)
+    for pairs in _pairs(shots, impacts, estimate.window):
+        chosen = _assign(pairs, impacts.sensor[pairs.impact], estimate)
+        shot_of_impact[pairs.impact[chosen]] = pairs.shot[chosen]
+        delay[pairs.impact[chosen]] = pairs.delay[chosen]
+    return shot_of_impact, delay
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Shots and impacts of one run that are near enough in time; sorted by impact, then time of the shot."""
+
+    shot: np.ndarray
+    impact: np.ndarray
+    delay: np.ndarray
+
+
+def _pairs(shots: Shots, impacts: Impacts, window: int, earliest: int = _EARLIEST_US) -> Iterator[_Pairs]:
+    """All pairs, some thousand runs at a time: runs do not influence each other."""
+    if not len(shots.ts) or not len(impacts.ts):
+        return
+    shot_order, shot_run = _by_run(shots.run)
+    impact_order, impact_run = _by_run(impacts.run)
+    # Each part begins with a run, never within one.
+    starts = np.unique(shot_run[::_PART])
+    for first, last in zip(starts, [*starts[1:], np.iinfo(np.int64).max], strict=True):
+        mine = shot_order[slice(*np.searchsorted(shot_run, [first, last]))]
+        hits = impact_order[slice(*np.searchsorted(impact_run, [first, last]))]
+        yield _pairs_within(shots, impacts, mine, hits, window, earliest)
+
+
+def _by_run(run: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices in order of runs, and the runs in that order; mostly they are in order already."""
+    if (run[1:] >= run[:-1]).all():
+        return np.arange(len(run), dtype=np.int32), run
+    order = np.argsort(run, kind="stable").astype(np.int32)
+    return order, run[order]
+
+
+def _pairs_within(
+    shots: Shots, impacts: Impacts, mine: np.ndarray, hits: np.ndarray, window: int, earliest: int
+) -> _Pairs:
+    """The pairs among some shots (indices `mine`) and some impacts (indices `hits`).
+
+    Runs of one timer do not overlap, so time alone finds nearly only pairs of one run; the others are dropped at last.
+    """
+    order = mine[np.argsort(shots.ts[mine], kind="stable")]
+    times, at = shots.ts[order], impacts.ts[hits]
+    # By impact: it pairs with `count` shots, which follow each other in `order` from `first` on.
+    first = np.searchsorted(times, at - window, "left")
+    count = np.searchsorted(times, at - earliest, "right") - first
+    first_pair = np.cumsum(count) - count
+    # By pair: the nth of all is the (nth - first_pair)th of its impact.
+    impact = np.repeat(hits, count)
+    shot = order[np.arange(count.sum()) + np.repeat(first - first_pair, count)]
+    same = shots.run[shot] == impacts.run[impact]
+    shot, impact = shot[same], impact[same]
+    return _Pairs(shot, impact, impacts.ts[impact] - shots.ts[shot])
+
+
+def _mode(per_ms: np.ndarray, settings: Correlation) -> float | None:
+    """The most frequent delay within 40 ms; None when there are too few, or another is nearly as frequent.
+
+    Regular splits put a second peak one split away from the true delay; it is looked for outside
+    the gate around the first, so that a broad peak is not taken for two.
+    """
+    apart, width = max(_BIN_US // 1000, round(settings.gate_ms)), _BIN_US // 1000
+    total = np.concatenate([[0], np.cumsum(per_ms)])
+    inside = total[width:] - total[:-width] if len(total) > width else total[-1:]
+    best = inside.max()
+    tops = np.flatnonzero(inside == best)
+    zero = -_EARLIEST_US // 1000
+    later = tops[tops >= zero]
+    top = int(later[0] if len(later) else tops[-1])
+    others = np.concatenate([inside[: max(0, top - apart)], inside[top + apart :]])
+    if best < settings.min_pairs or (len(others) and others.max() >= 0.8 * best):
+        return None
+    middle = np.searchsorted(total, total[top] + best / 2) - 1
+    return float(_EARLIEST_US + middle * 1000 + 500)
+
+
+def _assign(pairs: _Pairs, sensor: np.ndarray, estimate: _Estimate) -> np.ndarray:
+    """Indices of the pairs that are chosen: most pairs first, then least total deviation.
+
+    Only shots and impacts that share candidates can influence each other, so each connected group
+    is solved on its own; most groups are a single pair.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    deviation = np.abs(pairs.delay - estimate.offset[sensor])
+    # A sensor's link may be faster than the timer's, where the match says so; without that it is not assumed.
+    earliest = np.where(estimate.known, _EARLIEST_US, 0)
+    usable = np.flatnonzero((deviation <= estimate.gate[sensor]) & (pairs.delay >= earliest[sensor]))
+    if not len(usable):
+        return usable
+    shots, shot = np.unique(pairs.shot[usable], return_inverse=True)
+    impacts, impact = np.unique(pairs.impact[usable], return_inverse=True)
+    size = len(shots) + len(impacts)
+    graph = coo_array((np.ones(len(usable), np.int8), (shot, impact + len(shots))), shape=(size, size))
+    _, label = connected_components(graph, directed=False)
+    group = label[shot]
+    order = np.argsort(group, kind="stable")
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+    ends = np.append(starts[1:], len(order))
+    single = ends - starts == 1
+    chosen = [usable[order[starts[single]]]]
+    for start, end in zip(starts[~single], ends[~single], strict=True):
+        members = order[start:end]
+        chosen.append(usable[members[_solve(shot[members], impact[members], deviation[usable[members]])]])
+    return np.sort(np.concatenate(chosen))
+
+
+def _solve(shot: np.ndarray, impact: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """Best one-to-one choice among a few connected pairs: indices into them."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import min_weight_full_bipartite_matching
+
+    rows, row = np.unique(shot, return_inverse=True)
+    columns, column = np.unique(impact, return_inverse=True)
+    n, m = len(rows), len(columns)
+    missing = float(deviation.sum()) + 1.0  # one more pair outweighs any deviation
+    # Each shot may also stay alone, for which it has an impact of its own.
+    weights = np.concatenate([deviation + 1.0, np.full(n, missing + 1.0)])
+    graph = coo_array(
+        (weights, (np.concatenate([row, np.arange(n)]), np.concatenate([column, m + np.arange(n)]))), shape=(n, m + n)
+    ).tocsr()
+    found_row, found_column = min_weight_full_bipartite_matching(graph)
+    real = found_column < m
+    place = {(r, c): index for index, (r, c) in enumerate(zip(row.tolist(), column.tolist(), strict=True))}
+    pairs = zip(found_row[real].tolist(), found_column[real].tolist(), strict=True)
+    return np.array([place[pair] for pair in pairs], np.int64)
+
+
+def _describe(
+    impacts: Impacts, shot_of_impact: np.ndarray, delay: np.ndarray, sensor: int, estimate: _Estimate
+) -> SensorDelay:
+    mine = impacts.sensor == sensor
+    matched = mine & (shot_of_impact >= 0)
+    delays = delay[matched] / 1000
+    median = float(np.median(delays)) if len(delays) else None
+    drift = _drift(impacts.ts[matched], delays)
+    known, settings = bool(estimate.known[sensor]), estimate.settings
+    flags = ["offset_fallback"] if settings.estimate_offsets and not known else []
+    if drift is not None and abs(drift) * np.ptp(impacts.ts[matched]) / 3.6e9 > settings.gate_ms / 2:
+        flags.append("drift")
+    return SensorDelay(
+        offset_ms=round(float(estimate.offset[sensor]) / 1000, 3),
+        estimated=known,
+        impacts=int(mine.sum()),
+        matched=len(delays),
+        median_ms=median,
+        mad_ms=None if median is None else float(np.median(np.abs(delays - median))),
+        median_interval=_of_median(delays),
+        jitter_ms=None if median is None else round(_SIGMA * float(np.median(np.abs(delays - median))), 3),
+        jitter_interval=_of_jitter(delays),
+        drift_ms_per_h=drift,
+        flags=tuple(sorted(flags)),
+    )
+
+
+def _drift(ts: np.ndarray, delays: np.ndarray) -> float | None:
+    """Slope of the delay over time in ms per hour, for matches over half an hour."""
+    if len(ts) < 10 or np.ptp(ts) < _DRIFT_AFTER_US:
+        return None
+    hours = (ts - ts.mean()) / 3.6e9
+    return float(np.dot(hours, delays - delays.mean()) / np.dot(hours, hours))
+
+
+def share_interval(count: int, of: int) -> Interval:
+    """95 % interval of a share, after Wilson (1927)."""
+    if not of:
+        return None, None
+    z, share = 1.96, count / of
+    middle = (share + z * z / (2 * of)) / (1 + z * z / of)
+    half = z / (1 + z * z / of) * np.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
+    return round(max(0.0, float(middle - half)), 4), round(min(1.0, float(middle + half)), 4)
+
+
+def _of_median(delays: np.ndarray) -> Interval:
+    """95 % interval of a median by ranks, which needs no distribution."""
+    n = len(delays)
+    if n < 6:
+        return None, None
+    half = 0.98 * np.sqrt(n)
+    ordered = np.sort(delays)
+    low, high = max(0, int(n / 2 - half)), min(n - 1, int(np.ceil(n / 2 + half)))
+    return round(float(ordered[low]), 3), round(float(ordered[high]), 3)
+
+
+def _of_jitter(delays: np.ndarray) -> Interval:
+    """95 % interval of the jitter: the median absolute deviation varies by 1.17 / sqrt(n) of itself."""
+    n = len(delays)
+    if n < 6:
+        return None, None
+    jitter = _SIGMA * float(np.median(np.abs(delays - np.median(delays))))
+    half = 1.96 * 1.17 / np.sqrt(n)
+    return round(max(0.0, jitter * (1 - half)), 3), round(jitter * (1 + half), 3)
+
+
+def _outside_window(
+    shots: Shots, impacts: Impacts, sensors: tuple[SensorDelay, ...], settings: Correlation
+) -> tuple[SensorDelay, ...]:
+    """Flag sensors whose impacts follow the shots regularly, but sooner or later than is allowed."""
+    poor = [
+        index
+        for index, one in enumerate(sensors)
+        if one.impacts >= settings.min_pairs * 2 > 0 and one.matched < one.impacts / 2
+    ]
+    if not poor:
+        return sensors
+    window = round(settings.window_ms * 1000)
+    mine = np.isin(impacts.sensor, poor)
+    some = Impacts(impacts.run[mine], impacts.ts[mine], impacts.sensor[mine])
+    flagged = set()
+    counts = np.zeros((len(sensors), (4 * window + 2 * _BIN_US) // _BIN_US + 1), np.int64)
+    for pairs in _pairs(shots, some, 3 * window, -window):
+        np.add.at(counts, (some.sensor[pairs.impact], (pairs.delay + window) // _BIN_US), 1)
+    first, last = (window + _EARLIEST_US) // _BIN_US, 2 * window // _BIN_US
+    for index in poor:
+        wide = counts[index, :-1] + counts[index, 1:]
+        inside = wide[max(0, first - 1) : last + 1].max(initial=0)
+        outside = max(wide[: max(0, first - 1)].max(initial=0), wide[last + 1 :].max(initial=0))
+        if outside >= max(settings.min_pairs, sensors[index].impacts / 2) and outside > 1.25 * inside:
+            flagged.add(index)
+    return tuple(
+        replace(one, flags=tuple(sorted({*one.flags, "beyond_window"}))) if index in flagged else one
+        for index, one in enumerate(sensors)
+    )

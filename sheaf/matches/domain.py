@@ -1,0 +1,146 @@
+"""The matches domain: start here. What is made of the logs of a match, and what is published from it."""
+
+from sheaf.exports.series import Series
+from sheaf.matches import checks, choices, schema
+from sheaf.matches.analysis.events_stream import EventFilter
+from sheaf.matches.analysis.runs_tables import build_runs
+from sheaf.matches.analysis.shots import build_shots
+from sheaf.matches.writers import (
+    analytics_parquet,
+    events_ndjson,
+    match_archive,
+    match_report,
+    runs_csv,
+    shots_csv,
+    stage_results,
+)
+from sheaf.steps import Check, Choices, Domain, Step
+
+EVENTS = Step(
+    "events",
+    "Events of all logs and databases of a match in UTC, each once, with the file and line it came from.",
+    writes=(schema.EVENTS, schema.SOURCES, schema.MATCH),
+    settings=("timezone", "max_line_bytes"),
+    version=2,
+    checks=(Check("open", "No log ends in the middle of a line, as one still being written does.", checks.is_closed),),
+    pool="ingest",
+)
+
+RUNS = Step(
+    "runs",
+    "Runs with their counts, impacts correlated with shots one to one, and the delay of each sensor.",
+    reads=(schema.EVENTS, schema.MATCH),
+    writes=(schema.RUNS, schema.TOTALS, schema.SENSORS, schema.EVENT_RUNS),
+    work=build_runs,
+    settings=("correlation", "min_split_ms"),
+    version=2,
+    checks=(
+        Check("count_mismatch", "Timer summaries agree with the shots that were seen.", checks.summaries_agree),
+        Check("uncorrelated", "Most shots have an impact.", checks.shots_have_impacts),
+    ),
+    kinds=("parquet",),
+)
+
+SHOTS = Step(
+    "shots",
+    "Shots and impacts, a row for each: time, split, and what was hit; with split chart and sensor delays.",
+    reads=(schema.EVENTS, schema.EVENT_RUNS, schema.RUNS, schema.SENSORS, schema.MATCH, schema.TOTALS),
+    writes=(schema.SHOTS, schema.IMPACTS),
+    version=2,
+    work=build_shots,
+)
+
+_EVENT_TABLES = (schema.EVENTS, schema.EVENT_RUNS, schema.RUNS, schema.MATCH, schema.TOTALS)
+
+RUNS_CSV = Series(
+    "matches",
+    "runs_csv",
+    "One row per run: times, shots, impacts, and the share of shots with an impact.",
+    (schema.RUNS, schema.MATCH, schema.TOTALS),
+    runs_csv.write,
+    runs_csv.verify,
+    version=2,
+    kinds=("csv",),
+    row_key=("run_id",),
+)
+
+EVENTS_NDJSON = Series(
+    "matches",
+    "events_ndjson",
+    "Every event as a JSON line after a schema record, with the original record on request.",
+    _EVENT_TABLES,
+    events_ndjson.write,
+    events_ndjson.verify,
+    options=events_ndjson.NdjsonOptions,
+    filter=EventFilter,
+    version=2,
+    kinds=("ndjson",),
+)
+
+ANALYTICS_PARQUET = Series(
+    "matches",
+    "analytics_parquet",
+    "Every event with its run and correlation in typed columns, partitioned on request.",
+    _EVENT_TABLES,
+    analytics_parquet.write,
+    analytics_parquet.verify,
+    check=analytics_parquet.check,
+    options=analytics_parquet.ParquetOptions,
+    filter=EventFilter,
+    version=2,
+    kinds=("parquet",),
+)
+
+MATCH_ARCHIVE = Series(
+    "matches",
+    "match_archive",
+    "Logs, databases, all exports and checksums of the match in one zip.",
+    (*_EVENT_TABLES, schema.SENSORS, schema.SOURCES),
+    match_archive.write,
+    match_archive.verify,
+    options=match_archive.ArchiveOptions,
+    version=2,
+    kinds=("zip",),
+)
+
+SHOTS_CSV = Series(
+    "matches",
+    "shots_csv",
+    "One row per shot: time, split, draw, target, delay, hit or miss, with stage, string and shooter.",
+    (schema.SHOTS, schema.RUNS, schema.MATCH, schema.TOTALS),
+    shots_csv.write,
+    shots_csv.verify,
+    kinds=("csv",),
+    row_key=("run_id", "shot_no"),
+)
+
+STAGE_RESULTS = Series(
+    "matches",
+    "stage_results",
+    "One row per stage and shooter: strings, times, splits, first shots, hits and misses.",
+    (schema.SHOTS, schema.RUNS, schema.MATCH, schema.TOTALS),
+    stage_results.write,
+    stage_results.verify,
+    kinds=("csv",),
+    row_key=("stage", "shooter"),
+)
+
+MATCH_REPORT = Series(
+    "matches",
+    "match_report",
+    "The match as one page: what is suspicious, runs in time, splits, delays, how each sensor does.",
+    (schema.RUNS, schema.SHOTS, schema.IMPACTS, schema.SENSORS, schema.MATCH, schema.TOTALS),
+    match_report.write,
+    match_report.verify,
+    version=2,
+    kinds=("html",),
+)
+
+MATCHES = Domain(
+    "matches",
+    "match",
+    (EVENTS, RUNS, SHOTS),
+    (RUNS_CSV, SHOTS_CSV, STAGE_RESULTS, MATCH_REPORT, EVENTS_NDJSON, ANALYTICS_PARQUET, MATCH_ARCHIVE),
+    in_one_run=10,
+    choices=Choices(choices.TABLES, choices.facts, choices.values),
+)

@@ -1,0 +1,1 @@
+"""Old logs into an archive, and away from where they were."""

@@ -1,0 +1,338 @@
+"""One match folder of the inbox into canonical events and what was read.
+
+Every line is accounted for: lines_read = events + rejected + pending + duplicates + blank +
+skipped + outside.
+"""
+
+# pyarrow.compute makes its functions when it is imported.
+# pyright: reportAttributeAccessIssue=false
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from sheaf.ahead import ahead
+from sheaf.errors import InputError
+from sheaf.matches import faults, schema
+from sheaf.matches.readers import devices, match_yaml, sqlite, squad, staging
+from sheaf.matches.readers.clocks import Clock
+from sheaf.matches.readers.files import READERS, Source, discover
+from sheaf.matches.readers.log_blocks import LogFile
+from sheaf.matches.readers.match_yaml import Device, Manifest
+from sheaf.matches.readers.merge import SAME_US, Merged, Staged, merge
+from sheaf.matches.readers.staging import Batch, Remark
+from sheaf.report import Report
+from sheaf.tables.accounts import Kind
+from sheaf.tables.table import from_rows
+from sheaf.tables.work import Work
+
+_LATE_US = 2_000_000
+_SHOWN = 2000
+
+
+def ingest(folder: Path, work: Work) -> Report:
+    """Read one match folder and write its tables.
+
+    Args:
+        folder: holds the logs, databases and, if there is one, `match.yaml`; only read.
+        work: with the zone and the limits among its settings.
+
+    Returns:
+        Counts (`lines_read`, `events`, `rejected`, `pending`, `duplicates`, `blank`, `skipped`,
+        `outside`, `files`, `unknown_files`), warnings, and the files that were read.
+
+    Raises:
+        InputError: `match.yaml` cannot be used, or there are no logs.
+    """
+    described = match_yaml.load(folder, work.partition, work.settings.timezone)
+    described = described.model_copy(update={"squad": squad.read(folder, described.squad, work.rejects)})
+    sources = discover(folder, described)
+    if not sources:
+        raise InputError(
+            f"The folder of match {work.partition!r} holds no logs; were they offloaded? What was published stays."
+        )
+    reading = _Reading(work, described)
+    work.rejects.saw("events", 0)  # none is a number, too
+    for source in sources:
+        reading.read(source)
+    return _write(work, described, reading)
+
+
+@dataclass
+class _Reading:
+    """Collects what the sources of one match hold, on disk."""
+
+    work: Work
+    match: Manifest
+    counts: Counter[str] = field(default_factory=Counter)
+    warnings: list[str] = field(default_factory=list)
+    files: list[dict[str, Any]] = field(default_factory=list)
+    seen: set[tuple[str, str]] = field(default_factory=set)
+    devices: list[Device] = field(default_factory=list)
+    naive: bool = False
+    ordered: bool = True
+    rising: bool = True
+    alike: list[np.ndarray] = field(default_factory=list)
+    _next: int = 0
+    _latest: int = 0
+    _latest_ts: int = 0
+
+    def read(self, source: Source) -> None:
+        """Read one source into a staged file; what is no source of events is noted."""
+        clock = Clock(self.match.zone)
+        entry = {"file": source.name, "dialect": source.form, "lines": 0, "pending": 0}
+        self.work.rejects.saw("sources", 1)
+        if source.form == "database":
+            self._read_database(source, clock, entry)
+        elif source.form in READERS:
+            self._read_log(source, clock, entry)
+        else:
+            self._note(source)
+            self._only_hash(source, entry)
+        if clock.naive and self.match.timezone is None:
+            self.naive = True
+            self.work.rejects.fault("events", faults.NAIVE_TIME, faults.READ_AS_UTC, rows=clock.naive, file=source.name)
+        self.files.append(entry)
+
+    def _read_log(self, source: Source, clock: Clock, entry: dict[str, Any]) -> None:
+        file = LogFile(source.path, self.work.settings.max_line_bytes, elements=source.form == "array")
+        reader = READERS[source.form](clock, source.day, self.work.settings.max_line_bytes)
+        dialects = self._stage(source, ahead(map(reader.read, file.blocks())), entry)
+        entry |= {"size": file.size, "sha256": file.sha256}
+        entry["dialect"] = ", ".join(sorted(dialects)) or f"{source.form} without events"
+        self.counts["sources"] += 1
+        if file.broken:
+            said = f"{source.name}: {file.broken}."
+            self.warnings.append(said)
+            self.work.rejects.fault("sources", faults.BROKEN_GZIP, said, file=source.name)
+
+    def _read_database(self, source: Source, clock: Clock, entry: dict[str, Any]) -> None:
+        self._only_hash(source, entry)
+        copy = self.work.scratch / "snapshot.db"
+        try:
+            sqlite.snapshot(source.path, copy, self.work.settings.database_timeout_s)
+            found = sqlite.describe(copy)
+            dialects = self._stage(source, sqlite.read(copy, clock), entry)
+        except InputError as error:
+            entry["dialect"] = "database that cannot be read"
+            said = f"{source.name}: {error}; its events are missing."
+            self.warnings.append(said)
+            # What was read before the fault showed is kept.
+            kind = Kind.FAULT if entry["lines"] else Kind.REJECT
+            self.work.rejects.note(kind, "sources", faults.UNREADABLE_DATABASE, said, file=source.name)
+            self.counts["sources"] += kind is Kind.FAULT
+            return
+        finally:
+            copy.unlink(missing_ok=True)
+        entry["dialect"] = ", ".join(sorted(dialects)) or "database without events"
+        self.counts["sources"] += 1
+        self.devices.extend(found.devices)
+        self.warnings.extend(f"{source.name}: {note}." for note in found.notes)
+
+    def _only_hash(self, source: Source, entry: dict[str, Any]) -> None:
+        file = LogFile(source.path, self.work.settings.max_line_bytes)
+        for _ in file.blocks():
+            pass
+        entry |= {"size": file.size, "sha256": file.sha256}
+
+    def _note(self, source: Source) -> None:
+        """A file that holds no events as it stands."""
+        if source.form == "wal" and not source.path.with_name(source.path.name.removesuffix("-wal")).exists():
+            said = f"{source.name} is a write-ahead log without its database, nothing was read from it."
+            self.warnings.append(said)
+            self.work.rejects.add("sources", faults.ORPHANED_LOG, said, file=source.name)
+            return
+        self.work.rejects.left_out("sources", source.form, 1)
+        if source.form == "unknown":
+            self.counts["unknown_files"] += 1
+            self.warnings.append(f"{source.name} is in no format that is known here, nothing was read from it.")
+
+    def _stage(self, source: Source, batches: Iterator[Batch], entry: dict[str, Any]) -> set[str]:
+        """Write the events of one source; keep its rejects; count everything."""
+        import pyarrow.parquet as pq
+
+        path = self.work.scratch / f"staged-{len(self.files):06d}.parquet"
+        latest: dict[str, _Latest] = {}  # by table of a database; a log has one order for all it holds
+        dialects: set[str] = set()
+        with pq.ParquetWriter(
+            path,
+            staging.SCHEMA,
+            compression="lz4",
+            use_dictionary=staging.REPEATING,  # type: ignore[arg-type]  # names of columns do as well
+            write_statistics=False,
+        ) as writer:
+            for batch in batches:
+                entry["lines"] += batch.lines
+                entry["pending"] += batch.pending
+                arrays = batch.arrow()
+                self._count(source, batch, arrays)
+                found = arrays["dialect"].unique().to_pylist()
+                dialects.update(found)
+                stream = found[0] if found and source.form == "database" else ""
+                staged, latest[stream] = self._ordering(arrays, latest.get(stream, _Latest()))
+                if staged.num_rows:
+                    writer.write_batch(staged)
+        return dialects
+
+    def _count(self, source: Source, batch: Batch, arrays: dict[str, pa.Array]) -> None:
+        rejects = self.work.rejects
+        rejects.saw("events", batch.lines)
+        for name in ("pending", "blank", "skipped"):
+            self.counts[name] += getattr(batch, name)
+            rejects.left_out("events", name, getattr(batch, name))
+        self.counts["lines_read"] += batch.lines
+        self.counts["rejected"] += len(batch.rejected)
+        for kind, remarks in ((Kind.REJECT, batch.rejected), (Kind.CHANGE, batch.changed)):
+            rejects.note_lines(kind, "events", source.name, [_as_row(kind, remark) for remark in remarks])
+        pairs = pa.table({name: arrays[name] for name in ("device", "device_id")}).group_by(["device", "device_id"])
+        for pair in pairs.aggregate([]).to_pylist():
+            if pair["device"] and pair["device_id"]:
+                self.seen.add((pair["device"], pair["device_id"]))
+
+    def _ordering(self, arrays: dict[str, pa.Array], latest: "_Latest") -> tuple[pa.RecordBatch, "_Latest"]:
+        """Decide the place of each event of a block in the match.
+
+        An event counts at its own time, unless it is more than two seconds behind an earlier one of
+        the same source: then the clock was set back or the lines are a replay, and the order of the
+        source holds until its times are where they were before.
+        """
+        ts = arrays["ts"].to_numpy(zero_copy_only=False).astype(np.int64)
+        running = np.maximum.accumulate(np.concatenate([[latest.ts], ts]))[1:]
+        places = np.arange(1, len(ts) + 1)
+        back = np.maximum.accumulate(np.where(running - ts > _LATE_US, places, 0 if latest.set_back else -1))
+        behind = back > np.maximum.accumulate(np.where(running == ts, places, -1))
+        order = np.where(behind, running, ts)
+        columns = {
+            **arrays,
+            "n": pa.array(np.arange(self._next, self._next + len(ts))),
+            "order_ts": pa.array(order),
+            "file_no": pa.array(np.full(len(ts), len(self.files), np.int32)),
+        }
+        staged = pa.RecordBatch.from_arrays([columns[name] for name in staging.SCHEMA.names], schema=staging.SCHEMA)
+        self._next += len(ts)
+        if len(ts):
+            self.ordered = self.ordered and order[0] >= self._latest and not (np.diff(order) < 0).any()
+            self._latest = int(order[-1])
+            self._note_alike(ts)
+            latest = _Latest(int(running[-1]), bool(behind[-1]))
+        return self._inside(staged, ts), latest
+
+    def _note_alike(self, ts: np.ndarray) -> None:
+        """Keep the numbers of events that may be duplicates, as long as times only rise.
+
+        Duplicates agree to 10 ms, so then they are neighbours; `_latest_ts` belongs to the event
+        before these, which is noted with the first of them.
+        """
+        ts = np.concatenate([[self._latest_ts], ts])
+        self.rising = self.rising and not (np.diff(ts) < 0).any()
+        if self.rising:
+            same = np.flatnonzero(np.diff(ts // SAME_US) == 0) + self._next - len(ts)
+            self.alike.append(np.union1d(same, same + 1))
+        self._latest_ts = int(ts[-1])
+
+    def _inside(self, staged: pa.RecordBatch, ts: np.ndarray) -> pa.RecordBatch:
+        start, end = self.match.bounds()
+        inside = np.ones(len(ts), bool)
+        if start is not None:
+            inside &= ts >= start
+        if end is not None:
+            inside &= ts < end
+        outside = int((~inside).sum())
+        self.counts["outside"] += outside
+        self.work.rejects.left_out("events", "outside", outside)
+        return staged if inside.all() else staged.filter(pa.array(inside))
+
+
+@dataclass(frozen=True)
+class _Latest:
+    """The latest time of a source so far, and whether its clock was set back and has not been there again."""
+
+    ts: int = 0
+    set_back: bool = False
+
+
+def _as_row(kind: Kind, remark: Remark) -> tuple[str, str, int | None, int | None, str]:
+    """A remark as `Rejects.note_lines` takes it."""
+    raw = remark.raw[:_SHOWN]
+    text = raw.decode("utf-8", "backslashreplace") if isinstance(raw, bytes) else raw
+    sentence = faults.SALVAGED if (kind, remark.code) == (Kind.CHANGE, faults.NULS) else faults.SENTENCES[remark.code]
+    return remark.code, sentence, remark.line, remark.byte_offset, text
+
+
+def _write(work: Work, described: Manifest, reading: _Reading) -> Report:
+    names = devices.resolve(reading.seen, [*described.devices, *reading.devices])
+    alike = np.concatenate(reading.alike) if reading.rising and reading.alike else None
+    files = tuple(entry["file"] for entry in reading.files)
+    staged = Staged(work.scratch, files, reading.ordered, names.full, alike)
+    merged = _merge(staged, work.settings.memory_mb)
+    span = _Span()
+    events = work.write(schema.EVENTS, ahead(span.watch(merged.batches())) if merged else [])
+    if merged:
+        merged.close()
+    duplicates = merged.duplicates if merged else 0
+    work.rejects.left_out("events", "duplicates", duplicates)
+    work.rejects.used("sources", reading.counts["sources"])
+    reading.counts["events"], reading.counts["duplicates"] = events.rows, duplicates
+    warnings = _warnings(reading, names)
+    info = {
+        "match_id": work.partition,
+        "name": described.name,
+        "timezone": described.zone.key,
+        "manifest": described.model_dump_json(),
+        **{name: reading.counts[name] for name in schema.COUNTS},
+        "files": len(reading.files),
+        "first_time": match_yaml.utc(span.first),
+        "last_time": match_yaml.utc(span.last),
+        "warnings": warnings,
+    }
+    work.write(schema.SOURCES, from_rows(schema.SOURCES, reading.files))
+    work.write(schema.MATCH, from_rows(schema.MATCH, [info]))
+    return Report(
+        counts={
+            **{name: reading.counts[name] for name in (*schema.COUNTS, "unknown_files")},
+            "files": len(reading.files),
+        },
+        warnings=tuple(warnings),
+        preview=tuple(
+            {key: entry[key] for key in ("file", "dialect", "lines", "pending", "size")} for entry in reading.files[:20]
+        ),
+    )
+
+
+def _merge(staged: Staged, memory_mb: int) -> Merged | None:
+    return merge(staged, memory_mb) if any(staged.folder.glob("staged-*.parquet")) else None
+
+
+@dataclass
+class _Span:
+    """First and last time of the events that pass."""
+
+    first: int | None = None
+    last: int | None = None
+
+    def watch(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        import pyarrow.compute as pc
+
+        for batch in batches:
+            if batch.num_rows:
+                found = pc.min_max(batch.column("ts").cast(pa.int64())).as_py()
+                self.first = found["min"] if self.first is None else min(self.first, found["min"])
+                self.last = found["max"] if self.last is None else max(self.last, found["max"])
+            yield batch
+
+
+def _warnings(reading: _Reading, names: devices.Names) -> list[str]:
+    warnings = list(reading.warnings)
+    if reading.naive:
+        warnings.append("Some times carry no zone and the match has no timezone: they were read as UTC.")
+    if names.unknown:
+        listed = ", ".join(names.unknown[:10])
+        warnings.append(f"These devices are in no device list and keep their short names: {listed}.")
+    if reading.counts["pending"]:
+        warnings.append(f"Unfinished last lines, left for the next time: {reading.counts['pending']}.")
+    return warnings

@@ -1,0 +1,296 @@
+"""Lines that are JSON objects.
+
+The bridge's main and debug logs, the timer backup, the modular bridge, and the project's own event
+exports, so that an export can be read in again. What a record is follows from its keys, record by
+record, never from the file's name.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import orjson
+
+from sheaf.matches import faults
+from sheaf.matches.readers import timer_frames
+from sheaf.matches.readers.clocks import Clock, Moment
+from sheaf.matches.readers.dialects import dialect_of
+from sheaf.matches.readers.json_blocks import bridge_columns
+from sheaf.matches.readers.log_blocks import Block, Line
+from sheaf.matches.readers.staging import Batch
+from sheaf.matches.vocabulary import EVENT_TYPES, TIMER_BACKUP_TYPES, Numbers, classify
+
+
+@dataclass(slots=True)
+class _Record:
+    line: int
+    offset: int
+    bytes: bytes
+    object: dict[str, Any]
+
+    @property
+    def raw(self) -> str:
+        return self.bytes.decode().strip()
+
+
+class JsonLines:
+    """Reads the blocks of one file.
+
+    Args:
+        clock: the file's clock.
+        day: date in the file's name, for records that carry only a time of day.
+        max_line: longer lines are rejected.
+    """
+
+    def __init__(self, clock: Clock, day: date | None, max_line: int) -> None:
+        self.clock = clock
+        self.day = day
+        self.max_line = max_line
+        self._readers: dict[str, Callable[[_Record, Batch], None]] = {
+            "bridge_log": self._bridge,
+            "event_export": self._export,
+            "timer_backup": self._backup,
+            "debug_log": self._debug,
+            "modular_log": self._modular,
+        }
+
+    def read(self, block: Block) -> Batch:
+        """All lines of a block, each accounted for."""
+        if columns := bridge_columns(block, self.clock, self.max_line):
+            return Batch(lines=block.count, block=columns)
+        batch = Batch(lines=block.count)
+        for line in block.lines(self.max_line):
+            content = None if line.too_long else parse(line.raw)
+            if content is not None:
+                self._take(_Record(line.number, line.offset, line.raw, content), batch)
+            elif found := self._salvage(line, batch):
+                record, code = found
+                known = len(batch.columns["ts"])
+                self._take(record, batch)
+                if len(batch.columns["ts"]) > known:
+                    batch.change(line.number, line.offset, code, line.raw.lstrip(b"\0"))
+        if line := block.tail:
+            # A whole object needs no line end to be whole; anything less is still being written.
+            content = None if line.too_long else parse(line.raw) or _finite(line.raw)
+            if content is None:
+                batch.pending += 1
+            else:
+                self._take(_Record(line.number, line.offset, line.raw, content), batch)
+        return batch
+
+    def _take(self, record: _Record, batch: Batch) -> None:
+        kind = dialect_of(record.object)
+        if kind in self._readers:
+            self._readers[kind](record, batch)
+        elif kind == "schema":
+            batch.skipped += 1
+        else:
+            batch.reject(record.line, record.offset, faults.UNKNOWN, record.bytes)
+
+    def _salvage(self, line: Line, batch: Batch) -> tuple[_Record, str] | None:
+        """Say why a line is no object; one behind the NULs of a power cut, or with numbers that are none, is kept."""
+        if not line.too_long:
+            rest = line.raw.lstrip(b"\0")
+            if rest != line.raw and (content := parse(rest)) is not None:
+                return _Record(line.number, line.offset, rest, content), faults.NULS
+            if (content := _finite(rest)) is not None:
+                return _Record(line.number, line.offset, orjson.dumps(content), content), faults.NOT_FINITE
+        if reason := fault(line):
+            batch.reject(line.number, line.offset, reason, line.raw)
+        else:
+            batch.blank += 1
+        return None
+
+    def _bridge(self, record: _Record, batch: Batch) -> None:
+        item = record.object
+        moment = self.clock.iso(item.get("timestamp_iso")) or self.clock.twelve_hours(item.get("datetime"))
+        if moment is None:
+            batch.reject(record.line, record.offset, faults.BAD_TIME, record.raw)
+            return
+        device, details = _text(item.get("device")), _text(item.get("details"))
+        event_type, shot, time, magnitude = classify(device, details)
+        numbers = Numbers()
+        _add(
+            batch,
+            "bridge_log",
+            moment,
+            record,
+            numbers,
+            source_type=_text(item.get("type")),
+            event_type=event_type,
+            device=device,
+            device_id=_text(item.get("device_id")),
+            device_position=_text(item.get("device_position")),
+            details=details,
+            session_id=_text(item.get("session_id")),
+            seq=numbers.integer(item.get("seq")),
+            shot_number=shot,
+            shot_time_s=time,
+            magnitude=magnitude,
+            raw=record.raw,
+        )
+
+    def _export(self, record: _Record, batch: Batch) -> None:
+        item = record.object
+        moment = self.clock.iso(item["timestamp_iso"])
+        if moment is None:
+            batch.reject(record.line, record.offset, faults.BAD_TIME, record.raw)
+            return
+        named = _text(item["event_type"])
+        source = item.get("raw_data")
+        numbers = Numbers()
+        _add(
+            batch,
+            "event_export",
+            moment,
+            record,
+            numbers,
+            **{key: _text(item.get(key)) for key in ("device", "device_id", "device_position", "details")},
+            source_type=_text(source.get("type")) if isinstance(source, dict) else named,
+            event_type=named if named in EVENT_TYPES else TIMER_BACKUP_TYPES.get(named or "", "other"),
+            session_id=_text(item.get("session_id")),
+            seq=numbers.integer(item.get("seq")),
+            shot_number=numbers.shot_number(item.get("shot_number")),
+            shot_time_s=numbers.number(item.get("shot_time_s")),
+            split_s=numbers.number(item.get("split_s")),
+            timer_shots=numbers.shot_number(item.get("timer_shots")),
+            magnitude=numbers.number(item.get("magnitude")),
+            raw=orjson.dumps(source).decode() if isinstance(source, dict) else record.raw,
+        )
+
+    def _backup(self, record: _Record, batch: Batch) -> None:
+        moment = self.clock.iso(record.object["timestamp"])
+        if moment is None:
+            batch.reject(record.line, record.offset, faults.BAD_TIME, record.raw)
+        else:
+            numbers = Numbers()
+            values = backup_values(record.object, numbers)
+            _add(batch, "timer_backup", moment, record, numbers, **values, raw=record.raw)
+
+    def _debug(self, record: _Record, batch: Batch) -> None:
+        item = record.object
+        moment = self.clock.iso(item["timestamp_iso"])
+        if moment is None:
+            batch.reject(record.line, record.offset, faults.BAD_TIME, record.raw)
+            return
+        numbers = Numbers()
+        _add(
+            batch,
+            "debug_log",
+            moment,
+            record,
+            numbers,
+            source_type=_text(item.get("type")),
+            event_type="device_signal",
+            device=_text(item.get("device")),
+            device_id=_text(item.get("device_id")),
+            seq=numbers.integer(item.get("seq")),
+            magnitude=numbers.number(item["data"].get("impact_magnitude")),
+            raw=record.raw,
+        )
+
+    def _modular(self, record: _Record, batch: Batch) -> None:
+        """Start signals and hits; the same shape also carries web server logs, which hold no events."""
+        item, data = record.object, record.object.get("data")
+        if item.get("type") != "event" or item["msg"] not in ("T0", "HIT"):
+            batch.skipped += 1
+            return
+        moment = self.clock.time_of_day(self.day, item.get("hms")) if self.day else None
+        if moment is None:
+            batch.reject(record.line, record.offset, faults.BAD_TIME if self.day else faults.NO_DATE, record.raw)
+            return
+        values = data if isinstance(data, dict) else {}
+        hit = item["msg"] == "HIT"
+        numbers = Numbers()
+        _add(
+            batch,
+            "modular_log",
+            moment,
+            record,
+            numbers,
+            source_type=item["msg"],
+            event_type="impact_detected" if hit else "timer_start_beep",
+            device="Sensor" if hit else "Timer",
+            device_id=_text(values.get("sensor_id")) if hit else None,
+            device_position=_text(item.get("plate")),
+            details=None,
+            seq=numbers.integer(item.get("seq")),
+            magnitude=numbers.number(values.get("peak_amplitude")),
+            raw=record.raw,
+        )
+
+
+def backup_values(item: dict[str, Any], numbers: Numbers) -> dict[str, Any]:
+    """Columns of a timer backup record, which is a line in a file or a row in a database."""
+    named = _text(item["event_type"])
+    frame = timer_frames.decode(item.get("raw_hex"))
+    event_type = TIMER_BACKUP_TYPES.get(named or "", "timer_shot_detail" if named == "timer_active" else "other")
+    time = numbers.number(item.get("current_time"))
+    return {
+        "source_type": named,
+        "event_type": event_type,
+        "device": "Timer",
+        "device_id": _text(item.get("device_id")),
+        "details": _text(item.get("event_detail")),
+        "session_id": _text(item.get("session_id")),
+        "shot_number": numbers.shot_number(item.get("current_shot")),
+        "shot_time_s": frame.time_s if time is None and frame else time,
+        "split_s": numbers.number(item.get("split_time")),
+        "timer_shots": numbers.shot_number(item.get("total_shots")),
+    }
+
+
+def parse(raw: bytes) -> dict[str, Any] | None:
+    """The JSON object in a line, if it is one."""
+    try:
+        content = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _finite(raw: bytes) -> dict[str, Any] | None:
+    """The object in a line that writes NaN or Infinity, as Python does by default: they become null."""
+    if not any(word in raw for word in (b"NaN", b"Infinity")):
+        return None
+    try:
+        content = json.loads(raw, parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
+        return None
+    # What Python reads beyond that is no JSON either: digits without end, broken characters.
+    try:
+        return content if isinstance(content, dict) and orjson.loads(orjson.dumps(content)) == content else None
+    except (orjson.JSONEncodeError, orjson.JSONDecodeError):
+        return None
+
+
+def fault(line: Line) -> str | None:
+    """Why a line is no JSON object, by its code; None when it is blank."""
+    raw = line.raw.strip()
+    if line.too_long:
+        return faults.TOO_LONG
+    if not raw:
+        return None
+    if b"\0" in raw:
+        return faults.NULS
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return faults.BAD_ENCODING
+    try:
+        orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return faults.CORRUPT_JSON
+    return faults.NO_OBJECT
+
+
+def _add(batch: Batch, dialect: str, moment: Moment, record: _Record, numbers: Numbers, /, **values: Any) -> None:
+    batch.add(dialect, moment, line=record.line, byte_offset=record.offset, **values)
+    if numbers.lost:
+        batch.change(record.line, record.offset, faults.NO_NUMBER, record.bytes)
+
+
+def _text(value: object) -> str | None:
+    return value if value is None or type(value) is str else orjson.dumps(value).decode()

@@ -1,0 +1,163 @@
+"""`match.yaml`: what a person says about a match. Everything in it is optional, unknown keys are errors."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from sheaf.errors import InputError
+from sheaf.matches.settings import Correlation
+from sheaf.outside.files import key_of, named
+from sheaf.outside.models import explain
+from sheaf.outside.yaml_files import read_yaml
+
+FILE_NAME = "match.yaml"
+SQUAD = "squad.csv"
+_NAMES = (FILE_NAME, "match.yml")
+
+
+class Device(BaseModel):
+    """A timer or sensor of the match.
+
+    Attributes:
+        id: MAC address, with or without colons.
+        label: what logs may call it instead of its address.
+        kind: timer or sensor.
+        target, stage, bay: where it is; sensors belong to the timer of their bay.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+    id: str = Field(min_length=1)
+    label: str | None = None
+    kind: Literal["timer", "sensor"] = "sensor"
+    target: str | None = None
+    stage: str | None = None
+    bay: str | None = None
+
+
+class Squad(BaseModel):
+    """Who shot what: a run by its number, or a string by its number at a stage (and bay).
+
+    Attributes:
+        run: number of the run in the match, or its id.
+        stage, bay, string: the stage and bay as the timers have them, and the string's number there from 1; with `run`,
+            the stage that it was shot at.
+        shooter: who.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+    run: str | None = Field(default=None, pattern=r"^(run_)?[1-9][0-9]{0,8}$")
+    stage: str | None = None
+    bay: str | None = None
+    string: int | None = Field(default=None, ge=1)
+    shooter: str = Field(min_length=1, max_length=200)
+
+    @model_validator(mode="after")
+    def _says_which(self) -> Self:
+        if (self.run is None) == (self.string is None):
+            raise ValueError("say which run, or which stage and string")
+        return self
+
+
+class Manifest(BaseModel):
+    """The content of `match.yaml`.
+
+    Attributes:
+        id: must be the name of the match when given.
+        name: for people.
+        timezone: IANA name; naive times are read in it.
+        start: events before it are not in the match; naive means local.
+        end: events at or after it are not in the match.
+        logs: globs below the match folder (or beside it: `../shared/*.ndjson`).
+        database: a database besides those that `logs` finds.
+        devices: timers and sensors.
+        squad: who shot which run or string; `squad.csv` may say it as well.
+        min_split_ms: instead of the settings' one.
+        correlation: instead of the settings' one.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+    id: str | None = None
+    name: str | None = None
+    timezone: str | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    logs: tuple[str, ...] = ("**/*",)
+    database: str | None = None
+    devices: tuple[Device, ...] = ()
+    squad: tuple[Squad, ...] = ()
+    min_split_ms: float | None = Field(default=None, ge=0, le=5_000)
+    correlation: Correlation | None = None
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str | None) -> str | None:
+        if value is not None:
+            zone_of(value)
+        return value
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The match's zone; UTC when none is known."""
+        return zone_of(self.timezone or "UTC")
+
+    def bounds(self) -> tuple[int | None, int | None]:
+        """Start and end in microseconds since 1970 UTC."""
+        first, last = (
+            None if when is None else int((when if when.tzinfo else when.replace(tzinfo=self.zone)).timestamp() * 1e6)
+            for when in (self.start, self.end)
+        )
+        return first, last
+
+
+def zone_of(name: str) -> ZoneInfo:
+    """The zone of an IANA name.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"{name!r} is no IANA time zone such as America/Chicago") from error
+
+
+def load(folder: Path, match: str, timezone: str | None) -> Manifest:
+    """Read the match's manifest; a folder without one gets the defaults.
+
+    Args:
+        timezone: of matches that name none.
+
+    Raises:
+        InputError: the file is no YAML, has an unknown key or an impossible value, or is there twice.
+    """
+    found = list(named(folder, _NAMES).values())
+    if len(found) > 1:
+        raise InputError(f"{found[0]} and {found[1].name} both describe the match: keep one of them.")
+    content = (read_yaml(found[0]) if found else None) or {}
+    try:
+        manifest = Manifest.model_validate(content)
+        filled = manifest.model_copy(update={"timezone": manifest.timezone or timezone})
+        _ = filled.zone
+    except ValidationError as error:
+        raise InputError(f"{FILE_NAME} of match {match!r}: {explain(error)}") from error
+    except ValueError as error:
+        raise InputError(f"The matches setting timezone: {error}.") from error
+    if manifest.id not in (None, match):
+        raise InputError(f"{FILE_NAME} says id {manifest.id!r}, but the match is {match!r}: make them the same.")
+    return filled
+
+
+def is_manifest(name: str) -> bool:
+    """Whether a file of a match describes it, and is no log."""
+    return key_of(name) in (*_NAMES, SQUAD)
+
+
+def utc(us: int | None) -> datetime | None:
+    """Microseconds since 1970 as a time in UTC."""
+    return None if us is None else datetime.fromtimestamp(us // 1_000_000, UTC).replace(microsecond=us % 1_000_000)

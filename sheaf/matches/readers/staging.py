@@ -1,0 +1,103 @@
+"""Records as they were read, in columns, before they are de-duplicated and put in order.
+
+Every reader fills a `Batch`; `ingest` writes batches to a Parquet file per source. Not here: reading.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from sheaf.matches.readers.clocks import Moment
+
+_TYPES: dict[str, pa.DataType] = {
+    "line": pa.int64(),
+    "byte_offset": pa.int64(),
+    "ts": pa.int64(),
+    "ambiguous_time": pa.bool_(),
+    "dialect": pa.string(),
+    "source_type": pa.string(),
+    "event_type": pa.string(),
+    "device": pa.string(),
+    "device_id": pa.string(),
+    "device_position": pa.string(),
+    "details": pa.string(),
+    "session_id": pa.string(),
+    "seq": pa.int64(),
+    "shot_number": pa.int32(),
+    "shot_time_s": pa.float64(),
+    "split_s": pa.float64(),
+    "timer_shots": pa.int32(),
+    "magnitude": pa.float64(),
+    "raw": pa.string(),
+}
+
+SCHEMA = pa.schema(
+    [
+        pa.field("n", pa.int64()),  # position in reading order over all sources
+        pa.field("order_ts", pa.int64()),  # time to sort by, see `ordering` in ingest
+        pa.field("file_no", pa.int32()),
+        *(pa.field(name, type_) for name, type_ in _TYPES.items()),
+    ]
+)
+
+REPEATING = [
+    *("file_no", "ambiguous_time", "dialect", "source_type", "event_type"),
+    *("device", "device_id", "device_position", "details", "session_id"),
+]
+"""Columns in which values repeat, so that a dictionary is worth its time."""
+
+
+@dataclass
+class Remark:
+    """What is wrong with one line, by its code in `faults`."""
+
+    line: int | None
+    byte_offset: int | None
+    code: str
+    raw: bytes | str
+
+
+@dataclass
+class Batch:
+    """What became of some lines: events, rejected lines, and counts of the others.
+
+    `lines` = events + rejected + pending + blank + skipped always holds. Events come one by one
+    through `add`, or all at once as `block`; `changed` says what was corrected in some of them.
+    """
+
+    block: dict[str, pa.Array] | None = None
+    columns: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in _TYPES})
+    rejected: list[Remark] = field(default_factory=list)
+    changed: list[Remark] = field(default_factory=list)
+    lines: int = 0
+    pending: int = 0
+    blank: int = 0
+    skipped: int = 0
+
+    def add(self, dialect: str, moment: Moment, **values: Any) -> None:
+        """Append one event; columns that are not named are empty."""
+        columns = self.columns
+        columns["dialect"].append(dialect)
+        columns["ts"].append(moment[0])
+        columns["ambiguous_time"].append(moment[1])
+        for name, column in columns.items():
+            if name not in _FIXED:
+                column.append(values.get(name))
+
+    def reject(self, line: int | None, offset: int | None, code: str, raw: bytes | str) -> None:
+        """Keep one line that cannot be used."""
+        self.rejected.append(Remark(line, offset, code, raw))
+
+    def change(self, line: int | None, offset: int | None, code: str, raw: bytes | str) -> None:
+        """Note that the line of an event was not taken as it is."""
+        self.changed.append(Remark(line, offset, code, raw))
+
+    def arrow(self) -> dict[str, pa.Array]:
+        """The events' columns as arrays."""
+        if self.block is not None:
+            return {name: self.block.get(name, pa.nulls(len(self.block["ts"]), kind)) for name, kind in _TYPES.items()}
+        return {name: pa.array(values, _TYPES[name]) for name, values in self.columns.items()}
+
+
+_FIXED = frozenset({"dialect", "ts", "ambiguous_time"})

@@ -1,0 +1,179 @@
+"""Lines that are no JSON: the bridge's main log as CSV, and its console log."""
+
+import csv
+import re
+from collections.abc import Callable, Iterator
+from datetime import date
+
+import orjson
+
+from sheaf.matches import faults
+from sheaf.matches.readers.clocks import Clock, Moment
+from sheaf.matches.readers.log_blocks import Block, Line
+from sheaf.matches.readers.staging import Batch
+from sheaf.matches.vocabulary import classify, number, shot_number
+
+CSV_COLUMNS = ("Datetime", "Type", "Device", "DeviceID", "DevicePosition", "Details")
+_CONSOLE = re.compile(r"\[(\d{4})-(\d\d)-(\d\d) (\d\d:\d\d:\d\d)\] (\w+): ?(.*)")
+_BEEP = re.compile(r"Start Beep -+ String #(\d+) at \(?(\d\d:\d\d:\d\d\.\d{3})\)?")
+_STOP = re.compile(r"Stop Beep for String #(\d+) at \(?(\d\d:\d\d:\d\d\.\d{3})\)?(?: \(total: ([\d.]+)s\))?")
+_SHOT = re.compile(r"String (\d+), Shot #(\d+) - Time ([\d.]+)s, Split ([\d.]+)s, First ([\d.]+)s")
+_IMPACT = re.compile(r"String (\d+), Impact #(\d+) - Time ([\d.]+)s, Shot->Impact ([\d.]+)s, Peak ([\d.]+)")
+_CONNECTED = re.compile(r"Status: (Timer|Sensor|Bridge) (\S+) - Connected")
+_SECOND = 1_000_000
+
+
+def looks_like_csv(line: bytes) -> bool:
+    """Whether a line is the header or a row of the main log as CSV."""
+    text = line.decode("utf-8", "replace").strip()
+    return text.startswith("Datetime,Type,Device,") or bool(re.match(r"\d{1,2}/\d{1,2}/\d{2,4} [\d:.]+ ?[ap]m,", text))
+
+
+def looks_like_console(line: bytes) -> bool:
+    """Whether a line is one of the console log."""
+    return bool(_CONSOLE.match(line.decode("utf-8", "replace")))
+
+
+class MainCsv:
+    """Reads the blocks of a main log in CSV. Rows are read one by one, so that an open quote spoils only its own."""
+
+    def __init__(self, clock: Clock, _day: date | None, max_line: int) -> None:
+        self.clock = clock
+        self.max_line = max_line
+
+    def read(self, block: Block) -> Batch:
+        """All lines of a block, each accounted for."""
+        batch = Batch(lines=block.count, pending=int(block.tail is not None))
+        for line, text in _texts(block, batch, self.max_line):
+            row = _row(text)
+            if row == list(CSV_COLUMNS):
+                batch.skipped += 1
+                continue
+            if row is None or len(row) != len(CSV_COLUMNS):
+                batch.reject(line.number, line.offset, faults.CORRUPT_CSV, line.raw)
+                continue
+            moment = self.clock.twelve_hours(row[0]) or self.clock.iso(row[0])
+            if moment is None:
+                batch.reject(line.number, line.offset, faults.BAD_TIME, line.raw)
+                continue
+            _, type_, device, device_id, position, details = row
+            event_type, shot, time, magnitude = classify(device, details)
+            batch.add(
+                "bridge_csv",
+                moment,
+                line=line.number,
+                byte_offset=line.offset,
+                source_type=type_,
+                event_type=event_type,
+                device=device,
+                device_id=device_id or None,
+                device_position=position,
+                details=details,
+                shot_number=shot,
+                shot_time_s=time,
+                magnitude=magnitude,
+                raw=orjson.dumps(dict(zip(CSV_COLUMNS, row, strict=True))).decode(),
+            )
+        return batch
+
+
+class Console:
+    """Reads the blocks of a console log.
+
+    Its lines are stamped to the second only; shots and impacts are placed by the beep's exact time
+    and the timer's own numbers, where these agree with the line's stamp.
+    """
+
+    def __init__(self, clock: Clock, _day: date | None, max_line: int) -> None:
+        self.clock = clock
+        self.max_line = max_line
+        self._beep: int | None = None
+        self._since_beep = 0.0
+
+    def read(self, block: Block) -> Batch:
+        """All lines of a block, each accounted for; lines that report no event are skipped."""
+        batch = Batch(lines=block.count, pending=int(block.tail is not None))
+        for line, text in _texts(block, batch, self.max_line):
+            found = _CONSOLE.match(text)
+            if found is None:
+                batch.reject(line.number, line.offset, faults.NO_CONSOLE_LINE, line.raw)
+                continue
+            try:
+                day = date(*(int(part) for part in found.groups()[:3]))
+            except ValueError:
+                day = None
+            stamp = self.clock.time_of_day(day, found[4]) if day else None
+            if day is None or stamp is None:
+                batch.reject(line.number, line.offset, faults.BAD_TIME, line.raw)
+            elif not self._event(batch, line, text, found[6], day, stamp):
+                batch.skipped += 1
+        return batch
+
+    def _event(self, batch: Batch, line: Line, text: str, message: str, day: date, stamp: Moment) -> bool:
+        values: dict[str, object] = {"device": "Timer"}
+        moment = stamp
+        if found := _BEEP.search(message):
+            moment = self._near(stamp, self.clock.time_of_day(day, found[2]))
+            self._beep, self._since_beep = moment[0], 0.0
+            values["event_type"] = "timer_start_beep"
+        elif found := _STOP.search(message):
+            moment = self._near(stamp, self.clock.time_of_day(day, found[2]))
+            values |= {"event_type": "timer_stop_button", "shot_time_s": number(found[3])}
+        elif found := _SHOT.search(message):
+            split, first = number(found[3]) or 0.0, number(found[5]) or 0.0  # what it calls Time is the split
+            self._since_beep = first if found[2] == "1" else self._since_beep + split
+            moment = self._after_beep(stamp, self._since_beep)
+            values |= {"event_type": "shot_detected", "shot_number": shot_number(found[2])}
+            values |= {"split_s": split, "shot_time_s": round(self._since_beep, 3)}
+        elif "Enhanced" not in message and (found := _IMPACT.search(message)):
+            moment = self._after_beep(stamp, number(found[3]) or 0.0)
+            values |= {"event_type": "impact_detected", "device": "Sensor", "magnitude": number(found[5])}
+        elif found := _CONNECTED.search(message):
+            device = found[1]
+            event_type = {"Timer": "timer_connected", "Sensor": "sensor_connected"}.get(device, "other")
+            values = {"event_type": event_type, "device": device, "device_id": found[2]}
+        else:
+            return False
+        raw = orjson.dumps({"line": text}).decode()
+        batch.add("console", moment, line=line.number, byte_offset=line.offset, details=message, raw=raw, **values)
+        return True
+
+    def _near(self, stamp: Moment, exact: Moment | None) -> Moment:
+        """The exact time, unless it is of another second than the stamp (midnight, a stale text)."""
+        return exact if exact and abs(exact[0] - stamp[0]) <= 2 * _SECOND else stamp
+
+    def _after_beep(self, stamp: Moment, seconds: float) -> Moment:
+        if self._beep is None or seconds > 1e6:
+            return stamp
+        return self._near(stamp, (self._beep + round(seconds * _SECOND), stamp[1]))
+
+
+FORMS: dict[str, tuple[Callable[[bytes], bool], type[MainCsv] | type[Console]]] = {
+    "csv": (looks_like_csv, MainCsv),
+    "console": (looks_like_console, Console),
+}
+"""By the form of a file, what tells it by one of its lines, and who reads it."""
+
+
+def _texts(block: Block, batch: Batch, max_line: int) -> Iterator[tuple[Line, str]]:
+    """The lines that are text; the others are rejected or counted as blank."""
+    for line in block.lines(max_line):
+        raw = line.raw
+        if line.too_long:
+            batch.reject(line.number, line.offset, faults.TOO_LONG, raw)
+        elif not raw.strip():
+            batch.blank += 1
+        elif b"\0" in raw:
+            batch.reject(line.number, line.offset, faults.NULS, raw)
+        else:
+            try:
+                yield line, raw.decode().rstrip("\r")
+            except UnicodeDecodeError:
+                batch.reject(line.number, line.offset, faults.BAD_ENCODING, raw)
+
+
+def _row(text: str) -> list[str] | None:
+    try:
+        return next(csv.reader([text], strict=True), None)
+    except csv.Error:
+        return None

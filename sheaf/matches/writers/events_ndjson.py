@@ -1,0 +1,159 @@
+"""`events_ndjson`: a schema record, then one JSON object for each event."""
+
+# pyarrow.compute makes its functions when it is imported.
+# pyright: reportAttributeAccessIssue=false
+
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+import pyarrow as pa
+
+from sheaf import duck
+from sheaf.ahead import ahead
+from sheaf.errors import VerificationError
+from sheaf.exports.options import Options
+from sheaf.exports.series import Draft, Written
+from sheaf.matches.analysis.events_stream import counts, events, warnings
+from sheaf.matches.readers.clocks import utc_text
+from sheaf.matches.vocabulary import EVENT_TYPES
+
+VERSION = "1.0.0"
+FIELDS = {
+    "timestamp_iso": "When it happened, ISO 8601 in UTC",
+    "event_type": "Type of event (shot_detected, impact_detected, …)",
+    "device": "Device type (Timer, Sensor, Bridge)",
+    "device_id": "Device identifier",
+    "device_position": "Physical position of the device",
+    "details": "Event details",
+    "session_id": "Session identifier",
+    "seq": "Sequence number of the process that wrote it",
+    "run_id": "The run it belongs to",
+    "match_id": "The match it belongs to",
+    "stage": "Stage of its run",
+    "bay": "Bay of its run",
+    "string": "Number of its run at that stage and bay",
+    "shooter": "Who shot the run",
+    "target": "Target of the sensor of an impact",
+    "_source_file": "File it was read from, below the match folder",
+    "_source_line": "Line in that file",
+    "raw_data": "The record as it came (if included)",
+}
+
+
+class NdjsonOptions(Options):
+    """How events are written.
+
+    Attributes:
+        include_raw_data: whether each event carries its record as it came.
+    """
+
+    include_raw_data: bool = True
+
+
+def write(draft: Draft) -> Written:
+    """Write `match_<id>_raw.jsonl`."""
+    name = f"match_{draft.partition}_raw.jsonl"
+    with (draft.folder / name).open("wb") as file:
+        rows = write_to(draft, file.write)
+    return Written(rows, {name: rows}, counts(draft.tables), warnings(draft.tables))
+
+
+def write_to(draft: Draft, write: Callable[[bytes | memoryview], object]) -> int:
+    """Give out the events the filter wants, in order; returns how many there are."""
+    with_raw = draft.options.include_raw_data
+    fields = {name: text for name, text in FIELDS.items() if with_raw or name != "raw_data"}
+    head = {
+        "_type": "schema",
+        "_version": VERSION,
+        "_timestamp": draft.now.isoformat().replace("+00:00", "Z"),
+        "_description": "LeadVille Impact Bridge export data",
+        "fields": fields,
+    }
+    write(orjson.dumps(head) + b"\n")
+    without = ("byte_offset", "dialect") if with_raw else ("byte_offset", "dialect", "raw")
+    chosen = events(draft.tables, draft.filter, without=without)
+    rows = 0
+    for count, lines in ahead((batch.num_rows, _lines(batch, draft.partition, with_raw)) for batch in chosen):
+        write(lines)
+        rows += count
+    return rows
+
+
+def verify(folder: Path, written: Written) -> None:
+    """Read every line back: one schema record, then as many whole events as were written, of nothing but JSON."""
+    import duckdb
+
+    ((name, rows),) = written.rows.items()
+    path = folder / name
+    with path.open("rb") as file:
+        if orjson.loads(file.readline()).get("_type") != "schema":
+            raise VerificationError(f"{name} does not start with its schema record.")
+    with duck.connect(memory_limit="128MB", threads=2, temp_directory=str(folder.parent)) as connection:
+        try:
+            ((total, whole, known),) = connection.execute(
+                """
+                SELECT count(*), count(*) FILTER (try_cast(timestamp_iso AS TIMESTAMP) IS NOT NULL),
+                       count(*) FILTER (event_type IN (SELECT unnest(?)))
+                FROM read_json(?, format = 'newline_delimited', columns = {
+                    _type: 'VARCHAR', timestamp_iso: 'VARCHAR', event_type: 'VARCHAR', raw_data: 'JSON'
+                }) WHERE _type IS NULL
+                """,
+                [list(EVENT_TYPES), str(path)],
+            ).fetchall()
+        except duckdb.Error as error:
+            raise VerificationError(f"{name} holds a line that is no JSON: {str(error).splitlines()[0]}") from error
+    if (total, whole, known) != (rows, rows, rows):
+        raise VerificationError(f"{name} holds {min(total, whole, known)} whole events, but {rows} were written.")
+    _strictly(path)
+
+
+def _strictly(path: Path) -> None:
+    """Read what DuckDB takes for numbers, and JSON does not, with a parser that takes neither."""
+    with path.open("rb") as file:
+        while lines := file.readlines(4 * 1024 * 1024):
+            for line in lines:
+                if b"NaN" not in line and b"Inf" not in line:
+                    continue
+                try:
+                    orjson.loads(line)
+                except orjson.JSONDecodeError as error:
+                    raise VerificationError(f"{path.name} holds a line that is no JSON: {error}.") from error
+
+
+def _lines(batch: pa.RecordBatch, match: str, with_raw: bool) -> memoryview:
+    """The JSON lines of a batch, put together column by column."""
+    import pyarrow.compute as pc
+
+    time = utc_text(batch.column("ts"))
+    parts: list[pa.Array | str] = [f'{{"_schema_version":"{VERSION}","timestamp_iso":"', time, '"']
+    for name in ("event_type", "device", "device_id", "device_position", "details", "session_id", "seq", "run_id"):
+        parts.extend([f',"{name}":', _json(batch.column(name))])
+    parts.append(f',"match_id":{orjson.dumps(match).decode()}')
+    for name in ("stage", "bay", "string", "shooter", "target"):
+        parts.extend([f',"{name}":', _json(batch.column(name))])
+    for name in ("source_file", "source_line"):
+        parts.extend([f',"_{name}":', _json(batch.column(name))])
+    if with_raw:
+        parts.extend([',"raw_data":', pc.coalesce(batch.column("raw"), pa.scalar("null"))])
+    lines = pc.binary_join_element_wise(*parts, "}\n", "")
+    return _text_of(lines)
+
+
+def _json(column: pa.Array) -> pa.Array:
+    """Each value as JSON text. Values repeat, so only the different ones are converted."""
+    if pa.types.is_string(column.type):
+        column = column.dictionary_encode()
+    if pa.types.is_dictionary(column.type):
+        column = pa.array([orjson.dumps(value).decode() for value in column.dictionary.to_pylist()], pa.string()).take(
+            column.indices
+        )
+    return column.cast(pa.string()).fill_null("null")
+
+
+def _text_of(lines: pa.Array) -> memoryview:
+    """The bytes of all strings, one after the other, without copying them one by one."""
+    _, offsets, data = lines.buffers()
+    places = memoryview(offsets).cast("i")
+    first, last = places[lines.offset], places[lines.offset + len(lines)]
+    return memoryview(data)[first:last]

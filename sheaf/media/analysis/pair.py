@@ -1,0 +1,353 @@
+"""One pair from files to answer: decode, propose, verify, model, report.
+
+`analyse_pair` is the whole path in order; the modules it calls are each one step of the signal
+processing and can be read alone.
+"""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sheaf.media.errors import MissingTrackError
+from sheaf.media.result import (
+    ACCEPTED,
+    Method,
+    MethodResult,
+    PairOptions,
+    PairResult,
+    Precision,
+    Segment,
+    Status,
+)
+from sheaf.media.sync import timecode
+from sheaf.media.sync.candidates import Candidate, agreements, merge, nominal_speed, search
+from sheaf.media.sync.channels import channel_offsets
+from sheaf.media.sync.confidence import confidence
+from sheaf.media.sync.decode import Recording, decode, laid_apart, other_mixes
+from sheaf.media.sync.embeddings import Embedded, search_embeddings
+from sheaf.media.sync.features import FEATURES, hop_seconds, spectral, spectrum
+from sheaf.media.sync.frames import FrameFit, fit_at, fit_frames, refine, rivals
+from sheaf.media.sync.judge import Judge, main_line
+from sheaf.media.sync.lines import Line
+from sheaf.media.sync.overlay import overlay
+from sheaf.media.sync.probe import probe
+from sheaf.media.sync.segments import segment
+from sheaf.media.sync.stretches import Stretches
+from sheaf.media.sync.waveform import search_waveform
+
+FRAME = 1 / 24
+"""Two offsets closer than this (s) are the same answer."""
+
+_MOST_TRIES = 8
+"""Combinations of channels and tracks that are compared before a pair is given up."""
+
+
+def analyse_pair(master: Path, dub: Path, options: PairOptions | None = None) -> PairResult:
+    """Find how a dub lies against its master.
+
+    The same two files and options always give the same answer, in whatever order the methods are
+    named, and whatever the level or polarity of either file. Where the sound that players choose gives no match,
+    channels of its own and other tracks are tried.
+
+    Example:
+        >>> analyse_pair(Path("master.wav"), Path("dub.wav")).offset_seconds  # doctest: +SKIP
+        -15.023
+
+    Raises:
+        MediaError: one of its kinds, when a file cannot be read, holds no sound, or time runs out.
+    """
+    options = options or PairOptions()
+    started = time.monotonic()
+    deadline = started + options.timeout_seconds
+    with recordings(master, dub, options, deadline) as pair:
+        result = _analyse(*pair, options, deadline)
+        others = _other_tracks(*pair, options)
+        if not _answered(result):
+            result = _other_channels(*pair, options, deadline) or result
+    for chosen in others if not _answered(result) else ():
+        with recordings(master, dub, chosen, deadline) as pair:
+            again = _analyse(*pair, options, deadline)
+        if _answered(again):
+            result = again
+            break
+    result.analysis_seconds = round(time.monotonic() - started, 3)
+    return result
+
+
+def _answered(result: PairResult) -> bool:
+    return result.offset_seconds is not None or bool(result.ambiguous_with)
+
+
+@contextmanager
+def recordings(master: Path, dub: Path, options: PairOptions, deadline: float) -> Iterator[tuple[Recording, Recording]]:
+    """Both files decoded, side by side.
+
+    Raises:
+        MissingTrackError: a file has no track of the number that is asked for.
+    """
+
+    def load(path: Path, track: int | None) -> Recording:
+        found = probe(path)
+        if track is not None and track > len(found.tracks):
+            raise MissingTrackError(f"{path} has no sound track {track}: it has {len(found.tracks)}.")
+        chosen = None if track is None else track - 1
+        return decode(path, found, deadline=deadline, max_seconds=options.max_seconds, track=chosen)
+
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(load, master, options.master_track), pool.submit(load, dub, options.dub_track)]
+        errors = [error for job in jobs if (error := job.exception())]
+        decoded = [job.result() for job in jobs if not job.exception()]
+    try:
+        if errors:
+            raise errors[0]
+        yield decoded[0], decoded[1]
+    finally:
+        for recording in decoded:
+            recording.close()
+
+
+def _other_channels(master: Recording, dub: Recording, options: PairOptions, deadline: float) -> PairResult | None:
+    """The first match of a channel that the programme hides; None where there is none."""
+    mixes = [[("", one.weights), *other_mixes(one)] for one in (dub, master)]
+    tries = [(d, m) for m in mixes[1] for d in mixes[0] if m[0] or d[0]]
+    for (role_d, weights_d), (role_m, weights_m) in tries[:_MOST_TRIES]:
+        result = _analyse(master.heard_as(weights_m), dub.heard_as(weights_d), options, deadline)
+        if _answered(result):
+            for which, role in (("master", role_m), ("dub", role_d)):
+                if role:
+                    result.warnings.append(f"{which}: its channel {role} was compared, the whole gave no match")
+            return result
+    return None
+
+
+def _other_tracks(master: Recording, dub: Recording, options: PairOptions) -> list[PairOptions]:
+    """The same with the tracks that nobody chose, of the dub first."""
+    found = []
+    for recording, name in ((dub, "dub_track"), (master, "master_track")):
+        tracks = recording.probe
+        if tracks and getattr(options, name) is None and not laid_apart(tracks):
+            found += [options.model_copy(update={name: track.index + 1}) for track in tracks.best_tracks[1:]]
+    return found[:_MOST_TRIES]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What was found of a pair.
+
+    Attributes:
+        lines: of the waveform; empty where only longer stretches agree, on `frame`.
+        places: every offset that fits alike.
+    """
+
+    confidence: float
+    lines: list[Line]
+    frame: FrameFit | None
+    pieces: list[Segment]
+    places: list[float]
+    coverage: float
+
+
+def _analyse(master: Recording, dub: Recording, options: PairOptions, deadline: float) -> PairResult:
+    methods = [method for method in Method if method in options.methods]
+    proposals, embedded, heard = propose(master, dub, methods, options)
+    judge = Judge(master, dub, heard, deadline)
+    found = _to_the_sample(judge, heard, proposals, master, dub) or _to_a_frame(heard, proposals, master, dub)
+    sure = found.confidence >= ACCEPTED
+    result = PairResult(
+        status=Status.COMPLETED if sure else Status.NO_MATCH,
+        confidence=found.confidence,
+        coverage=round(found.coverage, 3) if found.pieces else None,
+        ambiguous_with=found.places if len(found.places) > 1 else [],
+        requested_model=embedded.requested if embedded else None,
+        model_available=embedded.available if embedded else None,
+        master_seconds=round(master.seconds, 4),
+        dub_seconds=round(dub.seconds, 4),
+        warnings=[*_complaints("master", master), *_complaints("dub", dub), *_missing_model(embedded)],
+    )
+    _describe_files(result, master, dub)
+    pieces = found.pieces if sure else []
+    for method in methods:
+        result.method_results.append(_alone(judge, heard, method, proposals[method], pieces))
+    result.contradiction = [
+        item.method
+        for item in result.method_results
+        if pieces and item.offset_seconds is not None and not _same_place(item.offset_seconds, pieces)
+    ]
+    result.method_used = _method_used(result.method_results, proposals, pieces, embedded)
+    if pieces:
+        main = _longest(pieces)
+        line = next((line for line in found.lines if round(line.offset, 6) == main.offset_seconds), None)
+        _fill_offset(result, main, master, dub)
+        result.segments = pieces
+        if line:
+            result.precision, result.offset_uncertainty_seconds = Precision.SAMPLE, line.uncertainty
+            result.channels = channel_offsets(master, dub, line)
+        elif found.frame:
+            result.precision = Precision.FRAME
+            result.offset_uncertainty_seconds = round(found.frame.uncertainty, 4)
+        result.overlay = overlay(master, dub, main, line)
+    result.timeline = judge.timeline(found.lines if sure else [])
+    return result
+
+
+def _to_the_sample(
+    judge: Judge,
+    heard: Stretches,
+    proposals: dict[Method, list[Candidate]],
+    master: Recording,
+    dub: Recording,
+) -> _Found | None:
+    """What the waveforms agree on; None where they don't."""
+    lines, evidence = judge.weigh(merge(one for found in proposals.values() for one in found))
+    if not lines:
+        return None
+    pieces = segment(master, dub, lines, heard)
+    coverage = heard.share(pieces, [vote.time for line in lines for vote in line.votes])
+    sure = confidence(evidence, coverage)
+    if sure < ACCEPTED:
+        return None
+    line = main_line(lines)
+    agreed = agreements(proposals.values())
+    fit = fit_at(heard, Candidate(line.offset, line.rate, 0.0), agreed)
+    also = judge.also_at(line, rivals(heard, fit, agreed)) if fit else []
+    places = sorted(round(offset, 6) + 0.0 for offset in (line.offset, *(one.offset for one in also)))
+    return _Found(_shared(sure, places), lines, None, pieces, places, coverage)
+
+
+def _to_a_frame(
+    heard: Stretches, proposals: dict[Method, list[Candidate]], master: Recording, dub: Recording
+) -> _Found:
+    """What longer stretches agree on."""
+    agreed = agreements(found for method, found in proposals.items() if method is not Method.CORRELATION)
+    fit = fit_frames(heard, agreed)
+    if fit is None:
+        return _Found(0.0, [], None, [], [], 0.0)
+    sure = fit.confidence
+    if sure < ACCEPTED:
+        return _Found(sure, [], None, [], [], 0.0)
+    also = rivals(heard, fit, agreed)
+    places = sorted(round(offset, 3) + 0.0 for offset in (fit.offset, *(one.offset for one in also)))
+    if not also:
+        fit = refine(master, dub, fit)
+    pieces = [fit.piece(master.seconds, dub.seconds)]
+    return _Found(_shared(sure, places), [], fit, pieces, places, heard.share(pieces, []))
+
+
+def _shared(sure: float, places: list[float]) -> float:
+    """The probability of one of several places that fit alike: none of them is an answer."""
+    return sure if len(places) == 1 else round(min(sure / len(places), ACCEPTED - 0.0001), 4)
+
+
+def propose(
+    master: Recording, dub: Recording, methods: list[Method], options: PairOptions
+) -> tuple[dict[Method, list[Candidate]], Embedded | None, Stretches]:
+    """Candidates of each method, and the stretches that judge them; the mel spectra are computed once for all."""
+    found: dict[Method, list[Candidate]] = {}
+    embedded = None
+    hop = hop_seconds(max(master.seconds, dub.seconds))
+    spectra = [spectrum(recording, hop) for recording in (master, dub)]
+    changes = [spectral(one.energies) for one in spectra]
+    for method in methods:
+        if method is Method.SPECTRAL:
+            found[method] = search(changes[0], changes[1], hop)
+        elif method in FEATURES:
+            view = FEATURES[method]
+            found[method] = search(view(spectra[0].energies), view(spectra[1].energies), hop)
+        elif method is Method.CORRELATION:
+            found[method] = search_waveform(master, dub)
+        else:
+            embedded = search_embeddings(master, dub, spectra[0], spectra[1], options)
+            found[method] = embedded.candidates
+    return found, embedded, Stretches(changes[0], changes[1], hop)
+
+
+def _alone(
+    judge: Judge, heard: Stretches, method: Method, found: list[Candidate], pieces: list[Segment]
+) -> MethodResult:
+    """What a method gives by itself: to the sample, or else to a frame."""
+    lines, evidence = judge.weigh(found[:2])
+    sure = confidence(evidence, 1.0)
+    if sure >= ACCEPTED:
+        return MethodResult(method=method, offset_seconds=round(main_line(lines).offset, 6), confidence=sure)
+    fit = None if method is Method.CORRELATION else fit_frames(heard, agreements([found])[:2])
+    if fit and fit.confidence >= ACCEPTED:
+        return MethodResult(method=method, offset_seconds=round(fit.offset, 3), confidence=fit.confidence)
+    return MethodResult(method=method, offset_seconds=None, confidence=max(sure, fit.confidence if fit else 0.0))
+
+
+def _same_place(offset: float, pieces: list[Segment]) -> bool:
+    return any(abs(offset - piece.offset_seconds) < max(FRAME, 0.11) for piece in pieces)
+
+
+def _longest(pieces: list[Segment]) -> Segment:
+    """The longest piece, the earliest of equals."""
+    return max(pieces, key=lambda piece: (round(piece.dub_end - piece.dub_start, 1), -piece.dub_start))
+
+
+def _describe_files(result: PairResult, master: Recording, dub: Recording) -> None:
+    """Which tracks were compared, and what time codes say by themselves."""
+    for which, recording in (("master", master), ("dub", dub)):
+        found = recording.probe
+        if found and recording.track and len(found.tracks) > 1 and not laid_apart(found):
+            setattr(result, f"{which}_track", recording.track.label)
+        if found:
+            setattr(result, f"{which}_start", timecode.start_of(found))
+        if found and found.variable:
+            result.warnings.append(
+                f"{which}: its picture has a variable frame rate, timecode counts at {found.frame_rate} a second"
+            )
+    result.dub_sample_rate = dub.track.sample_rate if dub.track else None
+    starts = [timecode.start_seconds(one.probe) if one.probe else None for one in (master, dub)]
+    if starts[0] is not None and starts[1] is not None:
+        result.timecode_offset_seconds = round(starts[1] - starts[0], 6)
+
+
+def _fill_offset(result: PairResult, main: Segment, master: Recording, dub: Recording) -> None:
+    offset = main.offset_seconds + 0.0
+    pictures = [r.probe for r in (master, dub) if r.probe and r.probe.frame_rate]
+    rate = (pictures[0].frame_rate if pictures else None) or timecode.RATES["23.976"]
+    drop = any(found.timecode and ";" in found.timecode for found in pictures) and rate in timecode.DROPPING
+    native = dub.track.sample_rate if dub.track else 48000
+    result.offset_seconds = offset
+    result.offset_samples = round(offset * native)
+    result.offset_frames = timecode.frame_offsets(offset)
+    result.timecode = timecode.timecode(offset, rate, drop=drop)
+    result.frame_rate = str(rate)
+    result.rate = main.rate
+    result.drift_ppm = round((main.rate - nominal_speed(main.rate)) * 1e6, 3)
+
+
+def _missing_model(embedded: Embedded | None) -> list[str]:
+    """What was asked for and did not run is said where results are read."""
+    if embedded is None or embedded.available:
+        return []
+    return [f"{embedded.requested} {embedded.reason}: the built-in spectral embedding was used instead"]
+
+
+def _method_used(
+    results: list[MethodResult],
+    proposals: dict[Method, list[Candidate]],
+    pieces: list[Segment],
+    embedded: Embedded | None,
+) -> str:
+    """`MFCC` for one method, `Consensus (mfcc primary)` for several; the primary one had the clearest candidate."""
+    if len(results) == 1:
+        method = results[0].method
+        return embedded.label if embedded else "MFCC" if method is Method.MFCC else method.capitalize()
+    fallback = f"; {embedded.label}" if embedded and not embedded.available else ""
+    agreeing = [
+        item.method for item in results if item.offset_seconds is not None and _same_place(item.offset_seconds, pieces)
+    ]
+    if not agreeing:
+        return f"Consensus ({', '.join(item.method for item in results)}{fallback})"
+    primary = max(agreeing, key=lambda method: proposals[method][0].strength)
+    if embedded and primary is Method.AI:
+        return f"Consensus ({embedded.label} primary)"
+    return f"Consensus ({primary} primary{fallback})"
+
+
+def _complaints(which: str, recording: Recording) -> list[str]:
+    return [f"{which}: {line}" for line in recording.warnings[:2]]

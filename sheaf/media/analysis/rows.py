@@ -1,0 +1,153 @@
+"""Finished items as rows of the tables, and rows as the batch and the items that documents show."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sheaf.media import schema
+from sheaf.media.batch_record import BatchStatus, FinishedItem
+from sheaf.media.result import Status
+from sheaf.media.sync.repair import repair_command
+from sheaf.media.sync.timecode import frame_offsets
+
+_ASKED = (
+    "item_id",
+    "master_file",
+    "dub_file",
+    "methods",
+    "ai_model",
+    "description",
+    "tags",
+    "error_code",
+    "error_message",
+)
+_FOUND = (
+    "offset_seconds",
+    "offset_samples",
+    "timecode",
+    "frame_rate",
+    "confidence",
+    "precision",
+    "offset_uncertainty_seconds",
+    "coverage",
+    "ambiguous_with",
+    "contradiction",
+    "method_used",
+    "rate",
+    "drift_ppm",
+    "segments",
+    "method_results",
+    "requested_model",
+    "model_available",
+    "master_track",
+    "dub_track",
+    "master_start",
+    "dub_start",
+    "timecode_offset_seconds",
+    "dub_sample_rate",
+    "master_seconds",
+    "dub_seconds",
+    "warnings",
+    "timeline",
+    "overlay",
+)
+
+
+def result_row(pair: Mapping[str, Any], item: FinishedItem | None) -> dict[str, Any]:
+    """One row of the table of results; `item` is None for a pair whose row cannot be used."""
+    row: dict[str, Any] = dict.fromkeys(schema.RESULTS.schema.names) | {name: pair[name] for name in _ASKED}
+    if item is None:
+        return {**row, "status": Status.FAILED}
+    row |= {
+        "status": item.status,
+        "error_code": item.error.code if item.error else None,
+        "error_message": item.error.message if item.error else None,
+        "analysed_at": item.analysed_at,
+        "analysis_id": f"{item.analysed_at:%Y%m%d_%H%M%S}_{item.fingerprint[:8]}",
+        "analysis_seconds": item.analysis_seconds,
+    }
+    if item.result:
+        found = item.result.model_dump(mode="json")
+        row |= {name: found[name] for name in _FOUND}
+        row["channels"] = [{"channel": role, **offset} for role, offset in found["channels"].items()]
+    return row
+
+
+def whole_batch(batch: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The batch as documents show it: what was asked, and what its results say of it together."""
+    analysed = [row for row in rows if row["analysed_at"]]
+    took = [timedelta(seconds=row["analysis_seconds"]) for row in analysed]
+    all_failed = all(row["status"] == Status.FAILED for row in rows)
+    return {
+        **batch,
+        "status": BatchStatus.FAILED if all_failed else BatchStatus.COMPLETED,
+        "started_at": min((row["analysed_at"] - s for row, s in zip(analysed, took, strict=True)), default=None),
+        "finished_at": max((row["analysed_at"] for row in analysed), default=None),
+        "processing_seconds": round(
+            _busy([(row["analysed_at"] - s, s) for row, s in zip(analysed, took, strict=True)]), 3
+        ),
+    }
+
+
+def _busy(spans: Sequence[tuple[datetime, timedelta]]) -> float:
+    """Seconds in which at least one pair was analysed: the batch's own time, however many ran side by side."""
+    total, until = timedelta(), None
+    for start, length in sorted(spans):
+        end = start + length
+        total += max(end - max(start, until or start), timedelta())
+        until = max(end, until or end)
+    return total.total_seconds()
+
+
+def as_time(moment: datetime | None) -> str | None:
+    """A time as documents write it."""
+    return moment.isoformat().replace("+00:00", "Z") if moment else None
+
+
+def as_item(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the table of results as the item that `results_json` shows."""
+    item: dict[str, Any] = {
+        name: row[name]
+        for name in ("item_id", "master_file", "dub_file", "methods", "ai_model", "description", "tags", "status")
+    }
+    item["error"] = {"code": row["error_code"], "message": row["error_message"]} if row["error_code"] else None
+    item["analysed_at"] = as_time(row["analysed_at"])
+    item["result"] = _as_result(row) if row["confidence"] is not None else None
+    return item
+
+
+def _as_result(row: Mapping[str, Any]) -> dict[str, Any]:
+    offset = row["offset_seconds"]
+    return {
+        "offset_seconds": offset,
+        "offset_samples": row["offset_samples"],
+        "offset_frames": None if offset is None else frame_offsets(offset),
+        "timecode": row["timecode"],
+        "frame_rate": row["frame_rate"],
+        "confidence": row["confidence"],
+        "precision": row["precision"],
+        "offset_uncertainty_seconds": row["offset_uncertainty_seconds"],
+        "coverage": row["coverage"],
+        "ambiguous_with": row["ambiguous_with"],
+        "contradiction": row["contradiction"],
+        "method_used": row["method_used"],
+        "rate": row["rate"],
+        "drift_ppm": row["drift_ppm"],
+        "segments": row["segments"],
+        "channels": {
+            entry["channel"]: {"offset_seconds": entry["offset_seconds"], "confidence": entry["confidence"]}
+            for entry in row["channels"]
+        },
+        "method_results": row["method_results"],
+        "requested_model": row["requested_model"],
+        "model_available": row["model_available"],
+        "master_track": row["master_track"],
+        "dub_track": row["dub_track"],
+        "master_start": row["master_start"],
+        "dub_start": row["dub_start"],
+        "timecode_offset_seconds": row["timecode_offset_seconds"],
+        "repair_command": repair_command(row["dub_file"], row),
+        "analysis_id": row["analysis_id"],
+        "analysis_seconds": row["analysis_seconds"],
+        "warnings": row["warnings"],
+    }

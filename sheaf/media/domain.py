@@ -1,0 +1,91 @@
+"""Start here: the steps of a media batch, and what is published from it."""
+
+from sheaf.exports.series import Series
+from sheaf.media import checks, choices, schema
+from sheaf.media.analysis.batch import analyse_batch
+from sheaf.media.analysis.item import ENGINE_VERSION
+from sheaf.media.batch_record import close_published
+from sheaf.media.writers.report_html import verify_report_html, write_report_html
+from sheaf.media.writers.results_csv import verify_results_csv, write_results_csv
+from sheaf.media.writers.results_json import verify_results_json, write_results_json
+from sheaf.media.writers.timeline import verify_timeline, write_timeline
+from sheaf.steps import Check, Choices, Domain, Step
+
+_PAIRS = Step(
+    name="pairs",
+    description="The pairs a batch asks for, each with its files found or the reason why not.",
+    writes=(schema.PAIRS, schema.FILES, schema.BATCHES),
+    settings=("methods",),
+    kinds=("parquet",),
+    pool="ingest",
+)
+_RESULTS = Step(
+    name="results",
+    description=(
+        "Offset, confidence, drift and edits of each pair; items are kept as they finish, so a new run goes on."
+    ),
+    reads=(schema.PAIRS, schema.FILES, schema.BATCHES),
+    writes=(schema.RESULTS,),
+    work=analyse_batch,
+    settings=("timeout_seconds", "max_hours"),
+    tuning=("parallel_jobs", "cluster"),
+    version=ENGINE_VERSION,
+    checks=(
+        Check("failed", "At most one pair in ten failed.", checks.few_failed),
+        Check("no_match", "At most half of the pairs are without a match.", checks.few_unmatched),
+        Check("confidence", "The offsets that were found are sure on average.", checks.sure),
+    ),
+    kinds=("parquet", "ffmpeg"),
+    pool="media",
+)
+
+_TABLES = (schema.BATCHES, schema.RESULTS)
+_RESULTS_JSON = Series(
+    domain="media",
+    name="results_json",
+    description="All pairs of one batch with offset, confidence, drift, edits and channels, as JSON.",
+    tables=_TABLES,
+    write=write_results_json,
+    verify=verify_results_json,
+    kinds=("json",),
+    published=close_published,
+)
+_RESULTS_CSV = Series(
+    domain="media",
+    name="results_csv",
+    description="One line for each pair of one batch, for spreadsheets.",
+    tables=_TABLES,
+    write=write_results_csv,
+    verify=verify_results_csv,
+    kinds=("csv",),
+    row_key=("item_id",),
+)
+_REPORT_HTML = Series(
+    domain="media",
+    name="report_html",
+    description="The batch as one page to read: offsets, pictures before and after, drift and edits.",
+    tables=_TABLES,
+    write=write_report_html,
+    verify=verify_report_html,
+    version=2,
+    kinds=("html",),
+)
+_TIMELINE = Series(
+    domain="media",
+    name="timeline",
+    description="Each dub laid on its master to the frame, for editors: OpenTimelineIO, FCPXML, CMX 3600 EDL.",
+    tables=_TABLES,
+    write=write_timeline,
+    verify=verify_timeline,
+    kinds=("otio", "fcpxml", "edl"),
+)
+
+
+MEDIA = Domain(
+    name="media",
+    kind=schema.KIND,
+    steps=(_PAIRS, _RESULTS),
+    series=(_RESULTS_JSON, _RESULTS_CSV, _REPORT_HTML, _TIMELINE),
+    in_one_run=1,  # a batch is minutes to hours of analysis: each has a run of its own, which can be cancelled
+    choices=Choices(choices.TABLES, choices.facts, choices.values, choices.of_site),
+)

@@ -1,0 +1,166 @@
+"""`report.html`: the batch as one page for a person, without scripts and without anything to load."""
+
+from collections.abc import Mapping, Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+from sheaf.errors import VerificationError
+from sheaf.exports import templates
+from sheaf.exports.series import Draft, Written
+from sheaf.media.result import Status
+from sheaf.media.sync.candidates import nominal_speed
+from sheaf.media.sync.repair import repair_command
+from sheaf.media.words import coverage, places, speed, uncertainty
+from sheaf.media.writers.drawing import offsets_svg, overlay_svg
+from sheaf.media.writers.results_json import counts, failures, read_batch, summary
+
+_NAME = "report.html"
+
+
+def write_report_html(draft: Draft) -> Written:
+    """Write the page: totals, a table of all items, then each item with its drawings."""
+    batch, rows = read_batch(draft.tables)
+    totals = summary(batch, rows)
+    page = templates.html(
+        Path(__file__).with_name("report_html.html.j2"), batch=batch, totals=totals, items=[_item(row) for row in rows]
+    )
+    (draft.folder / _NAME).write_text(page, encoding="utf-8")
+    return Written(record_count=len(rows), counts=counts(rows), warnings=failures(rows))
+
+
+def _item(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page says of one item."""
+    segments = row["segments"] or ()
+    found = row["offset_seconds"] is not None
+    fits = f"It fits {places(row['ambiguous_with'])} alike: choose one." if row["ambiguous_with"] else _NO_MATCH
+    timed = bool(row["timeline"]) and found
+    speeds = nominal_speed(row["rate"]) if timed else 1.0
+    return {
+        **row,
+        "colour": _colour(row),
+        "verdict": _verdict(row),
+        "dub_name": row["dub_file"].rsplit("/", 1)[-1],
+        "offset": _number(row["offset_seconds"], "+.6f"),
+        "sure": _sure(row["confidence"]),
+        "drift": _number(row["drift_ppm"], "+.2f"),
+        "advice": _advice(row) if found else "",
+        "command": (repair_command(row["dub_file"], row) if found else None) or "",
+        "no_match": fits if row["status"] == Status.NO_MATCH else "",
+        "overlay_drawing": overlay_svg(row["overlay"]) if row["overlay"] else "",
+        "offsets_drawing": offsets_svg(row["timeline"], row["segments"], speeds, row["dub_seconds"]) if timed else "",
+        "pieces": [
+            {**piece, "offset": f"{piece['offset_seconds']:+.6f}", "edit": _edit(segments, number)}
+            for number, piece in enumerate(segments)
+        ],
+        "channel_rows": [_three(entry, "channel") for entry in row["channels"] or ()],
+        "method_rows": [_three(entry, "method") for entry in row["method_results"] or ()],
+    }
+
+
+def _three(entry: Mapping[str, Any], name: str) -> tuple[str, str, str]:
+    return entry[name], _number(entry["offset_seconds"], "+.6f"), _sure(entry["confidence"])
+
+
+_NO_MATCH = (
+    "No offset is sure enough to be reported: the dub may belong to another programme, share too little with the "
+    "master, or be a performance that was recorded anew."
+)
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    if row["status"] != Status.COMPLETED:
+        return str(row["status"]).replace("_", " ")
+    worst = max(abs(row["offset_seconds"]), abs(row["offset_seconds"] + _drifted(row)))
+    # EBU R37 allows sound 40 ms early to 60 ms late.
+    grade = "in sync" if worst <= 0.04 else "slightly off" if worst <= 0.1 else "off"
+    return f"{grade}, edited" if len(row["segments"]) > 1 else grade
+
+
+def _colour(row: Mapping[str, Any]) -> str:
+    if row["status"] != Status.COMPLETED:
+        return str(row["status"])
+    return "good" if _verdict(row) == "in sync" else "off"
+
+
+def _drifted(row: Mapping[str, Any]) -> float:
+    """How much the offset has changed at the end of the dub, s; a usual change of speed is no drift."""
+    return row["drift_ppm"] * 1e-6 * row["dub_seconds"]
+
+
+def _advice(row: Mapping[str, Any]) -> str:
+    """What to do, in sentences."""
+    offset, pieces = row["offset_seconds"], len(row["segments"])
+    if pieces > 1:
+        advice = f"The dub is edited: lay its {pieces} pieces as the table says. The offset is that of the longest."
+    elif abs(offset) < 0.0005:
+        advice = "The dub starts in sync." if _drifted(row) else "The dub is in sync."
+    elif offset < 0:
+        advice = f"The dub is {-offset:.3f} s late: trim that much from its head."
+    else:
+        advice = f"The dub is {offset:.3f} s early: delay it by that much."
+    if nominal_speed(row["rate"]) != 1:
+        advice += f" It plays at another speed, {speed(row['rate'])}."
+    if drifted := _drifted(row):
+        advice += (
+            f" It drifts by {row['drift_ppm']:+.2f} millionths, {abs(drifted) * 1000:.0f} ms towards "
+            f"{'early' if drifted > 0 else 'late'} by its end."
+        )
+    if row["precision"]:
+        advice += f" Known {uncertainty(row['precision'], row['offset_uncertainty_seconds'])};"
+        advice += f" {coverage(row['coverage'] or 0)}."
+    if row["timecode_offset_seconds"] is not None:
+        advice += f" The timecodes of the files say {row['timecode_offset_seconds']:+.3f} s."
+    if row["contradiction"]:
+        advice += f" {', '.join(row['contradiction'])} alone say another offset."
+    return f"{advice} Found by {row['method_used']}."
+
+
+def _edit(segments: Sequence[Mapping[str, Any]], index: int) -> str:
+    """Which side has more between a piece and the one before."""
+    if index == 0:
+        return ""
+    jump = segments[index]["offset_seconds"] - segments[index - 1]["offset_seconds"]
+    return f"{abs(jump):.3f} s {'missing in the dub' if jump > 0 else 'extra in the dub'}"
+
+
+def _number(value: float | None, style: str) -> str:
+    return "" if value is None else format(value, style)
+
+
+def _sure(confidence: float | None) -> str:
+    """A confidence; what rounds to 1 is not said to be certain."""
+    return "" if confidence is None else "> 0.999" if confidence > 0.999 else f"{confidence:.3f}"
+
+
+def verify_report_html(folder: Path, written: Written) -> None:
+    """Parse the page: one section for each item, nothing that is loaded from elsewhere.
+
+    Raises:
+        VerificationError: naming what is wrong.
+    """
+    page = _Page()
+    page.feed((folder / _NAME).read_text(encoding="utf-8"))
+    page.close()
+    if page.sections != written.record_count:
+        raise VerificationError(f"{_NAME} has {page.sections} items, {written.record_count} were written.")
+    if page.outside:
+        raise VerificationError(f"{_NAME} refers to {page.outside[0]}.")
+
+
+class _Page(HTMLParser):
+    """Counts items and collects what a browser would fetch or run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sections = 0
+        self.outside: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """One opening tag."""
+        self.sections += tag == "section"
+        if tag in ("script", "link", "iframe", "img"):
+            self.outside.append(tag)
+        self.outside += [
+            value or "" for name, value in attrs if name in ("src", "href") and not (value or "").startswith("#")
+        ]

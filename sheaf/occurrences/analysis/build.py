@@ -1,0 +1,551 @@
+"""From a project's checked tables to its occurrences and all that hangs on them.
+
+Here: which detection, prediction and identification is the best, names, ancestry, order. Scores that
+are missing never win: nulls come last everywhere. Not here: what an export shows of it.
+"""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from sheaf import sql
+from sheaf.errors import InputError
+from sheaf.occurrences import input_tables, schema
+from sheaf.occurrences.analysis import clocks, names, public
+from sheaf.occurrences.analysis.plots import season_plots
+from sheaf.occurrences.licence import recognise
+from sheaf.occurrences.settings import Contact
+from sheaf.occurrences.working_database import ROWS, open_tables
+from sheaf.report import Report
+from sheaf.tables import generations
+from sheaf.tables.generations import Place
+from sheaf.tables.pinned import Tables
+from sheaf.tables.table import Table, from_rows
+from sheaf.tables.work import Work
+
+if TYPE_CHECKING:
+    import duckdb
+
+STEP = "occurrences"
+_PREVIEW = 20
+_METRES_PER_DEGREE = 111_320  # of latitude, and of longitude at the equator
+
+# A relative path is resolved as browsers do it: what follows the last slash of the base is replaced.
+_MACROS = r"""
+CREATE MACRO joined(base, path) AS CASE
+    WHEN regexp_matches(path, '^[A-Za-z][A-Za-z0-9+.-]*://') THEN path
+    WHEN base IS NULL OR base = '' THEN NULL
+    WHEN regexp_matches(base, '^[^/]+://[^/]*$') THEN base || '/' || ltrim(path, '/')
+    ELSE regexp_replace(base, '[^/]*$', '') || ltrim(path, '/') END;
+CREATE MACRO date_label(first, last) AS strftime(first, '%b ') || day(first)
+    || CASE WHEN last::DATE <> first::DATE THEN '-' || day(last) ELSE '' END || ' ' || year(first);
+CREATE MACRO shown(name, id) AS coalesce(nullif(trim(name), ''), 'user:' || id);
+CREATE MACRO at_rank(parents, own_rank, own_name, wanted) AS coalesce(
+    list_filter(parents, lambda p: upper(p.rank) = wanted)[1].name,
+    CASE WHEN upper(own_rank) = wanted THEN own_name END);
+"""
+
+_STATIONS = """
+CREATE TABLE station AS
+SELECT id, name, time_zone, coordinate_uncertainty,
+    CASE WHEN latitude <> 0 OR longitude <> 0 THEN latitude END AS latitude,
+    CASE WHEN latitude <> 0 OR longitude <> 0 THEN longitude END AS longitude,
+    id IN (
+        SELECT coalesce(o.deployment_id, e.deployment_id) FROM main_occurrence o
+        LEFT JOIN main_event e ON e.id = o.event_id
+        WHERE o.determination_id IN (SELECT id FROM sensitive_taxon)
+        OR o.id IN (SELECT occurrence_id FROM main_identification
+            WHERE NOT withdrawn AND taxon_id IN (SELECT id FROM sensitive_taxon))
+    ) AS sensitive
+FROM main_deployment
+"""
+# Half the diagonal of the cell, in metres, beside what is known of the station itself.
+_DEPLOYMENTS = f"""
+SELECT s.id, CASE WHEN s.sensitive THEN 'Station ' || s.id ELSE s.name END AS name,
+    CASE WHEN s.sensitive THEN round((floor(s.latitude / d.cell) + 0.5) * d.cell, 6) ELSE s.latitude END AS latitude,
+    CASE WHEN s.sensitive THEN round((floor(s.longitude / d.cell) + 0.5) * d.cell, 6) ELSE s.longitude END
+        AS longitude,
+    CASE WHEN s.latitude IS NULL THEN NULL WHEN s.sensitive THEN ceil(
+        {_METRES_PER_DEGREE} * d.cell / 2 * sqrt(1 + pow(cos(radians(greatest(0,
+            abs((floor(s.latitude / d.cell) + 0.5) * d.cell) - d.cell / 2))), 2))
+        + coalesce(s.coordinate_uncertainty, d.coordinate_uncertainty, 0))
+        ELSE coalesce(s.coordinate_uncertainty, d.coordinate_uncertainty) END AS uncertainty,
+    s.sensitive, z.zone AS time_zone, z.of AS time_zone_from
+FROM station s LEFT JOIN station_zone z ON z.id = s.id, dataset d ORDER BY s.id
+"""
+
+_EVENTS = f"""
+WITH taken AS (  -- for sessions without a time of their own
+    SELECT event_id, arg_min(struct_pack(at := timestamp, minutes := timestamp_offset), timestamp) AS first,
+        arg_max(struct_pack(at := timestamp, minutes := timestamp_offset), timestamp) AS last
+    FROM main_sourceimage WHERE timestamp IS NOT NULL
+        AND event_id IN (SELECT id FROM main_event WHERE start IS NULL) GROUP BY event_id
+), timed AS (
+    SELECT e.* REPLACE (
+        coalesce(e.start, t.first.at) AS start,
+        CASE WHEN e.start IS NULL THEN t.first.minutes ELSE e.start_offset END AS start_offset,
+        coalesce(e."end", CASE WHEN e.start IS NULL THEN t.last.at END) AS "end",
+        CASE WHEN e."end" IS NULL THEN t.last.minutes ELSE e.end_offset END AS end_offset
+    ) FROM main_event e LEFT JOIN taken t ON t.event_id = e.id
+), placed AS (
+    SELECT e.id, e.deployment_id, d.name AS deployment_name, d.latitude, d.longitude, d.uncertainty,
+        coalesce(d.sensitive, false) AS sensitive,
+        {clocks.wall("a", "e.start", "e.start_offset")} AS start,
+        {clocks.minutes("a", "e.start_offset")} AS start_offset,
+        {clocks.wall("b", 'e."end"', "e.end_offset")} AS "end", {clocks.minutes("b", "e.end_offset")} AS end_offset,
+        greatest(coalesce(e.captures_count, 0), 0) AS captures_count, e.updated_at,
+        e.updated_at_offset AS updated_offset
+    FROM timed e LEFT JOIN deployment d ON d.id = e.deployment_id
+    {clocks.joined("a", "d.time_zone", "e.start", "e.start_offset")}
+    {clocks.joined("b", "d.time_zone", 'e."end"', "e.end_offset")}
+), ordered AS (
+    SELECT * REPLACE (CASE WHEN "end" >= start THEN "end" END AS "end",
+        CASE WHEN "end" >= start THEN end_offset END AS end_offset) FROM placed
+)
+SELECT *, coalesce(strftime(start, '%A, ') || date_label(start, "end"), '') AS name,
+    coalesce(date_label(start, "end"), '') AS date_label
+FROM ordered ORDER BY start NULLS LAST, id
+"""
+
+_TAXON = r"""
+CREATE TABLE taxon AS
+SELECT id, name, upper(rank) AS rank,
+    coalesce(from_json(parents_json, '[{"id":"BIGINT","name":"VARCHAR","rank":"VARCHAR"}]'), []) AS parents,
+    common_name_en, gbif_taxon_key, inat_taxon_id, fieldguide_id, author, authorship_date, synonym_of_id
+FROM main_taxon
+"""
+
+_TAXA = """
+SELECT id, name, rank, n.is_taxon, n.is_person, n.scientific_name, n.scientific_rank, n.qualifier, {ranks},
+    CASE WHEN n.scientific_rank = 'SPECIES' AND regexp_full_match(n.scientific_name, '[A-Z][a-zë-]+ [a-zë-]+')
+        THEN split_part(n.scientific_name, ' ', 2) END AS specific_epithet,
+    common_name_en AS common_name, gbif_taxon_key, inat_taxon_id, fieldguide_id,
+    coalesce(nullif(author, '') || coalesce(', ' || nullif(regexp_extract(authorship_date, '[0-9]{{4}}'), ''), ''),
+        n.authorship) AS authorship,
+    list_transform(parents, lambda p: p.id) AS ancestors, CAST(to_json(parents) AS VARCHAR) AS parents,
+    (NOT EXISTS (FROM main_project_default_filters_include_taxa) OR list_has_any(lineage,
+        (SELECT list(taxon_id) FROM main_project_default_filters_include_taxa)))
+    AND NOT coalesce(list_has_any(lineage,
+        (SELECT list(taxon_id) FROM main_project_default_filters_exclude_taxa)), false) AS shown_by_default
+FROM (SELECT *, list_append(list_transform(parents, lambda p: p.id), id) AS lineage FROM taxon)
+JOIN meaning n USING (id) ORDER BY id
+"""
+
+_PLACE = """
+CREATE TABLE place AS
+SELECT o.id, row_number() OVER (ORDER BY e.start NULLS LAST, o.event_id NULLS LAST, o.id) - 1 AS position,
+    coalesce(o.deployment_id, e.deployment_id) AS deployment_id, d.time_zone AS zone,
+    coalesce(d.sensitive, false) AS sensitive
+FROM main_occurrence o LEFT JOIN events e ON e.id = o.event_id
+LEFT JOIN deployment d ON d.id = coalesce(o.deployment_id, e.deployment_id)
+WHERE o.determination_id IS NOT NULL
+AND o.id IN (SELECT occurrence_id FROM main_detection WHERE bbox IS NOT NULL AND occurrence_id IS NOT NULL)
+"""
+
+# Images that a human being was seen on are nobody's business, nor is where a sensitive station is.
+_PEOPLE = """
+CREATE TABLE with_people AS
+SELECT DISTINCT d.source_image_id AS id FROM main_detection d JOIN main_occurrence o ON o.id = d.occurrence_id
+WHERE o.determination_id IN (SELECT id FROM taxa WHERE is_person)
+"""
+_DETECTIONS = f"""
+SELECT p.position, d.occurrence_id, d.id, d.source_image_id AS capture_id,
+    {clocks.wall("z", "d.at", "d.minutes")} AS timestamp, {clocks.minutes("z", "d.minutes")} AS timestamp_offset,
+    d.bbox, abs(d.box[3] - d.box[1]) AS width, abs(d.box[4] - d.box[2]) AS height,
+    CASE WHEN NOT p.sensitive AND NOT d.person
+        THEN public_url(coalesce(joined($media_url, d.path), nullif(d.path, ''))) END AS url,
+    CASE WHEN NOT p.sensitive AND NOT d.person THEN public_url(joined(d.public_base_url, d.image_path)) END
+        AS capture_url,
+    {clocks.wall("y", "d.taken", "d.taken_minutes")} AS capture_time,
+    {clocks.minutes("y", "d.taken_minutes")} AS capture_offset,
+    d.image_width AS capture_width, d.image_height AS capture_height,
+    d.detection_score, d.detection_algorithm_id AS algorithm_id, s.score
+FROM (
+    SELECT t.* REPLACE (replace(t.bbox, ',', ', ') AS bbox), coalesce(t.timestamp, i.timestamp) AS at,
+        CASE WHEN t.timestamp IS NULL THEN i.timestamp_offset ELSE t.timestamp_offset END AS minutes,
+        i.timestamp AS taken, i.timestamp_offset AS taken_minutes, i.public_base_url, i.path AS image_path,
+        i.width AS image_width, i.height AS image_height,
+        w.id IS NOT NULL AS person,
+        CASE WHEN json_valid(t.bbox) THEN CASE WHEN json_type(t.bbox) = 'ARRAY' AND json_array_length(t.bbox) = 4
+            THEN from_json(t.bbox, '["DOUBLE"]') END END AS box
+    FROM main_detection t LEFT JOIN main_sourceimage i ON i.id = t.source_image_id
+    LEFT JOIN with_people w ON w.id = t.source_image_id WHERE t.bbox IS NOT NULL
+) d
+JOIN place p ON p.id = d.occurrence_id
+{clocks.joined("z", "p.zone", "d.at", "d.minutes")}
+{clocks.joined("y", "p.zone", "d.taken", "d.taken_minutes")}
+LEFT JOIN (SELECT detection_id, max(score) AS score FROM main_classification GROUP BY detection_id) s
+    ON s.detection_id = d.id
+ORDER BY p.position, d.id
+"""
+
+_PREDICTIONS = """
+SELECT d.position, c.detection_id, c.id, c.taxon_id, c.algorithm_id, c.applied_to_id, c.score, c.terminal,
+    c.created_at, c.timestamp, c.timestamp_offset, c.created_at_offset AS created_offset
+FROM main_classification c JOIN detections d ON d.id = c.detection_id
+WHERE c.taxon_id IS NOT NULL ORDER BY d.position, c.id
+"""
+
+_IDENTIFICATIONS = """
+SELECT p.position, i.id, i.user_id, shown(u.name, i.user_id) AS user_name, i.taxon_id, i.withdrawn,
+    CASE WHEN p.sensitive THEN '' ELSE i.comment END AS comment, i.created_at, i.created_at_offset
+FROM main_identification i JOIN place p ON p.id = i.occurrence_id LEFT JOIN users_user u ON u.id = i.user_id
+ORDER BY p.position, i.created_at DESC NULLS LAST, i.id DESC
+"""
+
+_OCCURRENCES = """
+WITH seen AS (
+    SELECT position, count(*) AS detections_count, min(timestamp) AS first_appearance,
+        max(timestamp) AS last_appearance, arg_min(struct_pack(m := timestamp_offset), timestamp).m AS first_offset,
+        arg_max(struct_pack(m := timestamp_offset), timestamp).m AS last_offset,
+        arg_max(struct_pack(id, url, bbox, width, height, capture_url), (coalesce(score, -1), -id)) AS best
+    FROM detections GROUP BY position
+), predicted AS (
+    SELECT position, arg_max(struct_pack(id, taxon_id, algorithm_id, score,
+        at := coalesce(timestamp, created_at), minutes := coalesce(timestamp_offset, created_offset)),
+        (terminal, coalesce(score, -1), id)) AS best
+    FROM predictions GROUP BY position
+), identified AS (
+    SELECT position, count(DISTINCT user_id) AS participants,
+        arg_max(struct_pack(id, user_name, at := created_at, minutes := created_at_offset),
+            (coalesce(created_at, '0001-01-01'::TIMESTAMP), id)) AS best
+    FROM identifications WHERE NOT withdrawn GROUP BY position
+), agreed AS (
+    SELECT i.id, a.name AS algorithm, shown(u.name, other.user_id) AS user_name FROM main_identification i
+    LEFT JOIN main_classification c ON c.id = i.agreed_with_prediction_id
+    LEFT JOIN ml_algorithm a ON a.id = c.algorithm_id
+    LEFT JOIN main_identification other ON other.id = i.agreed_with_identification_id
+    LEFT JOIN users_user u ON u.id = other.user_id
+)
+SELECT p.position, o.id, o.event_id, e.name AS event_name, e.start AS event_start,
+    p.deployment_id, d.name AS deployment_name, o.determination_id,
+    t.name AS determination_name, o.determination_score, t.rank, t.is_taxon, t.is_person, t.scientific_name,
+    t.scientific_rank, t.qualifier, {ranks}, t.specific_epithet,
+    t.common_name, t.gbif_taxon_key, t.authorship, t.shown_by_default, identified.best IS NOT NULL AS verified,
+    coalesce(identified.participants, 0) AS participant_count, identified.best.user_name AS verified_by,
+    identified.best.id AS identification_id, agreed.algorithm AS agreed_with_algorithm,
+    agreed.user_name AS agreed_with_user, predicted.best.id AS prediction_id,
+    predicted.best.taxon_id AS prediction_taxon_id, pt.name AS prediction_name, a.name AS prediction_algorithm,
+    predicted.best.score AS prediction_score,
+    CASE WHEN identified.best IS NOT NULL THEN identified.best.user_name
+        ELSE a.name || coalesce(' ' || nullif(coalesce(nullif(a.version_name, ''), CAST(a.version AS VARCHAR)), ''), '')
+        END AS identified_by,
+    CASE WHEN identified.best IS NOT NULL THEN identified.best.at ELSE predicted.best.at END AS identified_at,
+    CASE WHEN identified.best IS NOT NULL THEN identified.best.minutes ELSE predicted.best.minutes END
+        AS identified_offset,
+    seen.detections_count, seen.first_appearance, seen.first_offset, seen.last_appearance, seen.last_offset,
+    seen.best.id AS detection_id,
+    seen.best.url AS detection_url, seen.best.bbox AS detection_bbox, seen.best.width AS detection_width,
+    seen.best.height AS detection_height, seen.best.capture_url AS detection_capture_url, o.created_at, o.updated_at,
+    o.updated_at_offset AS updated_offset
+FROM main_occurrence o JOIN place p ON p.id = o.id JOIN taxa t ON t.id = o.determination_id
+JOIN seen ON seen.position = p.position
+LEFT JOIN predicted ON predicted.position = p.position
+LEFT JOIN identified ON identified.position = p.position
+LEFT JOIN agreed ON agreed.id = identified.best.id
+LEFT JOIN taxa pt ON pt.id = predicted.best.taxon_id
+LEFT JOIN ml_algorithm a ON a.id = predicted.best.algorithm_id
+LEFT JOIN events e ON e.id = o.event_id
+LEFT JOIN deployment d ON d.id = p.deployment_id
+ORDER BY p.position
+"""
+
+_COLLECTION_OCCURRENCES = """
+SELECT DISTINCT c.sourceimagecollection_id AS collection_id, d.position
+FROM main_sourceimagecollection_images c JOIN detections d ON d.capture_id = c.sourceimage_id ORDER BY ALL
+"""
+
+
+def build_occurrences(work: Work) -> Report:
+    """Make the tables of `schema` from those that `ingest` wrote.
+
+    Raises:
+        NotFoundError: the project was never ingested.
+    """
+    settings = work.settings
+    arrived = [source.table for source in input_tables.SOURCES]
+    with open_tables(work.scratch, work.tables, arrived, public.public_view, _MACROS + public.MACROS) as database:
+        database.execute(_TAXON)
+        _understand_names(work, database)
+        _find_sensitive(work, database)
+        database.execute(_STATIONS)
+        _write_dataset(work, database)
+        _find_zones(work, database)
+
+        def make(table: Table, query: str, keep_as: str | None = None, **parameters: Any) -> None:
+            """Write a table; those that later queries need are kept in the database too."""
+            name = sql.name(keep_as or table.name)
+            database.execute(f"CREATE TABLE {name} AS {query}", parameters or None)
+            columns = sql.names(table.schema.names)
+            work.write(table, database.sql(f"SELECT {columns} FROM {name}").to_arrow_reader(ROWS))
+
+        make(schema.DEPLOYMENTS, _DEPLOYMENTS, "deployment")
+        make(schema.EVENTS, _EVENTS)
+        make(
+            schema.TAXA, _TAXA.format(ranks=", ".join(f"{_at_rank(rank)} AS {sql.name(rank)}" for rank in schema.RANKS))
+        )
+        make(schema.ALGORITHMS, "SELECT * EXCLUDE (task_type) FROM ml_algorithm ORDER BY id")
+        make(schema.COLLECTIONS, "SELECT id, name FROM main_sourceimagecollection ORDER BY id")
+        make(schema.MEMBERS, "SELECT user_id, lower(role) AS role FROM main_project_members ORDER BY ALL")
+        database.execute(_PLACE)
+        database.execute(_PEOPLE)
+        make(schema.DETECTIONS, _DETECTIONS, media_url=settings.media_url)
+        make(schema.PREDICTIONS, _PREDICTIONS)
+        make(schema.IDENTIFICATIONS, _IDENTIFICATIONS)
+        make(schema.COLLECTION_OCCURRENCES, _COLLECTION_OCCURRENCES)
+        named = ", ".join(f't."{rank}"' for rank in schema.RANKS)
+        make(schema.OCCURRENCES_TABLE, _OCCURRENCES.format(ranks=named))
+        return _report(database)
+
+
+def _at_rank(rank: str) -> str:
+    found = f"at_rank(parents, n.scientific_rank, n.scientific_name, '{rank.upper()}')"
+    if rank != "genus":
+        return found
+    binomial = "regexp_matches(n.scientific_name, '^[A-Z][a-zë-]+ [a-z×]')"  # the genus is its first word
+    return f"coalesce({found}, CASE WHEN {binomial} THEN split_part(n.scientific_name, ' ', 1) END)"
+
+
+def _understand_names(work: Work, database: "duckdb.DuckDBPyConnection") -> None:
+    """Make the table `meaning`: what each name says."""
+    words = names.vocabulary(tuple(work.settings.not_taxa), tuple(work.settings.people))
+    found = database.execute("SELECT id, name, rank, parents FROM taxon").fetchall()
+    rows = []
+    for id_, name, rank, parents in found:
+        above = [(parent["name"], (parent["rank"] or "UNKNOWN").upper()) for parent in parents]
+        said = names.understand(name, rank, above, words)
+        rows.append((id_, said.is_taxon, said.person, said.scientific or None, said.rank, said.qualifier or None,
+                     said.authorship or None))  # fmt: skip
+    _table_of(database, "meaning", ("id", "is_taxon", "is_person", "scientific_name", "scientific_rank", "qualifier",
+                                    "authorship"),
+              ("BIGINT", "BOOLEAN", "BOOLEAN", "VARCHAR", "VARCHAR", "VARCHAR", "VARCHAR"), rows)  # fmt: skip
+
+
+def _find_sensitive(work: Work, database: "duckdb.DuckDBPyConnection") -> None:
+    """Make the table `sensitive_taxon`: the taxa that the settings name, and all below them.
+
+    Raises:
+        InputError: one of them is no taxon of the project: nobody can know what was meant to be hidden.
+    """
+    taxa = database.execute("SELECT id, name, gbif_taxon_key, synonym_of_id FROM taxon").fetchall()
+    meant: set[int] = set()
+    for wanted in work.settings.sensitive_taxa:
+        found = names.matching(wanted, taxa)
+        if not found:
+            raise InputError(
+                f"sensitive_taxa names {wanted!r}, which is no taxon of {work.partition}, neither by name, synonym nor "
+                f"GBIF key: correct it, or set it for single projects (occurrences, projects, {work.partition})."
+            )
+        meant |= found
+    _table_of(database, "meant", ("id",), ("BIGINT",), [(id_,) for id_ in sorted(meant)])
+    database.execute(
+        """CREATE TABLE sensitive_taxon AS SELECT id FROM taxon
+        WHERE id IN (FROM meant) OR list_has_any(list_transform(parents, lambda p: p.id), (SELECT list(id) FROM meant))
+        OR list_has_any(list_transform(parents, lambda p: lower(p.name)),
+            (SELECT list(lower(name)) FROM taxon WHERE id IN (FROM meant)))"""
+    )
+
+
+def _find_zones(work: Work, database: "duckdb.DuckDBPyConnection") -> None:
+    """Make `station_zone`: in which zone each station's clock is, by the data, the settings, or its coordinates."""
+    rows = []
+    for id_, named, latitude, longitude in database.execute(
+        "SELECT id, time_zone, latitude, longitude FROM station"
+    ).fetchall():
+        if named and clocks.is_zone(named):
+            rows.append((id_, named, "data"))
+        elif work.settings.time_zone:
+            rows.append((id_, work.settings.time_zone, "settings"))
+        elif latitude is not None and (found := clocks.zone_at(latitude, longitude)):
+            rows.append((id_, found, "coordinates"))
+    _table_of(database, "station_zone", ("id", "zone", "of"), ("BIGINT", "VARCHAR", "VARCHAR"), rows)
+    ((first, last),) = database.execute(
+        """SELECT min(first), max(last) FROM (
+            SELECT min(start) AS first, max(greatest(start, "end")) AS last FROM main_event
+            UNION ALL SELECT min(timestamp), max(timestamp) FROM main_sourceimage
+            UNION ALL SELECT min(timestamp), max(timestamp) FROM main_detection)"""
+    ).fetchall()
+    clocks.make_spans(database, [zone for _, zone, _ in rows], first, last)
+
+
+def _table_of(
+    database: "duckdb.DuckDBPyConnection",
+    name: str,
+    columns: Sequence[str],
+    types: Sequence[str],
+    rows: Sequence[tuple[Any, ...]],
+) -> None:
+    """Make a small table of Python values."""
+    import pyarrow as pa
+
+    values = zip(*rows, strict=True) if rows else ((),) * len(columns)
+    found = pa.table({column: pa.array(list(of)) for column, of in zip(columns, values, strict=True)})
+    database.register("given", found)
+    quoted = map(sql.name, columns)
+    cast = ", ".join(f"CAST({column} AS {type_}) AS {column}" for column, type_ in zip(quoted, types, strict=True))
+    database.execute(f"CREATE TABLE {sql.name(name)} AS SELECT {cast} FROM given")
+    database.unregister("given")
+
+
+def slug_of(name: str, project: str) -> str:
+    """A project's name in file names and identifiers: lower-case ASCII letters and digits, the rest `-`.
+
+    Example:
+        >>> slug_of("Vermont – Été 2024", "p7")
+        'vermont-ete-2024'
+        >>> slug_of("東京", "p7")
+        'p7'
+    """
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:60].strip("-") or project
+
+
+def _write_dataset(work: Work, database: "duckdb.DuckDBPyConnection") -> None:
+    settings = work.settings
+    found = database.execute(
+        """SELECT p.id, p.name, p.description, p.draft, p.default_filters_score_threshold, p.license,
+            p.rights_holder, coalesce(u.name, '')
+        FROM main_project p LEFT JOIN users_user u ON u.id = p.owner_id WHERE p.id = ?""",
+        [int(work.partition[1:])],
+    ).fetchall()
+    id_, name, description, draft, threshold, licence, rights_holder, owner = found[0]
+    hidden = database.execute("SELECT name FROM station WHERE sensitive ORDER BY length(name) DESC").fetchall()
+    single = Contact(name=settings.contact_name or owner or name, email=settings.contact_email)
+    named = settings.contact_name or settings.contact_email or not settings.contacts
+    contacts = [*([single] if named else []), *settings.contacts]
+    row = {
+        "project_id": id_,
+        "name": _without(name, hidden),
+        "title": settings.title or _without(name, hidden),
+        "description": _without(description, hidden),
+        "protocol": settings.protocol,
+        "sampling_design": settings.sampling_design,
+        "capture_method": orjson.dumps(settings.capture_method).decode(),
+        "protocol_description": settings.protocol_description,
+        "slug": _frozen_slug(work) or slug_of(name, work.partition),
+        "draft": draft,
+        "score_threshold": threshold,
+        "licence": recognise(licence or settings.licence),
+        "rights_holder": rights_holder or settings.rights_holder,
+        "publisher": settings.publisher or _without(name, hidden),
+        "owner": owner,
+        "contacts": orjson.dumps([contact.model_dump() for contact in contacts]).decode(),
+        "api_url": settings.api_url.rstrip("/"),
+        "country_code": settings.country_code,
+        "coordinate_uncertainty": settings.coordinate_uncertainty_m,
+        "target_taxon": settings.taxonomic_scope or _target_taxon(database),
+        "cell": settings.sensitive_cell_degrees,
+    }
+    work.write(schema.DATASET, from_rows(schema.DATASET, [row]))
+    known = ("cell", "coordinate_uncertainty")
+    _table_of(database, "dataset", known, ("DOUBLE", "DOUBLE"), [tuple(row[column] for column in known)])
+
+
+def _without(text: str, hidden: Sequence[tuple[str]]) -> str:
+    """A text in which no sensitive station is named."""
+    for (name,) in hidden:
+        if len(name) > 3:  # shorter ones are in too many words
+            text = re.sub(re.escape(name), "[place withheld]", text, flags=re.IGNORECASE)
+    return text
+
+
+def _target_taxon(database: "duckdb.DuckDBPyConnection") -> str:
+    """The lowest taxon that is, or is above, every taxon that the default filters include."""
+    lineages = database.execute(
+        """SELECT list_append(list_transform(parents, lambda p: p.name), name)
+        FROM taxon WHERE id IN (SELECT taxon_id FROM main_project_default_filters_include_taxa) ORDER BY id"""
+    ).fetchall()
+    shared = [names for names in zip(*(lineage for (lineage,) in lineages), strict=False) if len(set(names)) == 1]
+    return shared[-1][0] if shared else ""
+
+
+def _frozen_slug(work: Work) -> str | None:
+    """The slug that published identifiers contain: from the first export on it stays as it was."""
+    if not work.store.folders(f"exports/occurrences/{work.partition}"):
+        return None
+    before = generations.current(work.store, Place("occurrences", STEP, "project", work.partition))
+    if before is None:
+        return None
+    return Tables(work.store, work.partition, {STEP: before}).read(schema.DATASET, ["slug"])["slug"][0].as_py()
+
+
+def _report(database: "duckdb.DuckDBPyConnection") -> Report:
+    def numbers(query: str) -> dict[str, int]:
+        found = database.execute(query)
+        return dict(zip([column[0] for column in found.description or ()], found.fetchall()[0], strict=True))
+
+    counts = numbers(
+        """SELECT count(*) AS occurrences, count(*) FILTER (verified) AS verified,
+            count(DISTINCT event_id) AS events, count(DISTINCT deployment_id) AS stations,
+            count(DISTINCT determination_id) AS taxa, coalesce(sum(detections_count), 0)::BIGINT AS detections,
+            count(*) FILTER (event_id IS NULL) AS "occurrences without a session"
+        FROM occurrences"""
+    )
+    counts |= numbers(
+        """SELECT count(*) FILTER (latitude IS NULL) AS "stations without coordinates",
+        (SELECT count(*) FROM main_occurrence) - (SELECT count(*) FROM place)
+            AS "occurrences without a detection or a determination" FROM deployment"""
+    )
+    ranks = database.execute("SELECT lower(rank), count(*) FROM occurrences GROUP BY 1 ORDER BY 2 DESC, 1").fetchall()
+    counts |= {f"rank {rank}": count for rank, count in ranks}
+    warnings = _about_times(database) + _about_addresses(database)
+    if left_out := counts["occurrences without a detection or a determination"]:
+        warnings.append(f"{left_out} occurrences have no detection or no determination: no export shows them.")
+    if without := counts["occurrences without a session"]:
+        warnings.append(f"{without} occurrences have no session: a Darwin Core Archive leaves them out.")
+    preview = database.execute(
+        f"""SELECT id, event_name AS session, deployment_name AS station, determination_name AS determination,
+            determination_score AS score, verified, detections_count AS detections
+        FROM occurrences ORDER BY position LIMIT {_PREVIEW}"""
+    )
+    names = [column[0] for column in preview.description or ()]
+    rows = tuple(dict(zip(names, row, strict=True)) for row in preview.fetchall())
+    return Report(counts, tuple(warnings), rows, season_plots(database))
+
+
+def _about_times(database: "duckdb.DuckDBPyConnection") -> list[str]:
+    """What is not certain about times."""
+    lines = []
+    found = database.execute(
+        "SELECT zone, count(*) FROM station_zone WHERE of = 'coordinates' GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 5"
+    ).fetchall()
+    if found:
+        shown = ", ".join(f"{zone} ({count})" for zone, count in found)
+        lines.append(f"No time zone is given for some stations; that of their coordinates is taken: {shown}.")
+    ((without, unclear, dateless),) = database.execute(
+        """SELECT (SELECT count(*) FROM deployment WHERE time_zone IS NULL),
+            (SELECT count(*) FROM detections d JOIN place USING (position)
+                WHERE d.timestamp IS NOT NULL AND d.timestamp_offset IS NULL AND zone IS NOT NULL),
+            (SELECT count(*) FROM occurrences o LEFT JOIN events e ON e.id = o.event_id
+                WHERE o.event_id IS NOT NULL AND e.start IS NULL)"""
+    ).fetchall()
+    if without:
+        lines.append(f"{without} stations have no time zone and no coordinates: their times have no offset from UTC.")
+    if unclear:
+        lines.append(
+            f"{unclear} detections are in an hour that clocks go through twice or leave out: no offset is given."
+        )
+    if dateless:
+        lines.append(f"{dateless} occurrences are of a session without a usable date: no archive can hold them.")
+    return lines
+
+
+def _about_addresses(database: "duckdb.DuckDBPyConnection") -> list[str]:
+    """How many pictures cannot be shown to everybody, and why."""
+    ((private, people, hidden),) = database.execute(
+        """SELECT count(*) FILTER (NOT sensitive AND w.id IS NULL), count(*) FILTER (w.id IS NOT NULL),
+            count(*) FILTER (sensitive AND w.id IS NULL)
+        FROM detections d JOIN place USING (position) JOIN main_detection m ON m.id = d.id
+        LEFT JOIN main_sourceimage i ON i.id = d.capture_id LEFT JOIN with_people w ON w.id = d.capture_id
+        WHERE (m.path <> '' AND d.url IS NULL)
+            OR (i.path <> '' AND i.public_base_url <> '' AND d.capture_url IS NULL)"""
+    ).fetchall()
+    why = {
+        "their addresses are signed or lead to an internal host": private,
+        "people are on them": people,
+        "their station is that of a sensitive taxon": hidden,
+    }
+    return [f"Pictures of {count} detections are not published: {reason}." for reason, count in why.items() if count]

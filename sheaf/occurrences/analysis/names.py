@@ -1,0 +1,227 @@
+"""What a determination says: a taxon, with how sure, or something that is no taxon, such as `Empty` or a person.
+
+Here: names as people and programs write them. Not here: which occurrences have them (`build`).
+
+Qualifiers follow Darwin Core: `scientificName` is the name at the lowest rank that could be determined, and what is
+said beyond it is `identificationQualifier` (https://dwc.tdwg.org/terms/#dwc:identificationQualifier).
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from sheaf.errors import SheafError
+from sheaf.outside.yaml_files import read_yaml
+
+_VOCABULARY = Path(__file__).with_name("not_taxa.yaml")
+_PEOPLE = "people"
+_WORDS_ALONE = {"no", "non", "sin", "pas", "test", "end", "start", "other", "man", "auto", "tom", "mens", "homo", "na"}
+_BELOW_GENUS = {"SPECIES", "SUBSPECIES", "VARIETY", "FORM", "UNKNOWN"}
+_GROUPS = {"animal": ("Animalia", "KINGDOM"), "animals": ("Animalia", "KINGDOM")}  # what detectors call them
+_ENDINGS = {"oidea": "SUPERFAMILY", "idae": "FAMILY", "inae": "SUBFAMILY", "aceae": "FAMILY"}
+_CONFER = re.compile(r"(?i)(?:^|\s)((?:cf|aff|nr|conf|prope)\.?|near|affinis|confer)\s+(?=\S)")
+_SPECIES = re.compile(r"(?i)\s+((?:n\.\s*)?(?:sp|spp|spec|species|indet|gen)\b\.?(?:\s*\S.*)?|s(?:ub)?sp\.?)$")
+_WIDELY = re.compile(
+    r"(?i)(?:\s+|(?<=[a-z])-(?=group$))"
+    r"(agg\.?|aggregate|(?:species[ -])?(?:complex|group)|s\.\s*l(?:at)?\.?|s\.\s*str\.?|sensu lat[ou]|sensu stricto)$"
+)
+_ATTACHED = re.compile(r"\S+ \S+ [×✕](?=[a-z])")
+_GENERIC_CROSS = re.compile(r"^[xX+✕]\s+(?=[A-Z][a-z])")
+_PARTICLE = r"(?:de|du|des|da|dos|del|della|van|von|vom|zu|zur|der|den|la|le|el|ter|ten|ex|in|et|and|hort|auct)\b"
+_EPITHET = rf"(?!{_PARTICLE})(?:[×✕]\s?)?[a-zß-öø-ÿ]['a-zß-öø-ÿ-]+(?=\s|$)"
+_MARKERS = {"ssp": "SUBSPECIES", "subsp": "SUBSPECIES", "var": "VARIETY", "f": "FORM", "forma": "FORM", "form": "FORM"}
+_MARKER = re.compile(r" (?:notho)?(ssp|subsp|var|f|forma|form)\.? [a-z]")
+_MARKED = rf"(?:notho)?(?:ssp|subsp|subvar|var|f|forma|form)\b\.?\s+{_EPITHET}"
+_AUTHOR = rf"\(?(?:[A-ZÀ-ÖØ-ÞŒŠŞŽÇ]|{_PARTICLE}\s|d'[A-Z]).*"
+_GENUS = r"(?:[×✕]\s?)?[A-Z][a-zß-öø-ÿ-]+"
+_SPECIES_AUTHORED = re.compile(
+    rf"({_GENUS}(?:\s\([A-Z][a-z-]+\))?\s{_EPITHET}(?:\s{_EPITHET}(?!\.))*(?:\s{_MARKED})?)\s+({_AUTHOR})"
+)
+_MARKED_LATER = re.compile(rf"\s({_MARKED})(?:\s+({_AUTHOR}))?$")
+_GENUS_AUTHORED = re.compile(
+    rf"({_GENUS})\s+(?!\([A-Z][a-z-]+\)\s[a-z])({_AUTHOR})"
+)  # only with what no English name has
+_SURELY_AUTHOR = re.compile(r"\d{4}|[(&,.]")
+_CROSS = re.compile(r"\s+[×xX✕]\s+|\s*[×✕]\s*")
+
+
+@dataclass(frozen=True)
+class Name:
+    """A determination, understood.
+
+    Attributes:
+        scientific: the name at the lowest rank that was determined; empty where it is no taxon.
+        rank: of that name, in capitals; `UNKNOWN` where nobody can tell.
+        qualifier: what is said beyond it, such as `cf. pronuba`; empty where nothing is.
+        person: whether it is a human being, whose pictures are nobody's business.
+        authorship: who gave the name, where that was written with it.
+    """
+
+    scientific: str
+    rank: str
+    qualifier: str = ""
+    person: bool = False
+    authorship: str = ""
+
+    @property
+    def is_taxon(self) -> bool:
+        """Whether it names an organism."""
+        return bool(self.scientific)
+
+
+def understand(
+    name: str, rank: str, parents: Sequence[tuple[str, str]], own: "Mapping[str, str] | None" = None
+) -> Name:
+    """What a name means.
+
+    Args:
+        name: as it was written.
+        rank: of the taxon, in capitals.
+        parents: name and rank of its ancestors, from the root.
+        own: further names that are no taxa, with their kind; see `vocabulary`.
+
+    Example:
+        >>> understand("Noctua cf. pronuba", "SPECIES", [])
+        Name(scientific='Noctua', rank='GENUS', qualifier='cf. pronuba', person=False, authorship='')
+        >>> understand("Vehicle: car", "UNKNOWN", []).is_taxon
+        False
+    """
+    words = own if own is not None else vocabulary()
+    rank = rank or "UNKNOWN"
+    text = " ".join(name.split())
+    kind = _kind(text, words)
+    person = kind == _PEOPLE or any(_kind(parent, words) == _PEOPLE for parent, _ in parents)
+    if kind or person:
+        return Name("", "UNKNOWN", person=person)
+    if group := _GROUPS.get(_plain(text)):
+        return Name(*group)
+    above = {parent: of for parent, of in parents}  # noqa: C416 (of the last where a name comes twice)
+    text = _GENERIC_CROSS.sub("×", text.lstrip("†✝ "))
+    formula = _crossed(text, rank)
+    if formula and " × " in formula.scientific:
+        return formula
+    written = formula.scientific if formula else text
+    name, author = _authored(written)
+    if formula:
+        return Name(name, _marked(name, formula.rank), authorship=author)
+    if name != written:
+        found = understand(name, rank, parents, words)
+        return found if found.qualifier.startswith(("cf", "aff")) else replace(found, authorship=author)
+    if found := _CONFER.search(text):
+        return _up_to(text[: found.start()].strip(), text[found.start() :].strip(), rank, parents)
+    if (found := _SPECIES.search(text)) and found.start():
+        return _up_to(text[: found.start()], found[1].strip(), rank, parents)
+    if found := _WIDELY.search(text):
+        return Name(text[: found.start()], rank if rank != "UNKNOWN" else "SPECIES", found[1])
+    if text.endswith("?"):
+        before, _, last = text.rstrip("? ").rpartition(" ")
+        return _up_to(before, f"{last}?", rank, parents)
+    return Name(text, above.get(text, _marked(text, rank)))
+
+
+def _marked(name: str, rank: str) -> str:
+    """The rank that a name says itself, as in `subsp.`, where it is told to be a species or nothing."""
+    marker = _MARKER.search(name)
+    return _MARKERS[marker[1]] if marker and rank in ("SPECIES", "UNKNOWN") else rank
+
+
+def _authored(text: str) -> tuple[str, str]:
+    """A name without its author, and the author; of the lowest rank where several are named."""
+    if (found := _SPECIES_AUTHORED.fullmatch(text)) is not None:
+        name, author = found[1], found[2]
+        if later := _MARKED_LATER.search(author):
+            return f"{name} {later[1]}", later[2] or ""
+        return name, author
+    if (found := _GENUS_AUTHORED.fullmatch(text)) and _SURELY_AUTHOR.search(found[2]):
+        return found[1], found[2]
+    if found := re.fullmatch(rf"(.*\s(?:cf|aff|nr|agg)\.?(?:\s{_EPITHET})*)\s+({_AUTHOR})", text):
+        return found[1], found[2]
+    return text, ""
+
+
+def bare(name: str) -> str:
+    """A name to compare with: without case, qualifiers and signs of hybrids."""
+    text = _WIDELY.sub("", _CONFER.sub(" ", " ".join(name.split())))
+    return " ".join(_CROSS.sub(" ", text).rstrip("?").split()).casefold()
+
+
+@cache
+def vocabulary(not_taxa: tuple[str, ...] = (), people: tuple[str, ...] = ()) -> Mapping[str, str]:
+    """Names that are no taxa, in the form in which they are compared, with their kind.
+
+    Args:
+        not_taxa: further ones.
+        people: further names of people.
+    """
+    known: dict[str, list[str]] = read_yaml(_VOCABULARY, SheafError)
+    found = {_plain(one): kind for kind, lines in known.items() for line in lines for one in line.split(",")}
+    return found | {_plain(one): "own" for one in not_taxa} | {_plain(one): _PEOPLE for one in people}
+
+
+def _kind(text: str, words: Mapping[str, str]) -> str | None:
+    """Which kind of no taxon a text is; `Not a moth` and `Vehicle: car` begin with the word that tells."""
+    plain = _plain(text)
+    if plain in words or not plain:
+        return words.get(plain, "unknown")
+    first, _, rest = plain.partition(" ")
+    if first in words and (first not in _WORDS_ALONE or first in ("no", "non") or rest.startswith("sapiens")):
+        return words[first]
+    return None
+
+
+def _plain(text: str) -> str:
+    """Lower-case letters and digits with single blanks; without accents."""
+    text = "".join(one for one in unicodedata.normalize("NFKD", text) if not unicodedata.combining(one))
+    return " ".join(re.sub(r"[\W_]+", " ", text.replace("ø", "o").replace("ł", "l").casefold()).split())
+
+
+def _up_to(known: str, qualifier: str, rank: str, parents: Sequence[tuple[str, str]]) -> Name:
+    """The name at the lowest rank that is certain."""
+    if not known:
+        if parents:
+            return Name(*parents[-1], qualifier)
+        return Name(re.sub(r"(?i)^(cf|aff|nr|conf)\.?\s+", "", qualifier), rank, qualifier)
+    of = dict(parents).get(known)
+    if of is None:
+        of = next((ranked for ending, ranked in _ENDINGS.items() if known.endswith(ending)), None)
+    if of is None and rank in _BELOW_GENUS:
+        of = "GENUS" if " " not in known else "SPECIES"
+    return Name(known, of or rank, qualifier)
+
+
+def _crossed(text: str, rank: str) -> Name | None:
+    """A hybrid: of named ones the sign belongs to the name, a formula has no rank of its own."""
+    if not (found := _CROSS.search(text)):
+        return None
+    before, after = text[: found.start()].strip(), text[found.end() :].strip()
+    if not before:
+        return Name(f"×{after}", rank)
+    if not after:
+        return None
+    if " " not in before and after[0].islower():
+        return Name(f"{before} ×{after}", rank)
+    if _ATTACHED.match(text):
+        return Name(f"{before} ×{after}", rank if rank in _BELOW_GENUS - {"SPECIES"} else "UNKNOWN")
+    return Name(f"{before} × {after}", "UNKNOWN")
+
+
+def matching(wanted: str | int, taxa: Iterable[tuple[int, str, int | None, int | None]]) -> set[int]:
+    """The ids of the taxa that a scientific name, synonym or GBIF key means; a name means what is below it, too.
+
+    Args:
+        wanted: the name, in any case and with or without its author, or the key.
+        taxa: id, name, GBIF key, and id of the accepted taxon.
+    """
+    rows = list(taxa)
+    text = str(wanted).strip()
+    name = bare(re.sub(r"(?<=\S)\s+\(?[A-Z].*$", "", " ".join(text.split())))
+    found = {
+        id_
+        for id_, own, key, _ in rows
+        if (text.isdecimal() and key == int(text)) or bare(own) == name or bare(own).startswith(f"{name} ")
+    }
+    accepted = {of for id_, _, _, of in rows if id_ in found and of is not None} | found
+    return accepted | {id_ for id_, _, _, of in rows if of in accepted}

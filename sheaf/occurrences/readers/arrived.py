@@ -1,0 +1,116 @@
+"""What was delivered, as the tables of `input_tables` whatever form it came in: one row, one place it is from.
+
+Here: what a form of delivery has to give, and that of Antenna, one file for each table. Not here: other forms
+(`camtrap_dp`, `megadetector`), what rows must be (`ingest`).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import pyarrow as pa
+
+from sheaf.errors import InputError
+from sheaf.occurrences.input_tables import Source
+from sheaf.outside import table_files
+from sheaf.outside.table_files import LINE, TableFile
+from sheaf.tables.rejects import Rejects
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """The rows of one table as they came, in the table `arrived` of the working database.
+
+    Its column `_line` tells the rows apart, in the order in which they came.
+
+    Attributes:
+        schema: their columns, without `_line`.
+        path: what is named when the table as a whole is of no use.
+        line: SQL of the line that a row `a` is from.
+        file: SQL of the name of its file.
+    """
+
+    schema: pa.Schema
+    path: Path
+    line: str
+    file: str
+
+
+class Delivered(Protocol):
+    """A delivery of one project in some form."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether a table that it lacks is worth a word, because the form could have held it."""
+        ...
+
+    def bring(self, database: "duckdb.DuckDBPyConnection", source: Source, rejects: Rejects) -> Arrived | None:
+        """Make the table `arrived`; None when nothing was delivered for it.
+
+        Raises:
+            InputError: a file is damaged, half written, or another table.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class AntennaFiles:
+    """One file for each table, named after it."""
+
+    folder: Path
+    whole: bool = True
+
+    def bring(self, database: "duckdb.DuckDBPyConnection", source: Source, rejects: Rejects) -> Arrived | None:
+        """As in `Delivered`."""
+        path = table_files.table_file(self.folder, source.name)
+        if path is None:
+            if source.needed:
+                raise InputError(
+                    f"{self.folder} has no {source.name}.parquet, .ndjson or .csv, which is needed, and no other"
+                    " dataset that can be read, such as a Camtrap DP."
+                )
+            return None
+        read = table_files.read_batches(TableFile(path, source.name, rejects), source.columns)
+        if lacking := source.lacks(read.schema.names):
+            raise InputError(f"{path} has no column {lacking}, which is needed.")
+        load(database, "arrived", read, path)
+        return Arrived(read.schema, path, f"a.{LINE}", "'" + path.name.replace("'", "''") + "'")
+
+
+def load(database: "duckdb.DuckDBPyConnection", name: str, read: pa.RecordBatchReader, path: Path) -> None:
+    """Make a table of what a file holds.
+
+    Raises:
+        InputError: it cannot be read to its end.
+    """
+    problems: list[Exception] = []
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        try:
+            yield from read
+        except Exception as problem:  # through DuckDB it would come back as the text of a traceback
+            problems.append(problem)
+
+    database.register("incoming", pa.RecordBatchReader.from_batches(read.schema, batches()))
+    try:
+        database.execute(f'CREATE OR REPLACE TABLE "{name}" AS SELECT * FROM incoming')
+    finally:
+        database.unregister("incoming")
+    for problem in problems:
+        if isinstance(problem, InputError):
+            raise problem
+        raise InputError(f"{path} cannot be read: {str(problem).splitlines()[0].rstrip('.')}.") from problem
+
+
+def arrange(database: "duckdb.DuckDBPyConnection", source: Source, query: str, path: Path) -> Arrived:
+    """Make `arrived` of a query that gives columns of a table with `_at`, the line, and `_file`, its file's name."""
+    database.execute(
+        f"CREATE OR REPLACE TABLE arrived AS SELECT *, row_number() OVER (ORDER BY _file, _at) AS {LINE} FROM ({query})"
+    )
+    found = database.sql("FROM arrived LIMIT 0").to_arrow_table().schema
+    kept = [column for column in found if column.name in source.columns]
+    return Arrived(pa.schema(kept), path, "a._at", "a._file")

@@ -1,0 +1,158 @@
+"""The SQL that turns one value as it arrived into its type, and says what is wrong with it.
+
+Here: numbers, flags, texts and times of one column. Not here: what rows must be to each other (`ingest`).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import pyarrow as pa
+
+from sheaf.occurrences.input_tables import SHARE
+
+SQL_TYPES = {
+    pa.int64(): "BIGINT",
+    pa.float64(): "DOUBLE",
+    pa.bool_(): "BOOLEAN",
+    pa.string(): "VARCHAR",
+    pa.timestamp("us"): "TIMESTAMP",
+    pa.int16(): "SMALLINT",
+}
+FIRST_YEAR, LAST_YEAR = 1800, 2199  # photography is younger than this, and clocks that run ahead are broken
+UNLIKELY_BEFORE = 1990  # of digital cameras; a clock that was reset begins at 1970 or 1980
+_WHOLE_NUMBER = r"[+-]?\d{1,19}(\.0*)?"
+# beside what DuckDB reads by itself: cameras write the first into their images, ISO 8601 calls the others basic
+_OTHER_TIMES = ["%Y:%m:%d %H:%M:%S", "%Y:%m:%d %H:%M:%S.%g", "%Y:%m:%d %H:%M", "%Y%m%dT%H%M%S", "%Y%m%dT%H%M"]
+_WRITTEN_OFFSET = r"\s*([Zz]|[+-]\d\d(:?\d\d)?)$"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a row is rejected, or a value is lost: a name that stays, and a sentence."""
+
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Typed:
+    """How to read one column.
+
+    Attributes:
+        value: SQL of the typed value on the row `a` as it arrived; null where it cannot be used.
+        given: SQL of what arrived, as text; null when it is empty.
+        faults: what can be wrong where something was given and cannot be used, as conditions on `a`; the
+            last one is meant where no other holds.
+        odd: what can be said of a value that is used as it is.
+    """
+
+    value: str
+    given: str
+    faults: tuple[tuple[str, Fault], ...] = ()
+    odd: tuple[tuple[str, Fault], ...] = ()
+
+
+def typed(column: pa.Field, arrived: pa.DataType, now: datetime) -> Typed:
+    """How to read one column.
+
+    Args:
+        column: as its table wants it.
+        arrived: the type it has in the file.
+        now: what is later than tomorrow is a clock that runs ahead.
+    """
+    name, raw = column.name, f'a."{column.name}"'
+    given = _given(arrived, raw)
+    if pa.types.is_integer(column.type):
+        fault = Fault("not_a_whole_number", f"{name} is not a whole number")
+        return Typed(_whole_number(arrived, raw), given, (("true", fault),))
+    if pa.types.is_boolean(column.type):
+        fault = Fault("not_a_truth_value", f"{name} is neither true nor false")
+        return Typed(f"TRY_CAST({given} AS BOOLEAN)", given, (("true", fault),))
+    if pa.types.is_floating(column.type):
+        return _number(column, given)
+    if pa.types.is_timestamp(column.type):
+        return _time(name, arrived, given, raw, now)
+    if pa.types.is_nested(arrived):
+        raw = f"to_json({raw})"
+    text = f"replace(CAST({raw} AS VARCHAR), chr(0), '')"  # no database or XML file can hold a NUL
+    if name in ("bbox", "parents_json"):
+        text = f"nullif(trim({text}), 'null')"
+        text = f"CASE WHEN json_valid({text}) THEN CAST(json({text}) AS VARCHAR) ELSE {text} END"  # without spaces
+    return Typed(f"nullif({text}, '')", "NULL")
+
+
+def offset(time: str, arrived: pa.DataType) -> str:
+    """SQL of the offset from UTC, in minutes, that was written with a time; null where there is none.
+
+    Args:
+        time: name of the column.
+        arrived: the type it has in the file.
+    """
+    if pa.types.is_timestamp(arrived):
+        return "CAST(0 AS SMALLINT)" if arrived.tz else "CAST(NULL AS SMALLINT)"
+    if not pa.types.is_string(arrived):
+        return "CAST(NULL AS SMALLINT)"
+    text = f"""trim(a."{time}")"""
+    # by place, which is quicker than a pattern: …+02:00, …+0200, …+02
+    at = [f"substr({text}, -{width}, 1) IN ('+', '-')" for width in (6, 5, 3)]
+    hours = [f"CAST(TRY_CAST(substr({text}, -{width}, 3) AS INTEGER) * 60 AS SMALLINT)" for width in (6, 5, 3)]
+    minutes = f"TRY_CAST(substr({text}, -{{}}, 1) || right({text}, 2) AS SMALLINT)"
+    return (
+        f"CASE WHEN a.\"{time}\" IS NULL OR length({text}) < 14 THEN NULL WHEN right({text}, 1) IN ('Z', 'z') THEN 0"
+        f" WHEN {at[0]} THEN {hours[0]} + {minutes.format(6)} WHEN {at[1]} THEN {hours[1]} + {minutes.format(5)}"
+        f" WHEN {at[2]} THEN {hours[2]} END::SMALLINT"
+    )
+
+
+def _given(arrived: pa.DataType, raw: str) -> str:
+    """The raw value as text, null when it is empty."""
+    return f"nullif(trim({raw}), '')" if pa.types.is_string(arrived) else f"CAST({raw} AS VARCHAR)"
+
+
+def _whole_number(arrived: pa.DataType, raw: str) -> str:
+    if pa.types.is_integer(arrived):
+        return f"TRY_CAST({raw} AS BIGINT)"
+    given = _given(arrived, raw)
+    return f"CASE WHEN regexp_full_match({given}, '{_WHOLE_NUMBER}') THEN TRY_CAST({given} AS BIGINT) END"
+
+
+def _number(column: pa.Field, given: str) -> Typed:
+    value = f"TRY_CAST({given} AS DOUBLE)"
+    if (column.metadata or {}).get(b"unit") != SHARE.encode():  # coordinates are judged in pairs, in `corrections`
+        return Typed(f"CASE WHEN {given} IS NOT NULL THEN coalesce({value}, 'nan'::DOUBLE) END", given)
+    return Typed(
+        f"CASE WHEN {value} BETWEEN 0 AND 1 THEN {value} END",
+        given,
+        (
+            (f"isfinite({value})", Fault("out_of_range", f"{column.name} is not between 0 and 1")),
+            ("true", Fault("not_a_number", f"{column.name} is not a finite number")),
+        ),
+    )
+
+
+def _time(name: str, arrived: pa.DataType, given: str, raw: str, now: datetime) -> Typed:
+    """What the clock showed; its offset is a value of its own."""
+    value = f"TRY_CAST({raw} AS TIMESTAMP)"
+    odd = []
+    if pa.types.is_string(arrived):
+        bare = f"regexp_replace({given}, '{_WRITTEN_OFFSET}', '')"
+        other = f"TRY_CAST({bare} AS TIMESTAMP), try_strptime({bare}, {_OTHER_TIMES})"
+        value = f"coalesce(TRY_CAST({given} AS TIMESTAMP), {other})"
+        odd.append(
+            (f"length({given}) <= 10", Fault("no_time_of_day", f"{name} is a date without a time: taken as midnight"))
+        )
+    first, last = f"'{FIRST_YEAR}-01-01'::TIMESTAMP", f"'{LAST_YEAR + 1}-01-01'::TIMESTAMP"
+    used = f"CASE WHEN {value} >= {first} AND {value} < {last} THEN {value} END"
+    late = (now + timedelta(days=2)).strftime("%Y-%m-%d")
+    reason = f"{name} is before {UNLIKELY_BEFORE} or after today: the clock was wrong; published as it is"
+    unlikely = f"{value} < '{UNLIKELY_BEFORE}-01-01'::TIMESTAMP OR {value} >= '{late}'::TIMESTAMP"
+    odd.append((unlikely, Fault("unlikely_date", reason)))
+    return Typed(
+        used,
+        given,
+        (
+            (f"{value} IS NOT NULL", Fault("out_of_range", f"{name} is before {FIRST_YEAR} or after {LAST_YEAR}")),
+            ("true", Fault("not_a_time", f"{name} is not a date with a time")),
+        ),
+        tuple(odd),
+    )

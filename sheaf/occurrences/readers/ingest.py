@@ -1,0 +1,318 @@
+"""From an inbox folder to checked tables: every row is kept or rejected with its reason.
+
+Here: types, ranges, keys and what belongs to the project. Not here: the forms in which a project is delivered
+(`arrived`, `camtrap_dp`, `megadetector`), what is made from the tables (`build`).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from sheaf import clock, sql
+from sheaf.errors import InputError
+from sheaf.names import check_partition
+from sheaf.occurrences.input_tables import OFFSET, PROJECT, SOURCES, Source
+from sheaf.occurrences.readers import camtrap_dp, megadetector
+from sheaf.occurrences.readers.arrived import AntennaFiles, Arrived, Delivered
+from sheaf.occurrences.readers.corrections import SOFT
+from sheaf.occurrences.readers.fields import SQL_TYPES, Fault, offset, typed
+from sheaf.occurrences.working_database import ROWS, working_database
+from sheaf.outside.table_files import LINE, table_file
+from sheaf.report import Report
+from sheaf.tables.work import Work
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+_MOST_NOTES = 500  # of one kind in one table; the last of them stands for the rest
+
+
+@dataclass
+class _Progress:
+    """What has been read so far; the tables `own_<name>` and `other_<name>` are in the database.
+
+    Attributes:
+        faults: those that a row can be rejected for; the column `fault` of `checked` counts through them.
+    """
+
+    project_id: int
+    folder: Path
+    work: Work
+    faults: list[Fault] = field(default_factory=list)
+    delivered: set[str] = field(default_factory=set)
+    others: int = 0
+    now: datetime = field(default_factory=clock.now)
+
+    def number(self, code: str, reason: str) -> int:
+        """The number of a fault."""
+        self.faults.append(Fault(code, reason))
+        return len(self.faults) - 1
+
+
+def ingest(folder: Path, work: Work) -> Report:
+    """Read the inbox folder of a project and keep its good rows as tables.
+
+    Args:
+        folder: holds one file for each table, such as `main_occurrence.parquet`, or a dataset of the field.
+        work: its partition is `p` and the project's id.
+
+    Raises:
+        InputError: a needed table is missing, a file is damaged or half written, or the project is not
+            in it.
+    """
+    progress = _Progress(project_id_of(work.partition), folder, work)
+    with working_database(work.scratch) as database:
+        delivered = _delivered(folder, work, database)
+        for source in SOURCES:
+            _check_source(database, delivered, source, progress)
+            _write(database, source, progress)
+            if source is PROJECT and not work.tables.rows(source.table):
+                why = work.rejects.sentences(source.name)
+                raise InputError(
+                    f"{folder}/{source.name} has no usable row with id {progress.project_id}: "
+                    + (f"{why[0]}." if why else "name the folder p and the id of its project.")
+                )
+    warnings = []
+    if progress.others:
+        warnings.append(f"{progress.others} rows belong to other projects and were left out.")
+    missing = [source.name for source in SOURCES if source.name not in progress.delivered]
+    if missing and delivered.whole:
+        warnings.append(f"Not delivered, taken as empty: {', '.join(missing)}.")
+    counts = {source.name: work.tables.rows(source.table) for source in SOURCES}
+    return Report(counts | {"rows of other projects": progress.others}, tuple(warnings))
+
+
+def _delivered(folder: Path, work: Work, database: "duckdb.DuckDBPyConnection") -> Delivered:
+    """The form in which a folder holds a project; whatever else lies beside tables of Antenna is not read."""
+    project = project_id_of(work.partition)
+    if table_file(folder, PROJECT.name) is not None:
+        return AntennaFiles(folder)
+    for form in (camtrap_dp, megadetector):
+        if found := form.found(folder, project, work, database):
+            return found
+    return AntennaFiles(folder)
+
+
+def project_id_of(project: str) -> int:
+    """The id in a partition such as `p12`.
+
+    Raises:
+        InputError: the partition has another shape.
+    """
+    digits = check_partition(project)[1:]
+    if not project.startswith("p") or not digits.isdecimal():
+        raise InputError(f"{project!r} is not a project: name its folder p and the project's id, such as p12.")
+    return int(digits)
+
+
+def _check_source(
+    database: "duckdb.DuckDBPyConnection", delivered: Delivered, source: Source, progress: _Progress
+) -> None:
+    """Read one table into `own_<name>`, and the ids of other projects' rows into `other_<name>`."""
+    rejects = progress.work.rejects
+    arrived = delivered.bring(database, source, rejects)
+    if arrived is None:
+        _read_nothing(database, source)
+        return
+    progress.delivered.add(source.name)
+    rejects.saw(source.name, _count(database, "arrived"))
+    _check_values(database, source, arrived.schema, progress)
+    _check_project(database, source, progress)
+    _check_keys(database, source, progress)
+    _note_values(database, source, arrived, progress)
+    _soften(database, source, arrived, progress)
+    for number, origin in _origins(database, source, arrived, "fault IS NOT NULL AND state = 'own'"):
+        fault = progress.faults[number]
+        rejects.add(source.name, fault.code, fault.reason, **origin)
+    _keep(database, source)
+
+
+def _read_nothing(database: "duckdb.DuckDBPyConnection", source: Source) -> None:
+    database.register("incoming", source.table.schema.empty_table())
+    database.execute(f"CREATE TABLE {_own(source.name)} AS SELECT * FROM incoming")
+    database.execute(f"CREATE TABLE {_others(source.name)} (id BIGINT)")
+    database.unregister("incoming")
+
+
+def _check_values(
+    database: "duckdb.DuckDBPyConnection", source: Source, arrived: pa.Schema, progress: _Progress
+) -> None:
+    """Make `checked`: typed columns, `fault` (null when the row is good), `state`, and whether values are to be noted.
+
+    A value that cannot be used costs the row where the column must have one, otherwise only itself.
+    """
+    read, kept, faults, noted = [], [], [], []
+    for column in source.table.schema:
+        name = column.name
+        default = source.defaults.get(name)
+        kept.append(f'coalesce(c."{name}", {default}) AS "{name}"' if default else f'c."{name}"')
+        if time := _offset_of(name, arrived):
+            read.append(f'{offset(time, arrived.field(time).type)} AS "{name}"')
+        elif name not in arrived.names:
+            read.append(f'CAST(NULL AS {SQL_TYPES[column.type]}) AS "{name}"')
+        else:
+            of = typed(column, arrived.field(name).type, progress.now)
+            read.append(f'{of.value} AS "{name}", {of.given} IS NOT NULL AS "{name}?"')
+            lost = f'c."{name}" IS NULL AND c."{name}?"'
+            if of.faults and not column.nullable:
+                faults.append((lost, of.faults[-1][1]))
+            elif of.faults:
+                noted.append(lost)
+            if of.odd:
+                read.append(f'coalesce({" OR ".join(condition for condition, _ in of.odd)}, false) AS "{name}!"')
+                noted.append(f'c."{name}!"')
+        if not column.nullable and name not in source.defaults:
+            faults.append((f'c."{name}" IS NULL', Fault("empty", f"{name} is empty")))
+    cases = " ".join(
+        f"WHEN {condition} THEN {progress.number(fault.code, fault.reason)}" for condition, fault in faults
+    )
+    database.execute(
+        f"""
+        CREATE OR REPLACE TABLE checked AS
+        SELECT {", ".join(kept)}, c.{LINE}, {f"CASE {cases} END" if cases else "NULL::INTEGER"} AS fault,
+            'own' AS state, {" OR ".join(f"({condition})" for condition in noted) or "false"} AS noted
+        FROM (SELECT {", ".join(read)}, a.{LINE} FROM arrived a) c
+        """
+    )
+
+
+def _offset_of(name: str, arrived: pa.Schema) -> str | None:
+    time = name.removesuffix(OFFSET)
+    return time if time != name and time in arrived.names else None
+
+
+def _note_values(database: "duckdb.DuckDBPyConnection", source: Source, arrived: Arrived, progress: _Progress) -> None:
+    """Note what was lost of rows that are kept, and what is odd about values that are used."""
+    database.execute(
+        f"""CREATE OR REPLACE TEMP TABLE odd AS SELECT a.*, {"c.id" if source.keyed else "NULL"} AS "key?"
+        FROM (FROM checked WHERE noted AND fault IS NULL AND state = 'own') c
+        JOIN arrived a USING ({LINE})"""
+    )
+    if not _count(database, "odd"):
+        return
+    rejects = progress.work.rejects
+    for column in source.table.schema:
+        if not column.nullable or column.name not in arrived.schema.names:
+            continue
+        of = typed(column, arrived.schema.field(column.name).type, progress.now)
+        lost = [f"{of.value} IS NULL", f"{of.given} IS NOT NULL"]
+        for condition, fault in of.faults:
+            _note(database, [*lost, condition], arrived, partial(rejects.change, source.name, fault.code, fault.reason))
+            lost.append(f"NOT coalesce({condition}, false)")
+        for condition, fault in of.odd:
+            used = [f"{of.value} IS NOT NULL", condition]
+            _note(database, used, arrived, partial(rejects.fault, source.name, fault.code, fault.reason))
+
+
+def _note(
+    database: "duckdb.DuckDBPyConnection", conditions: list[str], arrived: Arrived, note: Callable[..., None]
+) -> None:
+    """Note rows of `odd` one by one, and those beyond some hundreds as one."""
+    found = database.execute(
+        f"""SELECT {arrived.file}, {arrived.line}, "key?", to_json(a), count(*) OVER () FROM odd a
+        WHERE {" AND ".join(f"({condition})" for condition in conditions)}
+        ORDER BY {LINE} LIMIT {_MOST_NOTES}"""
+    ).fetchall()
+    for index, (file, line, key, raw, count) in enumerate(found):
+        rest = count - len(found) if index == len(found) - 1 else 0
+        note(file=file, line=line, primary_key=key, raw=raw, rows=1 + rest)
+
+
+def _check_project(database: "duckdb.DuckDBPyConnection", source: Source, progress: _Progress) -> None:
+    """Set apart the rows of other projects: a dump may hold them all."""
+    column = "id" if source is PROJECT else "project_id"
+    if column in source.table.schema.names:
+        database.execute(f"UPDATE checked SET state = 'other' WHERE {column} <> {progress.project_id}")
+
+
+def _check_keys(database: "duckdb.DuckDBPyConnection", source: Source, progress: _Progress) -> None:
+    """Every key leads to a row that was kept, and no id is used twice."""
+    for column, target in source.references.items():
+        if target not in progress.delivered:
+            continue
+        database.execute(
+            f"""UPDATE checked SET state = 'other'
+            WHERE fault IS NULL AND {column} IN (SELECT id FROM {_others(target)})"""
+        )
+        lost = progress.number("no_parent", f"{column} leads to no row of {target}")
+        database.execute(
+            f"""UPDATE checked SET fault = {lost}
+            WHERE fault IS NULL AND state = 'own' AND {column} IS NOT NULL
+            AND {column} NOT IN (SELECT id FROM {_own(target)})"""
+        )
+    if source.keyed:
+        twice = progress.number("repeated_key", "The id is used more than once: the first row is kept")
+        database.execute(
+            f"""UPDATE checked SET fault = {twice}
+            FROM (SELECT id, min({LINE}) AS first FROM checked WHERE fault IS NULL
+                  GROUP BY id HAVING count(*) > 1) AS twice
+            WHERE checked.id = twice.id AND checked.{LINE} > twice.first AND fault IS NULL"""
+        )
+
+
+def _soften(database: "duckdb.DuckDBPyConnection", source: Source, arrived: Arrived, progress: _Progress) -> None:
+    """Note the faults that cost a row some values, and empty those."""
+    for soft in SOFT.get(source.name, ()):
+        note = progress.work.rejects.change if soft.emptied else progress.work.rejects.fault
+        where = f"fault IS NULL AND state = 'own' AND ({soft.condition})"
+        for _, origin in _origins(database, source, arrived, where):
+            note(source.name, soft.code, soft.reason, **origin)
+        if soft.emptied:
+            emptied = ", ".join(f"{sql.name(column)} = NULL" for column in soft.emptied)
+            database.execute(f"UPDATE checked SET {emptied} WHERE {where}")
+
+
+def _origins(
+    database: "duckdb.DuckDBPyConnection", source: Source, arrived: Arrived, where: str
+) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """The fault of some rows, and where they come from."""
+    key = "c.id" if source.keyed else "NULL"
+    found = database.execute(
+        f"""SELECT fault, {arrived.file}, {arrived.line}, {key}, to_json(a)
+        FROM (SELECT * FROM checked WHERE {where}) c JOIN arrived a USING ({LINE})
+        ORDER BY {LINE}"""
+    )
+    while rows := found.fetchmany(10_000):
+        for fault, file, line, primary_key, raw in rows:
+            yield fault, {"file": file, "line": line, "primary_key": primary_key, "raw": raw}
+
+
+def _keep(database: "duckdb.DuckDBPyConnection", source: Source) -> None:
+    names = sql.names(source.table.schema.names)
+    key = "id" if source.keyed else "NULL::BIGINT AS id"
+    database.execute(
+        f"CREATE TABLE {_own(source.name)} AS SELECT {names} FROM checked WHERE fault IS NULL AND state = 'own'"
+    )
+    database.execute(f"CREATE TABLE {_others(source.name)} AS SELECT {key} FROM checked WHERE state = 'other'")
+
+
+def _write(database: "duckdb.DuckDBPyConnection", source: Source, progress: _Progress) -> None:
+    """Write the good rows of one table; at once, so that the account adds up wherever reading ends."""
+    names = sql.names(source.table.schema.names)
+    distinct, order = ("", "id") if source.keyed else ("DISTINCT", "ALL")
+    query = f"SELECT {distinct} {names} FROM {_own(source.name)} ORDER BY {order}"
+    kept = progress.work.write(source.table, database.sql(query).to_arrow_reader(ROWS))
+    others = _count(database, _others(source.name))
+    progress.others += others
+    progress.work.rejects.left_out(source.name, "another project", others)
+    progress.work.rejects.left_out(source.name, "repeated", _count(database, _own(source.name)) - kept.rows)
+
+
+def _count(database: "duckdb.DuckDBPyConnection", table: str) -> int:
+    return database.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]
+
+
+def _own(table: str) -> str:
+    """Rows of a table that are kept."""
+    return sql.name(f"own_{table}")
+
+
+def _others(table: str) -> str:
+    """Ids of the rows of other projects."""
+    return sql.name(f"other_{table}")

@@ -1,0 +1,167 @@
+"""Reading what MegaDetector found (its batch output, format 1.0 to 1.5), with a CSV of the deployments beside it.
+
+Here: finding the two files, which detections count, whose time and place an image has. Not here: what that becomes
+(`camera_tables`). Format: https://github.com/agentmorris/MegaDetector/blob/main/megadetector/api/batch_processing/README.md
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from sheaf.errors import InputError
+from sheaf.occurrences.readers.arrived import load
+from sheaf.occurrences.readers.camera_tables import COLUMNS, CameraTables, document
+from sheaf.outside.files import named, read_bytes, top_files
+from sheaf.outside.table_files import LINE, TableFile, read_batches
+from sheaf.tables.rejects import Rejects
+from sheaf.tables.work import Work
+
+if TYPE_CHECKING:
+    import duckdb
+
+_DEPLOYMENTS = "deployments.csv"
+_MOST = 2 << 30
+_THRESHOLD = 0.2  # what MegaDetector 5 calls typical; the file may say another one
+_PERSON_FROM = 0.1  # a person that was missed is shown to everybody, an empty image that is withheld harms nobody
+_KINDS = {"animal": "animal", "person": "human", "human": "human", "vehicle": "vehicle"}
+_EXIF_TIME = re.compile(r"(\d{4}):(\d\d):(\d\d)[ T](\d\d:\d\d:\d\d.*)")
+
+
+def found(folder: Path, project: int, work: Work, database: "duckdb.DuckDBPyConnection") -> CameraTables | None:
+    """What a folder holds of MegaDetector; None where it holds no `deployments.csv` with one JSON.
+
+    Raises:
+        InputError: one of the two cannot be read, or is something else.
+    """
+    deployments = named(folder, [_DEPLOYMENTS]).get(_DEPLOYMENTS)
+    documents = [path for path in top_files(folder) if path.suffix.lower() == ".json"]
+    if deployments is None or not documents:
+        return None
+    if len(documents) > 1:
+        raise InputError(f"{folder}: there are {documents[0].name} and {documents[1].name}: keep one result.")
+    (path,) = documents
+    said = document(read_bytes(path, _MOST), path)
+    if not isinstance(said, dict) or not isinstance(said.get("images"), list):
+        raise InputError(f"{path} has no list of images: it is no output of MegaDetector.")
+    read = read_batches(TableFile(deployments, "deployments", work.rejects), COLUMNS["deployments"])
+    if "deploymentID" not in read.schema.names:
+        raise InputError(f"{deployments} has no column deploymentID, the folder that its images are in.")
+    load(database, "dp_deployments", read, deployments)
+    database.execute(f"ALTER TABLE dp_deployments RENAME COLUMN {LINE} TO _at")
+    stations = [one for (one,) in database.execute("SELECT deploymentID FROM dp_deployments").fetchall() if one]
+    media, observations = _rows(said, path, stations, work.rejects)
+    for name, rows in (("media", media), ("observations", observations)):
+        schema = pa.schema([*(pa.field(column, pa.string()) for column in COLUMNS[name]), pa.field("_at", pa.int64())])
+        database.register("given", pa.Table.from_pylist(rows, schema))
+        database.execute(f"CREATE TABLE dp_{name} AS FROM given")
+        database.unregister("given")
+    paths = {"deployments": deployments, "media": path, "observations": path}
+    delivered = CameraTables(paths, {"id": project, "name": f"p{project}"}, path)
+    delivered.prepare(database, work.rejects)
+    return delivered
+
+
+def _rows(
+    said: Mapping[str, Any], path: Path, stations: Sequence[str], rejects: Rejects
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Media and observations; the line of an image is its number in the list."""
+    about = _object(said.get("info"))
+    typical = _object(about.get("detector_metadata")).get("typical_detection_threshold")
+    threshold = typical if isinstance(typical, int | float) else _THRESHOLD
+    detector = str(about.get("detector") or "MegaDetector")
+    classifier = str(about.get("classifier") or detector)
+    kinds, labels = _object(said.get("detection_categories")), _object(said.get("classification_categories"))
+    media, observations, uncertain, used = [], [], 0, 0
+    rejects.saw("images", len(said["images"]))
+    for number, image in enumerate(said["images"], 1):
+        file = _object(image).get("file")
+        station = _station(str(file), stations)
+        seen_on_it = _object(image).get("detections") or []
+        if not file or station is None or image.get("failure") or not _are_detections(seen_on_it):
+            code, reason = (
+                ("failed", f"MegaDetector could not use it: {image.get('failure') or 'its detections are none'}")
+                if file and station else
+                ("no_deployment", "Its path begins with no deploymentID of deployments.csv") if file else
+                ("no_file", "It names no file")
+            )  # fmt: skip
+            rejects.add("images", code, reason, file=path.name, line=number, raw=image)
+            continue
+        used += 1
+        at = _time(image)
+        media.append({"mediaID": file, "deploymentID": station, "timestamp": at, "filePublic": "false", "_at": number})
+        seen = {"deploymentID": station, "mediaID": file, "eventStart": at, "eventEnd": at, "observationLevel": "media",
+                "_at": number}  # fmt: skip
+        kept = 0
+        for index, one in enumerate(seen_on_it):
+            score, kind = one.get("conf"), _KINDS.get(str(kinds.get(str(one.get("category")), "")).lower(), "unknown")
+            if not isinstance(score, int | float) or score < (_PERSON_FROM if kind == "human" else threshold):
+                uncertain += 1
+                continue
+            kept += 1
+            box = one.get("bbox") or []
+            label, of_label = _label(one.get("classifications"), labels)
+            observations.append({
+                **seen, "observationID": f"{file}#{index}", "observationType": kind,
+                "scientificName": label if kind == "animal" else None, "classificationMethod": "machine",
+                "classifiedBy": classifier if label else detector,
+                "classificationProbability": str(of_label if label else score),
+                **(dict(zip(("bboxX", "bboxY", "bboxWidth", "bboxHeight"), map(str, box), strict=True))
+                   if len(box) == 4 else {}),
+            })  # fmt: skip
+        if not kept:
+            observations.append({**seen, "observationID": file, "observationType": "blank"})
+    rejects.used("images", used)
+    rejects.saw("detections", uncertain)
+    rejects.left_out("detections", f"a score below {threshold:g} (people: {_PERSON_FROM:g})", uncertain)
+    return media, observations
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _are_detections(found: Any) -> bool:
+    """Whether detections have the form that the format gives them."""
+    return isinstance(found, list) and all(
+        isinstance(one, dict)
+        and isinstance(one.get("bbox") or [], list)
+        and isinstance(one.get("classifications") or [], list)
+        and all(isinstance(of, list) and len(of) == 2 and isinstance(of[1], int | float)
+                for of in one.get("classifications") or [])
+        for one in found
+    )  # fmt: skip
+
+
+def _station(file: str, stations: Sequence[str]) -> str | None:
+    """The deployment whose folder an image is in; the innermost one, or the only one."""
+    plain = file.replace("\\", "/").strip("/")
+    inside = [one for one in stations if plain.startswith(f"{one.strip('/')}/")]
+    return max(inside, key=len) if inside else stations[0] if len(stations) == 1 else None
+
+
+def _time(image: Mapping[str, Any]) -> str | None:
+    exif = image.get("exif_metadata")
+    if isinstance(exif, list):
+        exif = {str(pair[0]): pair[1] for pair in exif if isinstance(pair, list) and len(pair) == 2}
+    tags = _object(exif)
+    at = image.get("datetime") or tags.get("DateTimeOriginal") or tags.get("DateTime")
+    matched = _EXIF_TIME.fullmatch(str(at).strip()) if at else None
+    return f"{matched[1]}-{matched[2]}-{matched[3]}T{matched[4]}" if matched else str(at) if at else None
+
+
+def _label(said: Any, labels: Mapping[str, Any]) -> tuple[str | None, float]:
+    """The best classification, as a name; SpeciesNet writes `id;class;order;family;genus;species;common name`."""
+    best = max(said or [], key=lambda one: one[1], default=None)
+    if best is None:
+        return None, 0.0
+    label = str(labels.get(str(best[0]), best[0]))
+    parts = [part.strip() for part in label.split(";")]
+    if len(parts) != 7:
+        return label, best[1]
+    _, class_, order, family, genus, species, common = parts
+    if genus and species:
+        return f"{genus.capitalize()} {species}", best[1]
+    return (genus or family or order or class_).capitalize() or common or None, best[1]

@@ -1,0 +1,1 @@
+"""Live systems and the inbox: which partitions there are, and fetching their raw input."""

@@ -1,0 +1,150 @@
+"""The series `dwca`: a Darwin Core Archive with events as its core.
+
+Here: the zip, its files in a streaming way, meta.xml. Not here: which columns they have (`terms`,
+`gbif_terms`), the metadata (`dwca_eml`), the checks (`dwca_verify`, `dwca_xml_schemas`).
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+from sheaf import sql
+from sheaf.exports.series import Draft, Written
+from sheaf.exports.zips import Zip
+from sheaf.occurrences import schema
+from sheaf.occurrences.licence import GBIF_LICENCES
+from sheaf.occurrences.writers.dwca_eml import Coverage, eml
+from sheaf.occurrences.writers.dwca_gbif_terms import GBIF_FILES
+from sheaf.occurrences.writers.dwca_terms import SPEC_FILES, DwcFile, Term
+from sheaf.occurrences.writers.dwca_xml_schemas import check_schemas
+from sheaf.occurrences.writers.request import Profile
+from sheaf.occurrences.writers.selection import remarks, select
+from sheaf.occurrences.writers.text_lines import delimited, quoted
+
+if TYPE_CHECKING:
+    from sheaf.occurrences.writers.selection import Selection
+
+FILES = {Profile.SPEC: SPEC_FILES, Profile.GBIF: GBIF_FILES}
+# GBIF's reader takes quotes as they are; the specification's archive encloses values that hold one.
+QUOTE = {Profile.SPEC: '"', Profile.GBIF: ""}
+_MODE = 0o600  # as in all archives published so far
+_DWC_TEXT = "http://rs.tdwg.org/dwc/text/"
+
+
+def write_dwca(draft: Draft) -> Written:
+    """Write `{slug}_export-v{n}.zip`.
+
+    Raises:
+        VerificationError: one of its XML documents breaks the schemas that the settings name.
+    """
+    profile: Profile = draft.options.profile
+    wanted = [schema.EVENTS]
+    if profile is Profile.GBIF:
+        wanted += [schema.DETECTIONS, schema.ALGORITHMS]
+    with select(draft, wanted) as chosen:
+        warnings = _leave_out(chosen)
+        path = draft.folder / f"{chosen.dataset['slug']}_export-v{draft.version}.zip"
+        counts = {}
+        with Zip(path, _MODE) as archive:
+            for file in FILES[profile]:
+                counts[file.counted_as] = _write_file(archive, chosen, file, QUOTE[profile])
+            archive.add_document("meta.xml", meta_xml(profile))
+            archive.add_document("eml.xml", eml(chosen.dataset, _coverage(chosen), draft.now.date()))
+    if draft.settings.schemas is not None:
+        check_schemas(path, draft.settings.schemas)
+    rows = counts["occurrences"]
+    return Written(rows, {path.name: rows}, counts, (*warnings, *remarks(draft)))
+
+
+def meta_xml(profile: Profile) -> bytes:
+    """The description of the archive's files, from the same lists as their columns."""
+    root = ET.Element("archive", {"xmlns": _DWC_TEXT, "metadata": "eml.xml"})
+    for index, file in enumerate(FILES[profile]):
+        described = ET.SubElement(
+            root,
+            "extension" if index else "core",
+            {
+                "rowType": file.row_type,
+                "encoding": "UTF-8",
+                "fieldsTerminatedBy": "\\t",
+                "linesTerminatedBy": "\\n",
+                "fieldsEnclosedBy": QUOTE[profile],
+                "ignoreHeaderLines": "1",
+            },
+        )
+        ET.SubElement(ET.SubElement(described, "files"), "location").text = file.name
+        ET.SubElement(described, "coreid" if index else "id", {"index": "0"})
+        for column, term in enumerate(file.terms):
+            ET.SubElement(described, "field", {"index": str(column), "term": term.uri})
+    ET.indent(root)
+    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="utf-8") + b"\n"
+
+
+def _leave_out(chosen: "Selection") -> list[str]:
+    """Make the views `shown` and `sampled`: the occurrences and events that an archive can hold."""
+    chosen.database.execute(
+        """CREATE VIEW shown AS SELECT * FROM chosen
+        WHERE is_taxon AND event_id IN (SELECT id FROM events WHERE start IS NOT NULL)"""
+    )
+    chosen.database.execute(
+        f"""CREATE VIEW sampled AS SELECT * FROM events e WHERE start IS NOT NULL
+        AND (id IN (SELECT event_id FROM shown) OR {chosen.sampled})"""
+    )
+    licence = GBIF_LICENCES.get(chosen.dataset["licence"])
+    url = sql.literal(licence.url if licence else None)
+    chosen.database.execute(f"CREATE VIEW licence AS SELECT {url} AS url")
+    ((people, no_taxa, homeless, dateless),) = chosen.rows(
+        """SELECT count(*) FILTER (is_person), count(*) FILTER (NOT is_taxon AND NOT is_person),
+            count(*) FILTER (is_taxon AND event_id IS NULL),
+            count(*) FILTER (is_taxon AND event_id IN (SELECT id FROM events WHERE start IS NULL)) FROM chosen"""
+    )
+    why = {
+        "people": people,
+        "names that are no taxa": no_taxa,
+        "without a session": homeless,
+        "of sessions without a usable date": dateless,
+    }
+    warnings = [f"{count} occurrences are not in the archive: {what}." for what, count in why.items() if count]
+    if not chosen.dataset["licence"]:
+        warnings.append("No licence is set: the archive says that none is given, and GBIF does not take it.")
+    elif licence is None:
+        warnings.append(f"The licence {chosen.dataset['licence']!r} is none of those under which GBIF takes data.")
+    return warnings
+
+
+def _write_file(archive: Zip, chosen: "Selection", file: DwcFile, quote: str) -> int:
+    line = delimited([_column(term, quote) for term in file.terms], "\t")
+    query = f"SELECT {line} FROM {file.source} ORDER BY {file.order}"
+    rows = 0
+    with archive.member(file.name) as entry:
+        entry.write("\t".join(term.name for term in file.terms).encode() + b"\n")
+        for lines in chosen.lines([query.replace("$rows", wanted) for wanted in _conditions(chosen, file)]):
+            entry.write(lines.data)
+            rows += lines.count
+    return rows
+
+
+def _conditions(chosen: "Selection", file: DwcFile) -> Iterator[str]:
+    if file.by_event:
+        yield "true"
+        return
+    for start, end in chosen.ranges():
+        yield f"position BETWEEN {start} AND {end - 1}"
+
+
+def _column(term: Term, quote: str) -> str:
+    return quoted(term.value, quote) if term.text and quote else term.value
+
+
+def _coverage(chosen: "Selection") -> Coverage:
+    ((occurrences,),) = chosen.rows("SELECT count(*) FROM shown")
+    # the box of a sensitive station is that of its cell
+    ((events, stations, first, last, west, east, north, south),) = chosen.rows(
+        """WITH e AS (SELECT sampled.*, CASE WHEN sensitive THEN d.cell / 2 ELSE 0 END AS half FROM sampled, dataset d)
+        SELECT count(*), count(DISTINCT deployment_id), min(start)::DATE,
+            max(greatest(start, coalesce("end", start)))::DATE, greatest(min(longitude - half), -180),
+            least(max(longitude + half), 180), least(max(latitude + half), 90), greatest(min(latitude - half), -90)
+        FROM e"""
+    )
+    box = (west, east, north, south) if west is not None else None
+    return Coverage(occurrences, events, stations, box, first, last)

@@ -1,0 +1,179 @@
+"""The files of an archive as GBIF wants it: events and occurrences with more terms, and three extensions.
+
+Here: Humboldt (sampling effort), Simple Multimedia and extended MeasurementOrFact, with terms that are
+registered for their row types (https://rs.gbif.org/extensions.html). Not here: the specification's files
+(`dwca_terms`).
+"""
+
+from sheaf.occurrences.writers import dwca_terms
+from sheaf.occurrences.writers.dwca_terms import DESCRIPTION, DWC, DwcFile, Term, dcterms, dwc, iso_time, urn
+
+_ECO = "http://rs.tdwg.org/eco/terms/"
+_OBIS = "http://rs.iobis.org/obis/terms/"
+_GBIF = "http://rs.gbif.org/terms/1.0/"
+_WHOLE_URL = "regexp_matches(url, '^https?://')"
+
+_LICENCE = dcterms("license", "(SELECT url FROM licence)")
+_RIGHTS_HOLDER = dcterms("rightsHolder", "d.rights_holder", text=True)
+
+
+def _one_day(part: str) -> str:
+    """Parts of a date only where the event is of one day, as GBIF's checklist wants it."""
+    return f"CASE WHEN coalesce(NOT ({dwca_terms.MULTI_DAY}), true) THEN {part}(e.start) END"
+
+
+_EVENT = DwcFile(
+    "event.txt",
+    DWC + "Event",
+    "events",
+    (
+        dwca_terms.EVENT_ID,
+        dwca_terms.EVENT_DATE,
+        dwca_terms.EVENT_TIME,
+        dwc("year", _one_day("year")),
+        dwc("month", _one_day("month")),
+        dwc("day", _one_day("day")),
+        *dwca_terms.EFFORT,
+        dwc("locationID", urn("deployment", "e.deployment_id")),
+        dwc("locality", "e.deployment_name", text=True),
+        dwc("countryCode", "nullif(d.country_code, '')"),
+        dwc("decimalLatitude", dwca_terms.degrees("e.latitude")),
+        dwc("decimalLongitude", dwca_terms.degrees("e.longitude")),
+        dwc("geodeticDatum", "CASE WHEN e.latitude IS NOT NULL THEN 'EPSG:4326' END"),
+        *dwca_terms.WITHHELD,
+        dwca_terms.DATASET_NAME,
+        _LICENCE,
+        _RIGHTS_HOLDER,
+        dcterms("modified", iso_time("e.updated_at", "e.updated_offset")),
+    ),
+    dwca_terms.EVENT_SOURCE,
+    "e.start, e.id",
+    by_event=True,
+)
+_OCCURRENCE = DwcFile(
+    "occurrence.txt",
+    DWC + "Occurrence",
+    "occurrences",
+    (
+        *dwca_terms.RECORD,
+        dwc("scientificNameAuthorship", "o.authorship", text=True),
+        *dwca_terms.TAXONOMY,
+        dwc("identifiedBy", "o.identified_by", text=True),
+        dwc("dateIdentified", iso_time("o.identified_at", "o.identified_offset")),
+        dwca_terms.VERIFICATION,
+        _LICENCE,
+        _RIGHTS_HOLDER,
+        dwc("associatedMedia", "m.urls", text=True),
+        dwca_terms.MODIFIED,
+        *dwca_terms.OWN_TIME,
+        *dwca_terms.AS_WRITTEN,
+    ),
+    f"""shown o LEFT JOIN (
+        SELECT position, string_agg(url, ' | ' ORDER BY taken, url) AS urls FROM (
+            SELECT position, capture_url AS url, min(capture_time) AS taken FROM detections WHERE $rows GROUP BY ALL
+        ) WHERE {_WHOLE_URL} GROUP BY position
+    ) m USING (position), dataset d WHERE $rows""",
+    "o.position",
+)
+
+
+def _eco(name: str, sql: str, *, text: bool = False) -> Term:
+    return Term(_ECO + name, sql, text)
+
+
+_HUMBOLDT = DwcFile(
+    "humboldt.txt",
+    _ECO + "Event",
+    "humboldt rows",
+    (
+        dwca_terms.EVENT_ID,
+        _eco("isSamplingEffortReported", "'true'"),
+        _eco("samplingEffortValue", "e.captures_count"),
+        _eco("samplingEffortUnit", "'images'"),
+        _eco("samplingEffortProtocol", "'Images taken in one session: ' || d.protocol", text=True),
+        _eco("isAbsenceReported", "'false'"),  # of a taxon that was not seen there is no row
+        _eco("targetTaxonomicScope", "nullif(d.target_taxon, '')", text=True),
+        _eco("inventoryTypes", "'restrictedSearch'"),
+        _eco("protocolNames", "d.protocol", text=True),
+        _eco(
+            "protocolDescriptions",
+            f"coalesce(nullif(d.protocol_description, ''), '{DESCRIPTION}')",
+            text=True,
+        ),
+        _eco("hasMaterialSamples", "'false'"),  # images are no material samples
+    ),
+    dwca_terms.EVENT_SOURCE,
+    "e.start, e.id",
+    by_event=True,
+)
+
+_FORMAT = """CASE WHEN regexp_matches(lower(url), '\\.jpe?g([?#]|$)') THEN 'image/jpeg'
+    WHEN regexp_matches(lower(url), '\\.png([?#]|$)') THEN 'image/png'
+    WHEN regexp_matches(lower(url), '\\.(tiff?)([?#]|$)') THEN 'image/tiff'
+    WHEN regexp_matches(lower(url), '\\.webp([?#]|$)') THEN 'image/webp' END"""
+_MULTIMEDIA = DwcFile(
+    "multimedia.txt",
+    _GBIF + "Multimedia",
+    "media",
+    (
+        dwc("eventID", urn("event", "o.event_id")),
+        dwc("occurrenceID", urn("occurrence", "o.occurrence_id")),
+        dcterms("type", "'StillImage'"),
+        dcterms("format", _FORMAT),
+        dcterms("identifier", "o.url", text=True),
+        dcterms("created", iso_time("o.taken", "o.minutes")),
+        _LICENCE,
+        _RIGHTS_HOLDER,
+        dcterms("creator", "nullif(d.publisher, '')", text=True),
+        dcterms("description", "o.description"),
+    ),
+    f"""(
+        SELECT s.event_id, NULL AS occurrence_id, min(m.capture_time) AS taken, min(m.capture_offset) AS minutes,
+            m.capture_url AS url, 'Whole image' AS description, min(s.position) AS position, 0 AS part
+        FROM detections m JOIN shown s USING (position) WHERE $rows AND m.capture_url IS NOT NULL
+        GROUP BY s.event_id, m.capture_url
+        UNION ALL
+        SELECT s.event_id, s.id, m.timestamp, m.timestamp_offset, m.url, 'Crop of a detection', m.position, m.id
+        FROM detections m JOIN shown s USING (position) WHERE $rows AND m.url IS NOT NULL
+    ) o, dataset d WHERE {_WHOLE_URL}""",
+    "o.position, o.part, o.url",
+)
+
+
+def _measurement(kind: str, number: int, sql: str, unit: str, by: str, wanted: str) -> str:
+    return f"""SELECT s.position, {number} AS part, s.event_id, s.id, '{kind}' AS kind, {sql} AS value,
+        '{unit}' AS unit, {by} AS method
+        FROM shown s LEFT JOIN detections m ON m.position = s.position AND m.id = s.detection_id
+        LEFT JOIN algorithms a ON a.id = m.algorithm_id WHERE {wanted} AND s.$rows"""
+
+
+_MEASUREMENTS = DwcFile(
+    "extendedmeasurementorfact.txt",
+    _OBIS + "ExtendedMeasurementOrFact",
+    "measurements",
+    (
+        dwc("eventID", urn("event", "o.event_id")),
+        dwc("occurrenceID", urn("occurrence", "o.id")),
+        dwc("measurementID", urn("occurrence", "o.id") + " || ':' || o.kind"),
+        dwc("measurementType", "o.kind"),
+        dwc("measurementValue", "o.value", text=True),
+        dwc("measurementUnit", "o.unit"),
+        dwc("measurementDeterminedBy", "o.method", text=True),
+    ),
+    "("
+    + " UNION ALL ".join((
+        _measurement(
+            "classificationScore", 1, "printf('%.6f', s.prediction_score)", "proportion", "s.prediction_algorithm",
+            "s.prediction_score IS NOT NULL",
+        ),
+        _measurement(
+            "detectionScore", 2, "printf('%.6f', m.detection_score)", "proportion", "a.name",
+            "m.detection_score IS NOT NULL",
+        ),
+        _measurement("boundingBox", 3, "m.bbox", "pixels", "a.name", "m.bbox IS NOT NULL"),
+    ))
+    + ") o, dataset d",
+    "o.position, o.part",
+)  # fmt: skip
+
+GBIF_FILES = (_EVENT, _OCCURRENCE, _HUMBOLDT, _MULTIMEDIA, _MEASUREMENTS)

@@ -1,0 +1,206 @@
+"""The Darwin Core terms of an archive: one list for each file drives its columns and meta.xml.
+
+Here: what a term and a file are, and the two files of the specification. Not here: the files that GBIF
+wants beyond (`dwca_gbif_terms`), writing (`dwca`).
+
+Each column is SQL: on `o`, a row of `occurrences`, or `e`, one of `events`; `d` is the row of `dataset`.
+"""
+
+from dataclasses import dataclass
+
+from sheaf.occurrences.schema import RANKS
+from sheaf.occurrences.writers.text_lines import one_line
+
+DWC = "http://rs.tdwg.org/dwc/terms/"
+DCTERMS = "http://purl.org/dc/terms/"
+
+DESCRIPTION = (  # of the protocol, where the settings have none
+    "Cameras take images automatically; animals are detected and classified by algorithms, and identifications are "
+    "reviewed by people."
+)
+_KNOWN_RANKS = (  # those of Antenna, and others of GBIF's vocabulary of ranks that it could hold
+    *("kingdom", "phylum", "subphylum", "class", "subclass", "order", "suborder", "infraorder"),
+    *("superfamily", "family", "subfamily", "tribe", "subtribe", "genus", "subgenus"),
+    *("species", "subspecies", "variety", "form"),
+)
+
+
+@dataclass(frozen=True)
+class Term:
+    """One column.
+
+    Attributes:
+        uri: the term.
+        sql: its value; null is an empty field.
+        text: whether the value is somebody's text, which may hold anything.
+    """
+
+    uri: str
+    sql: str
+    text: bool = False
+
+    @property
+    def name(self) -> str:
+        """The bare name, as the header has it."""
+        return self.uri.rsplit("/", 1)[-1]
+
+    @property
+    def value(self) -> str:
+        """SQL of the value, safe to be put on a line."""
+        return one_line(self.sql) if self.text else self.sql
+
+
+@dataclass(frozen=True)
+class DwcFile:
+    """One file of an archive; its first term is the id of the core.
+
+    Attributes:
+        name: file name.
+        row_type: what a row is.
+        counted_as: name of the number of rows in a report.
+        terms: the columns.
+        source: SQL after FROM, with `$rows` for the condition on positions where rows hang on occurrences.
+        order: SQL of the order of rows.
+        by_event: whether rows are events, written in one go.
+    """
+
+    name: str
+    row_type: str
+    counted_as: str
+    terms: tuple[Term, ...]
+    source: str
+    order: str
+    by_event: bool = False
+
+
+def dwc(name: str, sql: str, *, text: bool = False) -> Term:
+    """A term of Darwin Core."""
+    return Term(DWC + name, sql, text)
+
+
+def dcterms(name: str, sql: str, *, text: bool = False) -> Term:
+    """A term of Dublin Core."""
+    return Term(DCTERMS + name, sql, text)
+
+
+def urn(kind: str, id_: str) -> str:
+    """SQL of an identifier; null for a null id."""
+    return f"'urn:ami:{kind}:' || d.slug || ':' || {id_}"
+
+
+def offset(minutes: str) -> str:
+    """SQL of an offset such as `+02:00`; empty where nobody knows it."""
+    return (
+        f"CASE WHEN {minutes} IS NULL THEN '' ELSE printf('%s%02d:%02d', CASE WHEN {minutes} < 0 THEN '-' ELSE '+' END,"
+        f" abs({minutes})::INTEGER // 60, abs({minutes})::INTEGER % 60) END"
+    )
+
+
+def iso_time(value: str, minutes: str) -> str:
+    """SQL of a wall time with its offset, where that is known."""
+    return f"strftime({value}, '%Y-%m-%dT%H:%M:%S') || {offset(minutes)}"
+
+
+def degrees(value: str) -> str:
+    """SQL of a coordinate, to a tenth of a metre."""
+    return f"CAST(round({value}, 6) AS VARCHAR)"
+
+
+MULTI_DAY = 'e."end"::DATE > e.start::DATE'
+EVENT_ID = dwc("eventID", urn("event", "e.id"))
+EVENT_DATE = dwc(
+    "eventDate",
+    f"strftime(e.start, '%Y-%m-%d') || CASE WHEN {MULTI_DAY} THEN strftime(e.\"end\", '/%Y-%m-%d') ELSE '' END",
+)
+EVENT_TIME = dwc("eventTime", f"strftime(e.start, '%H:%M:%S') || {offset('e.start_offset')}")
+EFFORT = (
+    dwc("samplingProtocol", "d.protocol", text=True),
+    dwc("sampleSizeValue", "e.captures_count"),
+    dwc("sampleSizeUnit", "'images'"),
+    dwc(
+        "samplingEffort",
+        """CASE WHEN e."end" >= e.start THEN
+        CASE WHEN date_diff('second', e.start, e."end") >= 3600
+            THEN date_diff('second', e.start, e."end") // 3600 || 'h ' ELSE '' END
+        || date_diff('second', e.start, e."end") % 3600 // 60 || 'm' END""",
+    ),
+)
+WITHHELD = (
+    dwc("coordinateUncertaintyInMeters", "CAST(ceil(e.uncertainty) AS BIGINT)"),
+    dwc(
+        "dataGeneralizations",
+        "CASE WHEN e.sensitive AND e.latitude IS NOT NULL"
+        " THEN 'Coordinates are the centre of a cell of ' || d.cell || ' degrees' END",
+    ),
+    dwc(
+        "informationWithheld",
+        "CASE WHEN e.sensitive THEN 'Exact position and name of the station, its images and remarks' END",
+    ),
+)
+DATASET_NAME = dwc("datasetName", "d.name", text=True)
+EVENT_SOURCE = "sampled e, dataset d WHERE true"
+
+SPEC_EVENT = DwcFile(
+    "event.txt",
+    DWC + "Event",
+    "events",
+    (
+        EVENT_ID,
+        EVENT_DATE,
+        EVENT_TIME,
+        dwc("year", "year(e.start)"),
+        dwc("month", "month(e.start)"),
+        dwc("day", "day(e.start)"),
+        *EFFORT,
+        dwc("locationID", "e.deployment_name", text=True),
+        dwc("decimalLatitude", degrees("e.latitude")),
+        dwc("decimalLongitude", degrees("e.longitude")),
+        dwc("geodeticDatum", "CASE WHEN e.latitude IS NOT NULL THEN 'WGS84' END"),
+        DATASET_NAME,
+        dcterms("modified", iso_time("e.updated_at", "e.updated_offset")),
+        *WITHHELD,
+    ),
+    EVENT_SOURCE,
+    "e.start, e.id",
+    by_event=True,
+)
+
+OCCURRENCE_EVENT_ID = dwc("eventID", urn("event", "o.event_id"))
+OCCURRENCE_ID = dwc("occurrenceID", urn("occurrence", "o.id"))
+RECORD = (
+    OCCURRENCE_EVENT_ID,
+    OCCURRENCE_ID,
+    dwc("basisOfRecord", "'MachineObservation'"),
+    dwc("occurrenceStatus", "'present'"),
+    dwc("scientificName", "o.scientific_name", text=True),
+)
+TAXONOMY = (
+    dwc("taxonRank", f"CASE WHEN lower(o.scientific_rank) IN {_KNOWN_RANKS} THEN lower(o.scientific_rank) END"),
+    *(dwc(rank, f'o."{rank}"', text=True) for rank in RANKS),
+    dwc("specificEpithet", "o.specific_epithet"),
+    dwc("vernacularName", "o.common_name", text=True),
+    dwc("taxonID", "o.gbif_taxon_key"),
+    dwc("individualCount", "'1'"),
+)
+VERIFICATION = dwc("identificationVerificationStatus", "CASE WHEN o.verified THEN 'verified' ELSE 'unverified' END")
+MODIFIED = dcterms("modified", iso_time("o.updated_at", "o.updated_offset"))
+OWN_TIME = (  # when it was seen, which is not all of its session
+    dwc("eventDate", "strftime(coalesce(o.first_appearance, o.event_start), '%Y-%m-%d')"),
+    dwc("eventTime", f"strftime(o.first_appearance, '%H:%M:%S') || {offset('o.first_offset')}"),
+)
+AS_WRITTEN = (
+    dwc("verbatimIdentification", "o.determination_name", text=True),
+    dwc("identificationQualifier", "o.qualifier", text=True),
+)
+OCCURRENCE_SOURCE = "shown o, dataset d WHERE $rows"
+
+SPEC_OCCURRENCE = DwcFile(
+    "occurrence.txt",
+    DWC + "Occurrence",
+    "occurrences",
+    (*RECORD, *TAXONOMY, VERIFICATION, MODIFIED, *OWN_TIME, *AS_WRITTEN),
+    OCCURRENCE_SOURCE,
+    "o.position",
+)
+
+SPEC_FILES = (SPEC_EVENT, SPEC_OCCURRENCE)

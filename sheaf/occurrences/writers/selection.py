@@ -1,0 +1,142 @@
+"""The occurrences of one export, walked through in order with bounded memory.
+
+Here: opening the tables, choosing by filter, ranges of positions, lines of text as bytes. Not here: what
+a line holds (`dwca_terms`, `occurrences_simple_csv`, `occurrences_api_json`).
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sheaf.exports.series import Draft
+from sheaf.occurrences import schema
+from sheaf.occurrences.analysis.build import STEP as BUILT
+from sheaf.occurrences.working_database import ROWS, open_tables
+from sheaf.occurrences.writers.request import condition, sampled
+from sheaf.store.scratch import scratch_folder
+from sheaf.tables.rejects import Kind
+from sheaf.tables.table import Table
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Some whole lines of text, ready to be written."""
+
+    data: memoryview
+    count: int
+
+
+class Selection:
+    """The view `chosen` on the occurrences that an export shows, and the row of `dataset`.
+
+    Attributes:
+        sampled: which events `e` belong to it even where nothing was found, as SQL.
+    """
+
+    def __init__(
+        self, database: "duckdb.DuckDBPyConnection", dataset: dict[str, Any], wanted: str, sampled: str
+    ) -> None:
+        self.database = database
+        self.dataset = dataset
+        self.sampled = sampled
+        database.execute(f"CREATE VIEW chosen AS SELECT * FROM occurrences WHERE {wanted}")
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """The result of a small query."""
+        return self.database.execute(query).fetchall()
+
+    def ranges(self) -> list[tuple[int, int]]:
+        """Ranges of positions that end with a session and hold some ten thousand occurrences, in order.
+
+        What belongs to a session is found within one range.
+        """
+        found = self.rows("SELECT min(position), max(position) + 1 FROM occurrences GROUP BY event_id ORDER BY 1")
+        ranges: list[tuple[int, int]] = []
+        start = 0
+        for index, (_, end) in enumerate(found):
+            if end - start >= ROWS or index == len(found) - 1:
+                ranges.append((start, end))
+                start = end
+        return ranges
+
+    def lines(self, queries: Sequence[str]) -> Iterator[Lines]:
+        """Run queries that give one text column, each while the result of the one before is used.
+
+        Args:
+            queries: in the order of the file; each text holds whole lines.
+        """
+        with ThreadPoolExecutor(1) as ahead:
+            waiting: deque[Future[pa.Table]] = deque()
+            for query in queries:
+                waiting.append(ahead.submit(self._fetch, query))
+                if len(waiting) > 1:
+                    yield from _lines(waiting.popleft().result())
+            if waiting:
+                yield from _lines(waiting.popleft().result())
+
+    def _fetch(self, query: str) -> "pa.Table":
+        return self.database.cursor().sql(query).to_arrow_table()
+
+
+@contextmanager
+def select(draft: Draft, wanted: Sequence[Table], also: str = "true") -> Iterator[Selection]:
+    """Open the tables a writer needs, with its filter applied.
+
+    Args:
+        wanted: beside those that the filter itself needs.
+        also: a further condition on occurrences.
+    """
+    needed = {
+        table.name: table
+        for table in (
+            *wanted,
+            schema.OCCURRENCES_TABLE,
+            schema.DATASET,
+            schema.TAXA,
+            schema.COLLECTION_OCCURRENCES,
+        )
+    }
+    dataset = draft.tables.read(schema.DATASET).to_pylist()[0]
+    with (
+        scratch_folder(draft.store) as folder,
+        open_tables(folder, draft.tables, list(needed.values())) as database,
+    ):
+        yield Selection(database, dataset, f"({condition(draft.filter)}) AND {also}", sampled(draft.filter))
+
+
+def _lines(texts: "pa.Table") -> Iterator[Lines]:
+    for chunk in texts.column(0).chunks:
+        yield Lines(_bytes(chunk), len(chunk))
+
+
+def _bytes(texts: "pa.StringArray") -> memoryview:
+    """The bytes of a whole text column, which Arrow keeps in one piece: no copy, no loop over rows."""
+    import pyarrow as pa
+
+    _, offsets, data = texts.buffers()
+    if data is None or not len(texts):
+        return memoryview(b"")
+    width = 8 if pa.types.is_large_string(texts.type) else 4
+    numbers = memoryview(offsets).cast("q" if width == 8 else "i")
+    return memoryview(data)[numbers[texts.offset] : numbers[texts.offset + len(texts)]]
+
+
+def remarks(draft: Draft) -> tuple[str, ...]:
+    """What a reader should know of the records behind an export: values that were lost or are odd, doubtful times."""
+    lines = []
+    for generation in draft.tables.generations.values():
+        lines += [
+            f"{reason.rows} rows of {account.table}: {reason.reason}."
+            for account in generation.account
+            for reason in account.reasons
+            if reason.kind is not Kind.REJECT
+        ]
+        lines += generation.warnings if generation.step == BUILT else []
+    return tuple(lines)

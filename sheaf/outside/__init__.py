@@ -1,0 +1,1 @@
+"""The doors to what others wrote: files they left, services they run."""

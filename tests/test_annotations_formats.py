@@ -1,0 +1,381 @@
+"""Other formats of the field, in and out: what comes in by one door goes out by another and is still the same."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.json as pa_json
+import pytest
+import yaml
+from annotations_project import SERIES, SETTINGS, Export, Project, noted, read_folder
+from PIL import Image
+from pycocotools import mask
+from running import current
+
+from sheaf.annotations import schema
+from sheaf.annotations.domain import ANNOTATIONS
+from sheaf.annotations.sample import project as sample_project
+from sheaf.errors import UsageError
+from sheaf.exports.publish import Request, publish
+from sheaf.store.store import Store
+from sheaf.tables.accounts import Kind
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(str(tmp_path / "store"))
+
+
+def unpacked(export: Export, folder: Path) -> Path:
+    export.zip.extractall(folder)
+    return folder
+
+
+def drawn(export: Export) -> list[tuple[str, str, Any]]:
+    """Every object as image, class and the pixels it covers."""
+    found = []
+    for document in export.documents:
+        images = {image["id"]: image for image in document["images"]}
+        names = {row["id"]: row["name"] for row in document["categories"]}
+        for row in document["annotations"]:
+            image, shape = images[row["image_id"]], row["segmentation"]
+            packed: Any = shape
+            if isinstance(shape, list):
+                packed = mask.merge(mask.frPyObjects(shape, image["height"], image["width"]))
+            found.append((image["file_name"], names[row["category_id"]], packed))
+    return sorted(found, key=lambda item: (item[0], item[1], *mask.toBbox(item[2]).tolist()))
+
+
+def overlap(one: Any, other: Any) -> float:
+    found: Any = mask.iou([one], [other], [0])
+    return float(found[0, 0])
+
+
+def test_coco_to_yolo_to_coco_keeps_every_object(store: Store, tmp_path: Path) -> None:
+    (key,) = sample_project.write(tmp_path / "inbox")
+    read_folder(tmp_path / "inbox" / "annotations" / key, store, key)
+    first = Export(store, SERIES["segmentation"], Request(key, None, {"exif": "transpose"}))
+    yolo = Export(store, SERIES["yolo"], Request(key, None, {"task": "segment"}))
+    assert yolo.report["annotation_count"] + yolo.report["dropped"].get("a crowd, which YOLO does not know", 0) >= 41
+    folder = unpacked(yolo, tmp_path / "again")
+    made = read_folder(folder, store, "again")
+    assert noted(made) == {}
+    second = Export(store, SERIES["segmentation"], Request("again"))
+    # an object that has only a box is an outline in YOLO
+    outlines = [item for item in drawn(second) if item[0] in first.paths]
+    assert len(outlines) >= len(drawn(first))
+    left = list(outlines)
+    for path, name, shape in drawn(first):
+        best = max(
+            ((overlap(shape, other), at) for at, (p, n, other) in enumerate(left) if (p, n) == (path, name)),
+            default=(0.0, -1),
+        )
+        assert best[0] >= 0.99, (path, name)
+        left.pop(best[1])
+
+
+def test_yolo_boxes_are_laid_out_as_ultralytics_reads_them(tmp_path: Path, store: Store) -> None:
+    project = Project(tmp_path / "signs", store)
+    for name, task in (("a/1.png", 1), ("2.jpg", 2), ("2.png", 2)):
+        image = project.image(name, task)
+        project.file(name)
+        project.box(image, label=2)
+    project.box(image, iscrowd=True)
+    project.mask(image, [[0.1, 0.1], [0.5, 0.1], [0.5, 0.5]])
+    project.ingest()
+    found = project.export("yolo")
+    data = yaml.safe_load(found.zip.read("data.yaml"))
+    assert data["names"] == {0: "car", 1: "tree"}
+    assert (data["train"], data["val"], data["nc"]) == ("images/train", "images/val", 2)
+    images = [name for name in found.names if name.startswith("images/")]
+    labels = {name for name in found.names if name.startswith("labels/")}
+    assert labels == {f"labels/{name[7:].rpartition('.')[0]}.txt" for name in images}
+    assert len(labels) == 3
+    assert found.zip.read("labels/train/a/1.txt") == b"1 0.3 0.4 0.4 0.4\n"
+    assert found.report["dropped"] == {"a crowd, which YOLO does not know": 1}
+    assert found.report["annotation_count"] == 4
+    corners = project.export("yolo", task="obb").zip.read("labels/train/a/1.txt")
+    assert corners == b"1 0.1 0.2 0.5 0.2 0.5 0.6 0.1 0.6\n"
+    again = read_folder(unpacked(found, tmp_path / "again"), store, "again")
+    assert noted(again) == {}
+    assert again.report.counts["detections"] == 4
+    splits = {row["split"] for row in current(store, ANNOTATIONS, "again").read(schema.TASKS).to_pylist()}
+    assert splits == {"train", "val"}
+
+
+def test_lines_that_are_no_yolo_are_rejected_by_themselves(tmp_path: Path, store: Store) -> None:
+    folder = tmp_path / "signs"
+    for part in ("images", "labels"):
+        (folder / "train" / part).mkdir(parents=True)
+    Image.new("RGB", (100, 50)).save(folder / "train" / "images" / "1.png")
+    (folder / "data.yaml").write_text("names: [car]\n")
+    (folder / "train" / "labels" / "1.txt").write_text(
+        "0 .5 .5 .2 .2\n0 .5\nx 1 2 3 4\n7 .5 .5 .2 .2\n\n0 .1 .1 .5 .1 .5 .5\n"
+    )
+    made = read_folder(folder, store)
+    assert noted(made) == {"detections not_yolo": 2, "detections unknown_label": 1}
+    assert (made.report.counts["detections"], made.report.counts["segmentations"]) == (1, 1)
+    (folder / "data.yaml").write_text("nc: 1\n")
+    assert "names no classes" in (read_folder(folder, store).generation.refused or "")
+
+
+VOC = """<annotation><filename>{name}.jpg</filename><size><width>100</width><height>50</height></size>
+<object><name>car</name><difficult>1</difficult>
+<bndbox><xmin>11</xmin><ymin>6</ymin><xmax>30</xmax><ymax>25</ymax></bndbox></object></annotation>"""
+
+
+def test_pascal_voc_comes_in(tmp_path: Path, store: Store) -> None:
+    folder = tmp_path / "signs"
+    for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (folder / part).mkdir(parents=True)
+    for name, split in (("1", "train"), ("2", "val")):
+        Image.new("RGB", (100, 50)).save(folder / "JPEGImages" / f"{name}.jpg")
+        (folder / "Annotations" / f"{name}.xml").write_text(VOC.format(name=name))
+        (folder / "ImageSets" / "Main" / f"{split}.txt").write_text(f"{name}\n")
+    made = read_folder(folder, store)
+    assert noted(made) == {}
+    found = Export(store, SERIES["detection"], Request("signs", None, {"on_leak": "warn"}))
+    (row,) = found.coco("val")["annotations"]
+    assert row["bbox"] == [10, 5, 20, 20]
+    assert row["attributes"] == {"difficult": "1"}
+    (folder / "Annotations" / "2.xml").write_text("<annotation>")
+    assert "2.xml is not valid XML" in (read_folder(folder, store).generation.refused or "")
+
+
+CVAT = """<?xml version="1.0"?><annotations><meta><task><labels><label><name>car</name></label></labels></task></meta>
+<image id="0" name="a/1.png" subset="Train" width="100" height="50">
+<box label="car" xtl="40" ytl="20" xbr="60" ybr="30" rotation="90"/>
+<box label="car" xtl="10" ytl="5.5" xbr="30" ybr="25.5" occluded="1"><attribute name="colour">red</attribute></box>
+<polygon label="tree" points="1,1;20,1;20,20"/><tag label="car"/>
+<mask label="car" rle="2,2,2" left="4" top="3" width="3" height="2"/></image></annotations>"""
+
+
+def test_cvat_xml_comes_in(tmp_path: Path, store: Store) -> None:
+    folder = tmp_path / "signs"
+    folder.mkdir()
+    (folder / "annotations.xml").write_text(CVAT)
+    made = read_folder(folder, store)
+    assert noted(made) == {}
+    assert noted(made, Kind.CHANGE) == {"detections rotated": 1}
+    turned, row = Export(store, SERIES["detection"], Request("signs")).coco()["annotations"]
+    assert turned["bbox"] == [45, 15, 10, 20], "about its centre"
+    labelled = Export(store, SERIES["classification"], Request("signs"))
+    assert labelled.manifest_rows[1:] == ["images/a/1.png,car,train"], "a tag is a label of the whole image"
+    assert row["bbox"] == [10, 5.5, 20, 20]
+    assert row["attributes"] == {"colour": "red", "occluded": True}
+    tree, car = sorted(
+        Export(store, SERIES["segmentation"], Request("signs")).coco()["annotations"], key=lambda row: -row["area"]
+    )
+    assert tree["segmentation"] == [[1, 1, 20, 1, 20, 20]]
+    pixels = np.argwhere(mask.decode(car["segmentation"]))
+    assert pixels.tolist() == [[3, 6], [4, 4]]
+    assert json.dumps(car["image_id"]) == json.dumps(tree["image_id"])
+
+
+def ls(kind: str, value: dict[str, Any], key: str, **more: Any) -> dict[str, Any]:
+    """A result of Label Studio."""
+    size = {"original_width": 100, "original_height": 50, "image_rotation": 0}
+    return {"id": key, "type": kind, "from_name": kind, "to_name": "img", **size, "value": value, **more}
+
+
+def rectangle(key: str, label: str = "car", rotation: float = 0, **more: Any) -> dict[str, Any]:
+    """One that begins in the middle of the picture."""
+    sides = {"x": 50, "y": 50, "width": 20, "height": 20, "rotation": rotation}
+    return ls("rectanglelabels", {**sides, "rectanglelabels": [label]}, key, **more)
+
+
+def task(image: str, *results: Any, **more: Any) -> dict[str, Any]:
+    return {"data": {"image": image}, "annotations": [{"id": 1, "result": [*results]}], **more}
+
+
+def painted(width: int, height: int, pixels: list[int]) -> list[int]:
+    """Label Studio's mask: runs of opaque pixels, each as red, green, blue and opacity; the last runs one by one."""
+    text = f"{4 * width * height:032b}{7:05b}" + "".join(f"{bits - 1:04b}" for bits in (3, 6, 9, 16))
+    values = [255 * (at // 4 in pixels) for at in range(4 * width * height)]
+    at = 0
+    while at < len(values):
+        end = at
+        while end < len(values) and values[end] == values[at]:
+            end += 1
+        if end < len(values):
+            text += f"1{3:02b}{end - at - 1:016b}{values[at]:08b}"
+        else:
+            end = min(end, at + 8)
+            text += f"0{0:02b}{end - at - 1:03b}" + "".join(f"{value:08b}" for value in values[at:end])
+        at = end
+    text += "0" * (-len(text) % 8)
+    return [int(text[at : at + 8], 2) for at in range(0, len(text), 8)]
+
+
+def label_studio(folder: Path, *tasks: Any, files: tuple[str, ...] = ("1.png",)) -> None:
+    for number, name in enumerate(files):
+        (folder / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (100, 50), (number, 9, 9)).save(folder / "images" / name)
+    (folder / "project-1-at-2026-01-01.json").write_text(json.dumps(tasks))
+
+
+def test_shapes_of_label_studio_are_where_they_were_drawn(tmp_path: Path, store: Store) -> None:
+    polygon = {"points": [[10, 10], [20, 10], [20, 40]], "closed": True, "polygonlabels": ["tree"]}
+    brush = {"format": "rle", "rle": painted(100, 50, [205, 206, 305]), "brushlabels": ["tree"]}
+    nameless = ls("rectangle", {"x": 0, "y": 0, "width": 10, "height": 10, "rotation": 0}, "e")
+    label_studio(
+        tmp_path / "signs",
+        task(
+            "/data/upload/3/0123abcd-1.png",
+            rectangle("a"),
+            rectangle("b", rotation=90),
+            ls("polygonlabels", polygon, "c"),
+            ls("brushlabels", brush, "d"),
+            nameless,
+            ls("labels", {**nameless["value"], "labels": ["tree"]}, "e"),
+            ls("choices", {**nameless["value"], "choices": ["old"]}, "e", from_name="age"),
+            ls("keypointlabels", {"x": 5, "y": 5, "width": 1, "keypointlabels": ["wheel"]}, "f"),
+        ),
+    )
+    made = read_folder(tmp_path / "signs", store)
+    assert noted(made) == {}
+    boxes = Export(store, SERIES["detection"], Request("signs")).coco(None)
+    found = {(row["category_id"], *row["bbox"]): row for row in boxes["annotations"]}
+    names = {row["name"]: row["id"] for row in boxes["categories"]}
+    assert set(found) == {
+        (names["car"], 50.0, 25.0, 20.0, 10.0),
+        (names["car"], 40.0, 25.0, 10.0, 20.0),  # a quarter clockwise about its upper left corner
+        (names["tree"], 0.0, 0.0, 10.0, 5.0),
+    }
+    assert found[names["tree"], 0.0, 0.0, 10.0, 5.0]["attributes"] == {"age": "old"}
+    tree, brushed = Export(store, SERIES["segmentation"], Request("signs")).coco(None)["annotations"]
+    assert tree["segmentation"] == [[10, 5, 20, 5, 20, 20]]
+    assert np.argwhere(mask.decode(brushed["segmentation"])).tolist() == [[2, 5], [2, 6], [3, 5]]
+
+
+@pytest.mark.parametrize(
+    ("source", "file"),
+    [
+        ("/data/upload/0123abcd-1.png", "0123abcd-1.png"),
+        ("/data/upload/7/0123abcd-1.png", "1.png"),
+        ("/data/local-files/?d=photos/a%20b/1.png", "a b/1.png"),
+        ("/data/local-files/?d=photos%5Ca%5C1.png", "photos/a/1.png"),
+        ("C:\\photos\\a\\1.png", "a/1.png"),
+        ("s3://bucket/photos/1.png", "photos/1.png"),
+        ("https://host/x/1.png?X-Amz-Signature=0", "1.png"),
+    ],
+)
+def test_images_of_label_studio_are_found_where_they_lie_now(
+    tmp_path: Path, store: Store, source: str, file: str
+) -> None:
+    label_studio(tmp_path / "signs", task(source, rectangle("a")), files=(file,))
+    assert noted(read_folder(tmp_path / "signs", store)) == {}
+    (row,) = current(store, ANNOTATIONS, "signs").read(schema.IMAGES).to_pylist()
+    assert (row["file_path"], row["sha256"] is not None) == (file, True)
+
+
+def test_one_annotation_of_a_task_counts_and_the_others_are_counted(tmp_path: Path, store: Store) -> None:
+    def made(key: int, *results: Any, **more: Any) -> dict[str, Any]:
+        return {"id": key, "result": [*results], "created_at": f"2026-01-0{key}", **more}
+
+    several = [
+        made(1, rectangle("old"), rectangle("older")),
+        made(2, rectangle("new", "tree")),
+        made(3, rectangle("newest"), was_cancelled=True),
+    ]
+    label_studio(
+        tmp_path / "signs",
+        {"data": {"image": "a/1.png"}, "annotations": several, "predictions": [made(1, *map(rectangle, "pqr"))]},
+        {"data": {"image": "b/1.png"}, "annotations": [made(1, rectangle("x"), ground_truth=True), *several[1:2]]},
+        {"data": {"image": "c.png"}, "annotations": [made(1, was_cancelled=True)]},
+        {"data": {"image": "d.png"}, "annotations": []},
+        task("e.png", rectangle("t", image_rotation=90), ls("rectanglelabels", {"x": "?", "rectanglelabels": []}, "v")),
+        {"data": {"text": "no picture"}, "annotations": [made(1)]},
+        files=("a/1.png", "b/1.png", "e.png"),
+    )
+    read = read_folder(tmp_path / "signs", store)
+    assert noted(read) == {
+        "images no_file_named": 1,
+        "detections image_turned": 1,
+        "detections not_a_number": 1,
+    }
+    left_out = {why: rows for account in read.generation.account for why, rows in account.left_out.items()}
+    assert left_out == {
+        "a prediction": 3,
+        "in an annotation that was cancelled": 1,
+        "its task was skipped": 1,
+        "its task has no annotation that was submitted": 1,
+        "in another annotation of the task than its ground truth or newest": 3,
+    }
+    found = Export(store, SERIES["detection"], Request("signs"))
+    names = {row["id"]: row["name"] for row in found.coco(None)["categories"]}
+    assert sorted(names[row["category_id"]] for row in found.annotations) == ["car", "tree"]
+    assert found.paths == ["a/1.png", "b/1.png", "e.png"]
+
+
+def test_what_label_studio_cannot_say_is_told(tmp_path: Path, store: Store) -> None:
+    runs = painted(100, 50, [205])
+    bad = [runs[:9], [*runs[:3], runs[3] + 1, *runs[4:]], [300], "runs", runs[:4]]
+    masks = [ls("brushlabels", {"rle": each, "brushlabels": ["car"]}, f"m{number}") for number, each in enumerate(bad)]
+    unlabelled = ls("rectanglelabels", {"x": 1, "y": 1, "width": 9, "height": 9, "rectanglelabels": []}, "u")
+    label_studio(tmp_path / "signs", task("1.png", rectangle("a"), *masks, unlabelled, 7), 8)
+    assert noted(read_folder(tmp_path / "signs", store)) == {
+        "detections unreadable_counts": 4,
+        "detections counts_do_not_fill": 1,
+        "detections missing_value": 1,
+        "detections not_an_object": 1,
+        "images not_an_object": 1,
+    }
+    label_studio(tmp_path / "signs", {"data": {"image": "1.png"}, "annotations": []})
+    assert "label some" in (read_folder(tmp_path / "signs", store).generation.refused or "")
+    label_studio(tmp_path / "signs", {"image": "1.png", "annotator": 1, "lead_time": 3})
+    assert "JSON-MIN" in (read_folder(tmp_path / "signs", store).generation.refused or "")
+
+
+def test_hugging_face_sees_the_splits_that_there_are_and_one_type_in_each_column(tmp_path: Path, store: Store) -> None:
+    project = Project(tmp_path / "signs", store)
+    for name, task_id in (("train/test_1.jpg", 1), ("val/1.png", 1), ("train.png", 2)):
+        project.file(name)
+        project.box(project.image(name, task_id), label=2, corners=(0.1, 0.2, 0.5, 0.6))
+    project.mask(project.image("bare.png", 2), [[0.1, 0.1], [0.5, 0.1], [0.5, 0.5]])
+    project.file("bare.png")
+    project.image("gone.png", 2)
+    project.ingest()
+    found = project.export("huggingface", on_missing="skip")
+    folders = {name.split("/")[0] for name in found.names if "/" in name}
+    assert folders == {"train", "validation"}
+    for word in ("train", "val", "test", "dev", "eval"):  # whatever datasets takes for a split, folders apart
+        assert not [name for name in found.names if "/" in name and word in name.split("/")[1]]
+    card = yaml.safe_load(found.zip.read("README.md").decode().split("---\n")[1])
+    assert [entry["split"] for entry in card["configs"][0]["data_files"]] == ["train", "validation"]
+    types = []
+    for folder in sorted(folders):
+        data = found.zip.read(f"{folder}/metadata.jsonl")
+        types.append(pa_json.read_json(io.BytesIO(data)).schema)
+        files = {json.loads(line)["file_name"] for line in data.splitlines()}
+        assert files == {name.split("/")[1] for name in found.names if name.startswith(f"{folder}/")} - {
+            "metadata.jsonl"
+        }
+    assert types[0] == types[1], "datasets refuses metadata whose columns differ"
+    rows = [json.loads(line) for line in found.zip.read("validation/metadata.jsonl").splitlines()]
+    assert [(row["path"], row["objects"]["categories"]) for row in rows] == [("bare.png", [0]), ("train.png", [1])]
+    assert rows[1]["objects"]["bbox"] == [[10.0, 10.0, 40.0, 20.0]]
+    numbers = {image["file_name"]: image["id"] for image in project.export("detection").coco("val")["images"]}
+    assert rows[1]["image_id"] == numbers["train.png"]
+    with pytest.raises(UsageError, match="metadata are of files"):
+        project.export("huggingface", include_images=False)
+
+
+def test_a_page_shows_what_a_project_holds(tmp_path: Path, store: Store) -> None:
+    project = Project(tmp_path / "signs", store)
+    project.tables["labels"][0]["name"] = "<b>car"
+    for name, task_id in (("1.png", 1), ("2.png", 2)):
+        project.file(name)
+        project.box(project.image(name, task_id), label=task_id)
+    project.box("i1", (0.5, 0.5, 0.5, 0.5))
+    project.ingest()
+    found = publish(store, ANNOTATIONS, SERIES["report_html"], Request("signs"), SETTINGS)
+    assert found.manifest.canonical
+    page = store.get(f"{found.export.path}/report.html").decode()
+    assert "2 images, 2 boxes" in page
+    assert "data:image/png;base64," in page
+    assert "<td>&lt;b&gt;car<td class=n>1<td class=n>0<td class=n>0<td class=n>1" in page, "one in train"
+    assert "<td>detections<td>reject<td>the box has no area<td class=n>1" in page
+    assert "<td>Boxes<td class=n>2<td class=n>0<td class=n>0" in page

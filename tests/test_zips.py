@@ -1,0 +1,52 @@
+"""ZIP archives as all domains write them: the same each time, in pieces, and read back."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from sheaf.errors import VerificationError
+from sheaf.exports.zips import EARLIEST, Zip, confirm, opened
+
+
+def _write(path: Path) -> dict[str, tuple[int, str]]:
+    with Zip(path) as archive:
+        with archive.member("a.csv") as member, io.TextIOWrapper(member, "utf-8", newline="") as text:
+            text.write("day,catch\n" * 1000)
+        archive.add("b.parquet", io.BytesIO(b"PAR1 and more"), 4)
+        archive.add_document("about.json", b"{}")
+    return archive.members
+
+
+def test_equal_members_give_equal_bytes_whatever_the_clock_says(tmp_path: Path) -> None:
+    members = _write(tmp_path / "one.zip")
+    _write(tmp_path / "two.zip")
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+    with opened(tmp_path / "one.zip") as archive:
+        infos = archive.infolist()
+        assert {info.date_time for info in infos} == {EARLIEST}
+        assert [info.compress_type for info in infos] == [
+            zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED,
+        ]  # fmt: skip
+        assert archive.read("b.parquet") == b"PAR1"  # what came to a log after it was looked at is not in it
+    assert list(members) == ["a.csv", "b.parquet"]
+    confirm(tmp_path / "one.zip", members, ["about.json"])
+
+
+@pytest.mark.parametrize("at", [40, -1, -60], ids=["in a member", "at the end", "in the list"])
+def test_a_damaged_archive_is_no_verified_one(tmp_path: Path, at: int) -> None:
+    members = _write(tmp_path / "x.zip")
+    data = bytearray((tmp_path / "x.zip").read_bytes())
+    del data[at:]
+    (tmp_path / "x.zip").write_bytes(data)
+    with pytest.raises(VerificationError, match=r"x\.zip is no whole zip file"):
+        confirm(tmp_path / "x.zip", members, ["about.json"])
+
+
+def test_another_content_of_the_same_size_is_told_by_its_name(tmp_path: Path) -> None:
+    members = _write(tmp_path / "x.zip")
+    with pytest.raises(VerificationError, match=r"a\.csv is not what was put in"):
+        confirm(tmp_path / "x.zip", members | {"a.csv": members["b.parquet"]}, ["about.json"])
+    with pytest.raises(VerificationError, match="does not hold the members it should"):
+        confirm(tmp_path / "x.zip", members)
