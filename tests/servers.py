@@ -1,20 +1,24 @@
-"""Object stores for the tests: moto (an S3 emulator with atomic conditional writes) and OpenStack Swift.
+"""Servers for the tests: moto (an S3 emulator with atomic conditional writes), OpenStack Swift, and `sheaf serve`.
 
-Each function is a context manager that starts servers on free loopback ports, yields the
-environment a client needs, and ends them. They are processes of their own, since clients and
-servers must not share a fate in tests that kill.
+Each function is a context manager that starts servers on free loopback ports, yields what a client needs, and
+ends them. The stores are processes of their own, since clients and servers must not share a fate in tests that kill.
 """
 
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sheaf.settings import Settings
 
 BUCKET = "sheaf-test"
 BIN = Path(sys.executable).parent
@@ -90,6 +94,23 @@ def swift_server(folder: Path) -> Iterator[dict[str, str]]:
         endpoint = f"http://127.0.0.1:{ports['proxy']}"
         _wait_for(f"{endpoint}/healthcheck", folder)
         yield _with_bucket(_environment(endpoint, "test:tester", "testing"))
+
+
+@contextmanager
+def sheaf_server(settings: "Settings") -> Iterator[str]:
+    """The address of `sheaf serve` in a thread of ours, on a free port."""
+    import uvicorn
+
+    from pipelines.http.app import build_app
+
+    server = uvicorn.Server(uvicorn.Config(build_app(settings), port=0, log_level="error", proxy_headers=False))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
 
 
 def _configure_swift(folder: Path, ports: dict[str, int]) -> None:

@@ -4,22 +4,18 @@
 """
 
 import os
-import shutil
-import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import uvicorn
 from axe_playwright_python.sync_playwright import Axe
+from browser import chromium, complaints
 from fermentation_inbox import put_batch, record
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from running import run_steps
-from test_ui import FLAGS
+from servers import sheaf_server
 
-from pipelines.http.app import build_app
 from sheaf.exports import catalogue
 from sheaf.exports.catalogue import Catalogue, Entry
 from sheaf.exports.publish import Request, publish
@@ -53,37 +49,25 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def url(home: Path) -> Iterator[str]:
     """A server on that home."""
     settings = Settings(home=home, store_url=str(home / "store"), inbox=home / "inbox")
-    server = uvicorn.Server(uvicorn.Config(build_app(settings), port=0, log_level="error", proxy_headers=False))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
-    server.should_exit = True
-    thread.join()
+    with sheaf_server(settings) as address:
+        yield f"{address}/"
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if not program:
-        pytest.fail("These tests need Chromium: apt install chromium")
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
+    with chromium() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture(params=["light", "dark"])
 def page(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Page]:
     """A page that must not complain."""
     context = browser.new_context(color_scheme=request.param, viewport={"width": 1280, "height": 900})
-    opened, complaints = context.new_page(), []
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    opened = context.new_page()
+    errors = complaints(opened)
     yield opened
     context.close()
-    assert [said for said in complaints if "400 (Bad Request)" not in said] == []  # a preview that was refused
+    assert [said for said in errors if "400 (Bad Request)" not in said] == []  # a preview that was refused
 
 
 def accessible(page: Page) -> None:
@@ -171,7 +155,7 @@ def test_ten_thousand_versions_are_there_within_a_second(browser: Browser, tmp_p
         )
         for number in range(10_000)
     ]
-    catalogue._put(store, catalogue._dump(Catalogue(updated_at=datetime.now(UTC), exports=entries)))
+    catalogue.put(store, Catalogue(updated_at=datetime.now(UTC), exports=entries))
     page = browser.new_page()
     page.goto(f"file://{tmp_path}/catalog.html")
     expect(page.locator("main")).to_contain_text("10,000 of 10,000 versions")

@@ -127,6 +127,9 @@ def test_a_bad_input_later_keeps_what_was_published_before(home, sheaf):
     told = sheaf("rejects", "fermentation", "b4")[1]
     assert "refused records: batch.json" in told
     assert "was used" not in told
+    (row,) = json.loads(sheaf("rejects", "fermentation", "b4", "--json")[1])
+    assert (row["step"], row["kind"], row["table"]) == ("records", "refused", None)
+    assert row["reason"].startswith("batch.json")
     code, out, _ = sheaf("verify", "fermentation/b4/samples_csv/latest", "--json")
     assert code == 0
     assert json.loads(out) == {"export": "fermentation/b4/samples_csv/v1", "verified": True, "files": 1}

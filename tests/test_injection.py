@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from matches_logs import Match, put, string
 
-from sheaf.exports import templates
+from sheaf.exports import pages
 from sheaf.exports.publish import Request, publish
 from sheaf.matches.domain import MATCH_REPORT, MATCHES
 from sheaf.matches.settings import MatchesSettings
@@ -53,6 +53,6 @@ def test_a_value_that_a_template_does_not_get_is_an_error(tmp_path: Path) -> Non
     from jinja2 import UndefinedError
 
     (tmp_path / "x.html.j2").write_text("<p>{{ name }}</p>")
-    assert templates.html(tmp_path / "x.html.j2", name="<b>") == "<p>&lt;b&gt;</p>"
+    assert pages.render(tmp_path / "x.html.j2", name="<b>") == "<p>&lt;b&gt;</p>"
     with pytest.raises(UndefinedError):
-        templates.html(tmp_path / "x.html.j2")
+        pages.render(tmp_path / "x.html.j2")

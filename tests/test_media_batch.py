@@ -447,10 +447,10 @@ def test_a_worker_waits_for_the_next_batch_unless_its_surroundings_changed(
 ) -> None:
     run_batch(local_store, sheet(own, ["master.wav,dub.wav"]), SETTINGS)
     (worker,) = take(1)
-    assert worker.waits
+    assert worker.alive
     give_back([worker])
     monkeypatch.setenv("PATH", f"{own}:{os.environ['PATH']}")
-    assert not take(1)[0].waits
+    assert not take(1)[0].alive
 
 
 def test_a_run_that_is_asked_to_stop_does(own: Path, local_store: Store) -> None:

@@ -1,21 +1,19 @@
 """The HTTP API over a real connection: what there is, exports, the specifications' paths, and who may do what."""
 
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 from annotations_project import PROJECT, Project
 from fermentation_inbox import put_batch, record
 from running import run_steps
+from servers import sheaf_server
 
 from pipelines.cli import main
 from pipelines.http import batches
 from pipelines.http.access import Tries
-from pipelines.http.app import build_app
 from pipelines.http.users import Role, Users
 from sheaf.exports.publish import Request, publish
 from sheaf.exports.records import NOTHING, Status, read_record
@@ -49,14 +47,8 @@ def url(home: Path) -> Iterator[str]:
     """A server on that home."""
     serve = ServeSettings(upload_mb=0.1)
     settings = Settings(home=home, store_url=str(home / "store"), inbox=home / "inbox", serve=serve)
-    server = uvicorn.Server(uvicorn.Config(build_app(settings), port=0, log_level="error", proxy_headers=False))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with sheaf_server(settings) as address:
+        yield address
 
 
 @pytest.fixture

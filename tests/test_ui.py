@@ -6,14 +6,14 @@ documentation. Needs Chromium (`apt install chromium`).
 """
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from browser import chromium, complaints
 from lab import Lab
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from sheaf.exports.history import resolve
 from sheaf.fermentation.sample import campaign
@@ -24,15 +24,6 @@ pytestmark = [pytest.mark.ui, pytest.mark.timeout(900)]
 
 BATCHES = ("batch-12-b", "batch-13-b", "batch-17-c")
 MATCHES = ("club-night", "state-final")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 SCREENSHOTS = os.environ.get("SHEAF_SCREENSHOTS")
 SLOW_MS = 360_000
 """A run starts a process of its own, and others may use this machine."""
@@ -74,13 +65,8 @@ def lab(tmp_path_factory) -> Iterator[Lab]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if not program:
-        pytest.fail("These tests need Chromium: apt install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
-        yield browser
-        browser.close()
+    with chromium() as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -89,9 +75,7 @@ def page(browser: Browser, lab: Lab) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1440, "height": 900}, device_scale_factor=1)
     context.route("**/*", lambda route: route.continue_() if route.request.url.startswith(lab.url) else route.abort())
     page = context.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    errors = complaints(page)
     page.set_default_timeout(PATIENT_MS)
     yield page
     context.close()

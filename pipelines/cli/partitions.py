@@ -1,6 +1,6 @@
 """The commands that tell how a partition stands: what was not used of it, and why its exports are as they are."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -53,18 +53,21 @@ def list_rejects(
     partition = listing.find(store, found, check_partition(partition))
     newest = newest_generations(store, found, partition)
     rows = [row for _, row in zip(range(limit), noted(store, newest, wanted), strict=False)]
+    refused = [(one.step, one.refused) for one in newest.values() if one.refused is not None]
     if as_json:
-        show.json(rows)
+        from sheaf.tables.rejects import SCHEMA
+
+        row = dict.fromkeys(SCHEMA.names)
+        show.json([{**row, "step": step, "kind": "refused", "reason": why} for step, why in refused] + rows)
         return
-    refused = [f"{one.step}: {one.refused}" for one in newest.values() if one.refused is not None]
-    for line in refused:
-        show.OUT.print(f"[red]refused[/] {escape(line)}", highlight=False, soft_wrap=True)
+    for step, why in refused:
+        show.OUT.print(f"[red]refused[/] {escape(f'{step}: {why}')}", highlight=False, soft_wrap=True)
     columns = ("kind", "table", "rows", "file", "line", "code", "reason", "key")
     values = (
         tuple(row[name] for name in ("kind", "table", "rows", "file", "line", "code", "reason", "primary_key"))
         for row in rows
     )
-    show.table(columns, values, _of_no_rows(partition, newest, refused, wanted))
+    show.table(columns, values, _of_no_rows(partition, newest, bool(refused), wanted))
 
 
 def _kind(text: str | None) -> Kind:
@@ -90,9 +93,7 @@ def newest_generations(store: Store, domain: "Domain", partition: str) -> dict[s
     return {name: generation for name, generation in found.items() if generation}
 
 
-def _of_no_rows(
-    partition: str, newest: Mapping[str, Generation], refused: Sequence[str], wanted: Collection[Kind]
-) -> str:
+def _of_no_rows(partition: str, newest: Mapping[str, Generation], refused: bool, wanted: Collection[Kind]) -> str:
     """What is said where there is no row to be listed."""
     if not newest:
         return f"Nothing of {partition} has been read yet."

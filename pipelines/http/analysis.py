@@ -30,7 +30,7 @@ from sheaf.media.batch_record import (
     request_cancel,
 )
 from sheaf.media.choices import METHODS, installed
-from sheaf.media.readers.batch_csv import MAX_BYTES, BatchCsv, BatchRow, parse_batch_csv
+from sheaf.media.readers.batch_csv import MAX_BYTES, BatchCsv, parse_batch_csv
 from sheaf.media.readers.batch_options import BatchOptions, Priority
 from sheaf.media.result import Model
 from sheaf.media.schema import DOMAIN
@@ -74,7 +74,7 @@ async def upload(
             "success": True,
             "batch_id": batch,
             "items_count": len(sheet.rows),
-            "items": [{**_item(row), "status": "failed" if row.fault else "pending"} for row in sheet.rows],
+            "items": [{**row.asked, "status": "failed" if row.fault else "pending"} for row in sheet.rows],
             "message": f"Batch uploaded successfully with {len(sheet.rows)} items",
             "timestamp": now(),
         }
@@ -320,18 +320,6 @@ def _stand(the: The, batch: str) -> tuple[BatchRecord, BatchCsv | None]:
         ),
         sheet,
     )
-
-
-def _item(row: BatchRow) -> dict[str, Any]:
-    return {
-        "item_id": row.item_id,
-        "master_file": row.master_file,
-        "dub_file": row.dub_file,
-        "methods": list(row.methods),
-        "ai_model": row.ai_model,
-        "description": row.description,
-        "tags": list(row.tags),
-    }
 
 
 def _details(the: The, batch: str, record: BatchRecord, sheet: BatchCsv | None) -> list[dict[str, Any]]:

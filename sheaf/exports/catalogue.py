@@ -5,6 +5,7 @@ made anew at any time (`write`); the records and manifests decide, it only repea
 `catalog.js` and the page `catalog.html`, which can be opened from a folder or a bucket without a server.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -75,12 +76,17 @@ class Entry(BaseModel):
 
 
 class Catalogue(BaseModel):
-    """All of them, newest first."""
+    """All of them, newest first.
+
+    Attributes:
+        page: SHA-256 of the page that lies beside it.
+    """
 
     model_config = ConfigDict(extra="ignore")
 
     schema_version: int = 1
     updated_at: datetime
+    page: str = ""
     exports: list[Entry]
 
 
@@ -168,9 +174,16 @@ def read(store: Store) -> Catalogue:
 def write(store: Store) -> Catalogue:
     """Make the catalogue and its page anew."""
     made = build(store)
-    _put(store, _dump(made))
-    store.put(JSON, _dump(made))
+    put(store, made)
     return made
+
+
+def put(store: Store, catalogue: Catalogue) -> None:
+    """Write a catalogue, whatever lies there."""
+    data = orjson.dumps(_plain(catalogue) | {"page": _page_digest()})
+    store.put(PAGE, page(), durable=False)
+    store.put(JS, _script(data), durable=False)
+    store.put(JSON, data)
 
 
 def note(store: Store, export: ExportId) -> None:
@@ -182,36 +195,48 @@ def note(store: Store, export: ExportId) -> None:
         for _ in range(_TRIES):
             try:
                 before = store.get(JSON)
-                known = Catalogue.model_validate_json(before)
-            except (NotFoundError, ValueError):
-                write(store)
+                known = orjson.loads(before)
+                made = _with(known, store, export)
+            except (NotFoundError, ValueError, LookupError, TypeError):
+                write(store)  # there is none, or none of ours
                 return
-            latest = _latest(store, export.series)
-            mine = entry(store, read_record(store, export), latest)
-            series = f"{export.series}/"
-            others = [
-                one.model_copy(update={"latest": one.export == f"{series}v{latest}"})
-                if one.export.startswith(series)
-                else one
-                for one in known.exports
-                if one.export != mine.export
-            ]
-            data = _dump(_sorted([mine, *others]))
+            data = orjson.dumps(made)
             if store.swap(JSON, before, data):
-                _put(store, data)
+                store.put(JS, _script(data), durable=False)
+                if made["page"] != known["page"]:
+                    store.put(PAGE, page(), durable=False)
                 return
 
 
-def _put(store: Store, data: bytes) -> None:
-    """The same for the page, and the page itself."""
-    store.put(JS, b"window.CATALOG = " + data.replace(b"</", b"<\\/") + b";\n", durable=False)
-    store.put(PAGE, page(), durable=False)
+def _with(known: dict[str, Any], store: Store, export: ExportId) -> dict[str, Any]:
+    """What is known with what an export is now; of the others only `latest` can have changed.
+
+    They stay as they lie there: making models of thousands of them would cost more than publishing does.
+    """
+    latest = _latest(store, export.series)
+    made = _plain(_sorted([entry(store, read_record(store, export), latest)]))
+    series, newest = f"{export.series}/", f"{export.series}/v{latest}"
+    others = [one for one in known["exports"] if one["export"] != str(export)]
+    for one in others:
+        if one["export"].startswith(series):
+            one["latest"] = one["export"] == newest
+    by_age = sorted([*made["exports"], *others], key=lambda one: (one["created_at"].removesuffix("Z"), one["export"]))
+    return made | {"page": _page_digest(), "exports": by_age[::-1]}
+
+
+def _page_digest() -> str:
+    return hashlib.sha256(page()).hexdigest()
+
+
+def _plain(catalogue: Catalogue) -> dict[str, Any]:
+    return catalogue.model_dump(mode="json", exclude_defaults=True) | {"schema_version": 1}
+
+
+def _script(data: bytes) -> bytes:
+    """The same for the page, which can read no JSON where it was opened as a file."""
+    return b"window.CATALOG = " + data.replace(b"</", b"<\\/") + b";\n"
 
 
 def page() -> bytes:
     """The page; it needs nothing but `catalog.js` beside it, or a server."""
     return files("sheaf.exports").joinpath(PAGE).read_bytes()
-
-
-def _dump(catalogue: Catalogue) -> bytes:
-    return orjson.dumps(catalogue.model_dump(mode="json", exclude_defaults=True) | {"schema_version": 1})

@@ -3,22 +3,22 @@
 `answers` asks a module of ours that runs there; `serve` is what such a module does with what it is asked. A child is
 asked one thing after another, since its imports cost more than most files, and ends itself when nobody asks. It knows
 none of the secrets that stand in the environment. Imports next to nothing, because children pay for it.
-Not here: what is read (`parquet_child`, the `*_child` of the domains), pairs of media (`media/analysis/item`).
+Not here: what is read (`parquet_child`, the `*_child` of the domains), pairs of media (`media/analysis/item`), who
+waits to be asked again (`waiting`).
 """
 
-import atexit
 import json
 import os
 import select
 import struct
 import sys
-import threading
 import time
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from sheaf.errors import InputError, SheafError, SourceError
+from sheaf.outside.waiting import Waiting
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -67,6 +67,11 @@ class _Child:
         )
         self.kind = (module, memory)
 
+    @property
+    def alive(self) -> bool:
+        """Whether its process goes on."""
+        return self.process.poll() is None
+
     def ask(self, asked: object, seconds: float) -> Generator[bytearray, None, None]:
         """The pieces of an answer."""
         assert self.process.stdin
@@ -108,8 +113,7 @@ class _GoneError(Exception):
     """A child ended without having answered."""
 
 
-_idle: list[_Child] = []
-_lock = threading.Lock()
+_waiting: Waiting[_Child] = Waiting(_MOST_IDLE)
 
 
 def answers(
@@ -127,8 +131,9 @@ def answers(
         ChildError: it crashed, needed too much memory or took too long.
         SheafError: what the module found wrong.
     """
-    child, used = _taken(module, memory)
-    whole = again = False
+    kept = _waiting.take((module, memory))
+    child = kept or _Child(module, memory)
+    used, whole, again = kept is not None, False, False
     try:
         for piece in child.ask(asked, seconds):
             used = False
@@ -142,36 +147,9 @@ def answers(
         if not again:
             raise ChildError("makes its reader crash") from error
     finally:
-        _give_back(child) if whole else child.end()
+        _waiting.give_back(child) if whole else child.end()
     if again:
         yield from answers(module, asked, memory, seconds)
-
-
-def _taken(module: str, memory: int) -> tuple[_Child, bool]:
-    """A child, and whether it has answered before."""
-    with _lock:
-        for child in _idle:
-            if child.kind == (module, memory) and child.process.poll() is None:
-                _idle.remove(child)
-                return child, True
-    return _Child(module, memory), False
-
-
-def _give_back(child: _Child) -> None:
-    with _lock:
-        _idle.append(child)
-        ended = [_idle.pop(0)] if len(_idle) > _MOST_IDLE else []
-    for old in ended:
-        old.end()
-
-
-def _end_all() -> None:
-    while _idle:
-        _idle.pop().end()
-
-
-atexit.register(_end_all)
-os.register_at_fork(after_in_child=_idle.clear)  # they belong to the parent
 
 
 def serve(answer: "Callable[[Any], Iterable[Buffer]]") -> None:

@@ -6,7 +6,6 @@ the whole project, as the tables are. Not here: the pictures (`analysis/plots`),
 
 import base64
 from collections import Counter
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from sheaf.annotations import schema
 from sheaf.annotations.analysis.plots import contact_sheet
 from sheaf.annotations.writers.splits import homes, leak_warnings, split_statistics
 from sheaf.errors import VerificationError
-from sheaf.exports import templates
+from sheaf.exports import pages
 from sheaf.exports.series import Draft, Written
 from sheaf.tables.pinned import Tables
 
@@ -35,7 +34,7 @@ def write_report_html(draft: Draft) -> Written:
     warnings = leak_warnings(splits)
     sheet = contact_sheet(tables)
     most = max((total for _, _, total in classes), default=0)
-    page = templates.html(
+    page = pages.render(
         Path(__file__).with_name("report_html.html.j2"),
         project=draft.partition,
         totals=totals,
@@ -59,31 +58,9 @@ def verify_report_html(folder: Path, written: Written) -> None:
     Raises:
         VerificationError: naming what is wrong.
     """
-    page = _Page()
-    page.feed((folder / _NAME).read_text(encoding="utf-8"))
-    page.close()
-    if tuple(page.sections) != _SECTIONS:
-        raise VerificationError(f"{_NAME} has the sections {', '.join(page.sections)}.")
-    if page.outside:
-        raise VerificationError(f"{_NAME} refers to {page.outside[0]}.")
-
-
-class _Page(HTMLParser):
-    """Collects sections, and what a browser would fetch or run."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sections: list[str] = []
-        self.outside: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """One opening tag."""
-        if tag == "section":
-            self.sections.append(dict(attrs).get("id") or "")
-        if tag in ("script", "link", "iframe"):
-            self.outside.append(tag)
-        values = [value or "" for name, value in attrs if name in ("src", "href")]
-        self.outside += [value for value in values if not value.startswith("data:image/png;base64,")]
+    found = tuple(pages.sections(folder / _NAME))
+    if found != _SECTIONS:
+        raise VerificationError(f"{_NAME} has the sections {', '.join(found)}.")
 
 
 def _classes(tables: Tables, names: list[str]) -> list[tuple[str, list[int], int]]:

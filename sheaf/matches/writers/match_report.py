@@ -5,14 +5,13 @@ What is suspicious comes first, worst on top; then the runs in time, splits, del
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sheaf.errors import VerificationError
-from sheaf.exports import templates
+from sheaf.exports import pages
 from sheaf.exports.series import Draft, Written
 from sheaf.matches import schema
 from sheaf.matches.analysis.events_stream import counts, warnings
@@ -65,7 +64,7 @@ def write(draft: Draft) -> Written:
     found = sorted(
         [*_of_runs(runs), *_of_sensors(sensors)], key=lambda one: (-one.weight, one.where.rjust(12, "0"), one.what)
     )
-    page = templates.html(
+    page = pages.render(
         Path(__file__).with_name("match_report.html.j2"),
         width=_WIDTH,
         title=match["name"] or draft.partition,
@@ -99,30 +98,9 @@ def verify(folder: Path, written: Written) -> None:
         VerificationError: naming what is wrong.
     """
     (path,) = folder.glob("*_report.html")
-    page = _Page()
-    page.feed(path.read_text(encoding="utf-8"))
-    page.close()
-    if tuple(page.sections) != _SECTIONS:
-        raise VerificationError(f"{path.name} has the sections {', '.join(page.sections)}.")
-    if page.outside:
-        raise VerificationError(f"{path.name} refers to {page.outside[0]}.")
-
-
-class _Page(HTMLParser):
-    """Collects sections, and what a browser would fetch or run."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sections: list[str] = []
-        self.outside: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """One opening tag."""
-        if tag == "section":
-            self.sections.append(dict(attrs).get("id") or "")
-        if tag in ("script", "link", "iframe", "img"):
-            self.outside.append(tag)
-        self.outside += [value or "" for name, value in attrs if name in ("src", "href")]
+    found = tuple(pages.sections(path))
+    if found != _SECTIONS:
+        raise VerificationError(f"{path.name} has the sections {', '.join(found)}.")
 
 
 def _when(match: dict[str, Any]) -> str:

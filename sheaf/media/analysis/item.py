@@ -6,7 +6,6 @@ takes only its own item with it: the next one gets a new worker. One that is not
 next batch. The same module is the program that runs in it: `python -m sheaf.media.analysis.item`.
 """
 
-import atexit
 import hashlib
 import os
 import select
@@ -29,6 +28,7 @@ from sheaf.media.errors import MediaError
 from sheaf.media.readers.content import MediaFile, confirm, confirm_unchanged
 from sheaf.media.result import Method, PairOptions, PairResult, Status
 from sheaf.outside.child import environment
+from sheaf.outside.waiting import Waiting
 
 ENGINE_VERSION = 3
 """Raise it when the same files may get another answer: finished items are then analysed again."""
@@ -146,9 +146,14 @@ class Worker:
         self._done = 0
 
     @property
-    def waits(self) -> bool:
-        """Whether there is a process that could take an item, in surroundings that are still ours."""
-        return self._process is not None and self._process.poll() is None and self._environment == _environment()
+    def kind(self) -> object:
+        """Its surroundings: a worker stands only for others that were started in the same."""
+        return self._environment
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is a process that could take an item."""
+        return self._process is not None and self._process.poll() is None
 
     def ask(self, job: Job, stopped: Callable[[], bool]) -> "_Answer":
         """What became of a pair."""
@@ -178,9 +183,9 @@ class Worker:
             return answer
         finally:
             if not whole or self._done >= _MOST_ITEMS:
-                self.close()
+                self.end()
 
-    def close(self) -> None:
+    def end(self) -> None:
         """End the process and all that it started."""
         if self._process:
             _end_group(self._process)
@@ -211,38 +216,20 @@ class Worker:
         return _Answer(error=ItemError(code=CRASHED, message=message))
 
 
-_idle: list[Worker] = []
-_lock = threading.Lock()
+_waiting: Waiting[Worker] = Waiting(os.cpu_count() or 1)
 
 
 def take(count: int) -> list[Worker]:
     """Workers, those first that have imported already what they need."""
-    with _lock:
-        waiting = [worker for worker in _idle if worker.waits]
-        for worker in _idle:
-            if worker not in waiting:
-                worker.close()
-        _idle[:] = waiting[count:]
-    return waiting[:count] + [Worker() for _ in range(count - len(waiting))]
+    surroundings = _environment()
+    return [_waiting.take(surroundings) or Worker() for _ in range(count)]
 
 
 def give_back(workers: list[Worker]) -> None:
     """Keep workers that nobody needs for the next batch, no more than there are processors."""
-    with _lock:
-        _idle.extend(workers)
-        spare = _idle[os.cpu_count() or 1 :]
-        del _idle[os.cpu_count() or 1 :]
-    for worker in spare:
-        worker.close()
-
-
-def _end_all() -> None:
-    while _idle:
-        _idle.pop().close()
-
-
-atexit.register(_end_all)
-os.register_at_fork(after_in_child=_idle.clear)  # they belong to the parent
+    for worker in workers:
+        if worker.alive:
+            _waiting.give_back(worker)
 
 
 def _environment() -> dict[str, str]:

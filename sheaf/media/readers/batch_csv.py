@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sheaf.errors import InputError
 from sheaf.media.result import DEFAULT_METHODS, Method, Model
@@ -42,6 +43,19 @@ class BatchRow:
     tags: tuple[str, ...]
     tracks: tuple[int | None, int | None] = (None, None)
     fault: tuple[str, str] | None = None
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What it asks for, by column."""
+        return {
+            "item_id": self.item_id,
+            "master_file": self.master_file,
+            "dub_file": self.dub_file,
+            "methods": list(self.methods),
+            "ai_model": self.ai_model,
+            "description": self.description,
+            "tags": list(self.tags),
+        }
 
 
 @dataclass(frozen=True)

@@ -130,13 +130,7 @@ def _pair(row: BatchRow, ordered: Ordered) -> dict[str, Any]:
     code, message = fault or (None, None)
     model = ordered.located.models.get(Model(row.ai_model)) if not fault and row.ai_model else None
     return {
-        "item_id": row.item_id,
-        "master_file": row.master_file,
-        "dub_file": row.dub_file,
-        "methods": list(row.methods),
-        "ai_model": row.ai_model,
-        "description": row.description,
-        "tags": list(row.tags),
+        **row.asked,
         "error_code": code,
         "error_message": message,
         "line": row.line,
