@@ -28,7 +28,8 @@ from media_pairs import Case
 from scipy.optimize import minimize
 
 from sheaf.media.analysis.pair import FRAME, analyse_pair, propose, recordings
-from sheaf.media.result import ACCEPTED, DEFAULT_METHODS, PairOptions
+from sheaf.media.methods import DEFAULT_METHODS
+from sheaf.media.result import ACCEPTED, PairOptions
 from sheaf.media.sync.candidates import agreements, merge
 from sheaf.media.sync.confidence import FrameEvidence, frame_numbers, numbers
 from sheaf.media.sync.frames import fit_frames

@@ -8,7 +8,8 @@ import pytest
 from media_files import ffmpeg, moved, programme, write_wave
 
 from sheaf.media.analysis.pair import analyse_pair
-from sheaf.media.result import Method, Model, PairOptions, PairResult, Status
+from sheaf.media.methods import Method, Model
+from sheaf.media.result import PairOptions, PairResult, Status
 from sheaf.media.sample.synthesis import RATE, scene, stretched
 from sheaf.media.sync.confidence import Evidence, confidence
 from sheaf.media.sync.timecode import RATES, timecode

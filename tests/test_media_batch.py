@@ -32,7 +32,8 @@ from sheaf.media.batch_record import (
 )
 from sheaf.media.domain import MEDIA
 from sheaf.media.errors import CancelledError
-from sheaf.media.result import Method, Status
+from sheaf.media.methods import Method
+from sheaf.media.result import Status
 from sheaf.media.sample.pairs import write
 from sheaf.media.settings import MediaSettings
 from sheaf.running import How, Made

@@ -15,12 +15,12 @@ from sheaf.errors import InputError
 from sheaf.media import schema
 from sheaf.media.domain import MEDIA
 from sheaf.media.errors import OutsideRootsError
+from sheaf.media.methods import Method
 from sheaf.media.readers.batch_csv import MAX_BYTES, parse_batch_csv, read_batch_bytes
 from sheaf.media.readers.batch_options import BatchOptions, Priority, read_batch_options
 from sheaf.media.readers.content import Located, MediaFile
 from sheaf.media.readers.ingest import Ordered, ingest
 from sheaf.media.readers.paths import find_media
-from sheaf.media.result import Method
 from sheaf.media.settings import MediaSettings
 from sheaf.store.store import Store
 from sheaf.tables.accounts import Kind

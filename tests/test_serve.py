@@ -14,7 +14,8 @@ from servers import sheaf_server
 from pipelines.cli import main
 from pipelines.http import batches
 from pipelines.http.access import Tries
-from pipelines.http.users import Role, Users
+from pipelines.http.roles import Role
+from pipelines.http.users import Users
 from sheaf.exports.publish import Request, publish
 from sheaf.exports.records import NOTHING, Status, read_record
 from sheaf.fermentation.domain import FERMENTATION

@@ -10,7 +10,8 @@ from pipelines.cli import show, stop
 from pipelines.cli.arguments import AsJson
 from sheaf.errors import InputError, SheafError, UsageError
 from sheaf.media.batch_record import BatchStatus, read_record, request_cancel
-from sheaf.media.result import Method, Model, PairOptions, PairResult
+from sheaf.media.methods import Method, Model
+from sheaf.media.result import PairOptions, PairResult
 from sheaf.names import check_partition
 from sheaf.settings import Settings
 from sheaf.store.store import Store

@@ -7,7 +7,8 @@ import typer
 
 from pipelines.cli import show
 from pipelines.cli.arguments import AsJson
-from pipelines.http.users import Role, Users
+from pipelines.http.roles import Role
+from pipelines.http.users import Users
 from sheaf.errors import UsageError
 from sheaf.settings import Settings
 

@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 from fastapi import Depends, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from pipelines.http.roles import Role
 from pipelines.http.service import Service
-from pipelines.http.users import Role, User
+from pipelines.http.users import User
 
 TRIES = 5
 MINUTE_S = 60.0

@@ -30,9 +30,9 @@ from sheaf.media.batch_record import (
     request_cancel,
 )
 from sheaf.media.choices import METHODS, installed
+from sheaf.media.methods import Model
 from sheaf.media.readers.batch_csv import MAX_BYTES, BatchCsv, parse_batch_csv
 from sheaf.media.readers.batch_options import BatchOptions, Priority
-from sheaf.media.result import Model
 from sheaf.media.schema import DOMAIN
 from sheaf.names import ExportId, SeriesId, check_partition
 from sheaf.outside.addresses import without_secrets

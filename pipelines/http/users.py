@@ -10,31 +10,18 @@ import hmac
 import os
 import secrets
 import time
-from enum import StrEnum
 from pathlib import Path
 
 import orjson
 from pydantic import BaseModel, ValidationError
 
+from pipelines.http.roles import Role
 from sheaf.errors import NotFoundError, UsageError
 from sheaf.names import PARTITION_KEY, did_you_mean
 
 FILE = "users.json"
 SHORTEST = 8
 LONGEST = 1024
-
-
-class Role(StrEnum):
-    """What a name may do: look; make and delete exports too; everything."""
-
-    VIEWER = "viewer"
-    RESEARCHER = "researcher"
-    ADMIN = "admin"
-
-    def may(self, needed: "Role") -> bool:
-        """Whether it includes another role."""
-        order = list(Role)
-        return order.index(self) >= order.index(needed)
 
 
 class User(BaseModel):

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from sheaf.media import schema
-from sheaf.media.result import Method, Model
+from sheaf.media.methods import Method, Model
 from sheaf.media.settings import MediaSettings
 from sheaf.tables.pinned import Tables
 

@@ -9,29 +9,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sheaf.media.methods import DEFAULT_METHODS, Method, Model
+
 ACCEPTED = 0.5
 """Confidence from which an offset is reported."""
-
-
-class Method(StrEnum):
-    """A coarse method, in the order in which they are reported."""
-
-    MFCC = "mfcc"
-    ONSET = "onset"
-    SPECTRAL = "spectral"
-    CORRELATION = "correlation"
-    AI = "ai"
-
-
-class Model(StrEnum):
-    """What the method `ai` compares; `spectral` is built in."""
-
-    WAV2VEC2 = "wav2vec2"
-    YAMNET = "yamnet"
-    SPECTRAL = "spectral"
-
-
-DEFAULT_METHODS = (Method.MFCC, Method.ONSET, Method.SPECTRAL)
 
 
 class Status(StrEnum):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sheaf.media.result import DEFAULT_METHODS, Method, Model
+from sheaf.media.methods import DEFAULT_METHODS, Method, Model
 
 
 class MediaSettings(BaseModel):

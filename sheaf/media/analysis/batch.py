@@ -30,9 +30,10 @@ from sheaf.media.batch_record import (
     write_record,
 )
 from sheaf.media.errors import CancelledError, ChangedError, ToolError
+from sheaf.media.methods import Model
 from sheaf.media.readers.batch_options import BatchOptions
 from sheaf.media.readers.content import MediaFile, read_located
-from sheaf.media.result import Model, PairOptions, Status
+from sheaf.media.result import PairOptions, Status
 from sheaf.report import Report
 from sheaf.store.store import Store
 from sheaf.tables.table import from_rows

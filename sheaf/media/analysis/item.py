@@ -25,8 +25,9 @@ from pydantic import BaseModel
 from sheaf import clock
 from sheaf.media.batch_record import FinishedItem, ItemError
 from sheaf.media.errors import MediaError
+from sheaf.media.methods import Method
 from sheaf.media.readers.content import MediaFile, confirm, confirm_unchanged
-from sheaf.media.result import Method, PairOptions, PairResult, Status
+from sheaf.media.result import PairOptions, PairResult, Status
 from sheaf.outside.child import environment
 from sheaf.outside.waiting import Waiting
 

@@ -12,16 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sheaf.media.errors import MissingTrackError
-from sheaf.media.result import (
-    ACCEPTED,
-    Method,
-    MethodResult,
-    PairOptions,
-    PairResult,
-    Precision,
-    Segment,
-    Status,
-)
+from sheaf.media.methods import Method
+from sheaf.media.result import ACCEPTED, MethodResult, PairOptions, PairResult, Precision, Segment, Status
 from sheaf.media.sync import timecode
 from sheaf.media.sync.candidates import Candidate, agreements, merge, nominal_speed, search
 from sheaf.media.sync.channels import channel_offsets

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sheaf.errors import InputError
-from sheaf.media.result import DEFAULT_METHODS, Method, Model
+from sheaf.media.methods import DEFAULT_METHODS, Method, Model
 from sheaf.outside.files import unreadable
 
 REQUIRED = ("master_file", "dub_file")

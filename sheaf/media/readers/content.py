@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from sheaf.errors import NotFoundError, SourceError
 from sheaf.media.batch_record import ROOT
 from sheaf.media.errors import ChangedError, MissingFileError, UnreadableError
-from sheaf.media.result import Model
+from sheaf.media.methods import Model
 from sheaf.store.store import Store
 
 State = tuple[int, int, int]

@@ -11,10 +11,10 @@ from sheaf import clock
 from sheaf.errors import InputError, NotFoundError, StoreError
 from sheaf.media import schema
 from sheaf.media.batch_record import BatchRecord, BatchStatus, read_record, write_record
+from sheaf.media.methods import Method, Model
 from sheaf.media.readers.batch_csv import BatchCsv, BatchRow, parse_batch_csv
 from sheaf.media.readers.batch_options import BatchOptions
 from sheaf.media.readers.content import Located
-from sheaf.media.result import Method, Model
 from sheaf.report import Report
 from sheaf.store.store import Store
 from sheaf.tables.table import from_rows

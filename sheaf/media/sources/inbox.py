@@ -17,12 +17,12 @@ from pathlib import Path
 from sheaf.errors import InputError, NotFoundError, SheafError, SourceError, StoreError
 from sheaf.media.batch_record import ROOT, read_record
 from sheaf.media.errors import MediaError
+from sheaf.media.methods import Method, Model
 from sheaf.media.readers.batch_csv import BatchCsv, parse_batch_csv, read_batch_bytes
 from sheaf.media.readers.batch_options import BatchOptions, options_files, read_batch_options
 from sheaf.media.readers.content import Located, MediaFile, identify, keep_located, read_located, state
 from sheaf.media.readers.ingest import Ordered, ingest
 from sheaf.media.readers.paths import find_media
-from sheaf.media.result import Method, Model
 from sheaf.media.schema import DOMAIN, KIND
 from sheaf.media.settings import MediaSettings
 from sheaf.outside.files import require_inside

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from sheaf.media.errors import MediaError
-from sheaf.media.result import Model, PairOptions
+from sheaf.media.methods import Model
+from sheaf.media.result import PairOptions
 from sheaf.media.sync.candidates import Candidate, search
 from sheaf.media.sync.decode import RATE, Recording
 from sheaf.media.sync.features import Spectrum
