@@ -9,8 +9,6 @@ import typer
 from pipelines.cli import show
 from sheaf.errors import UsageError
 from sheaf.names import check_partition
-from sheaf.settings import Settings
-from sheaf.store.store import Store
 
 app = typer.Typer(help="Divide a project's images into train, val and test.", no_args_is_help=True)
 
@@ -47,6 +45,8 @@ def suggest(
     from sheaf.annotations.schema import TABLES
     from sheaf.annotations.writers.splits import suggest_splits
     from sheaf.coherence import pin
+    from sheaf.settings import Settings
+    from sheaf.store.store import Store
 
     settings = Settings.load()
     tables = pin(Store.open(settings.store_url), ANNOTATIONS, check_partition(project), TABLES, settings.annotations)

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from pipelines.cli import opened
 from sheaf.domains import DOMAINS
 from sheaf.names import CAMPAIGN, SeriesId
-from sheaf.settings import Settings
-from sheaf.store.store import Store
 
 if TYPE_CHECKING:  # its tables bring pyarrow
     from sheaf.steps import Domain
@@ -31,10 +30,6 @@ def _quiet(offers: Callable[[typer.Context, str], Iterable[str]]) -> Complete:
             return []
 
     return complete
-
-
-def _store() -> Store:
-    return Store.open(Settings.load().store_url)
 
 
 def _typed(context: typer.Context, number: int, name: str) -> str:
@@ -56,7 +51,7 @@ def _partitions(domain: "Domain") -> list[str]:
     from sheaf import listing
 
     campaign = [CAMPAIGN] if any(series.campaign for series in domain.series) else []
-    return [*listing.names(_store(), domain), *campaign]
+    return [*listing.names(opened.store(), domain), *campaign]
 
 
 @_quiet
@@ -88,12 +83,12 @@ def exports(context: typer.Context, incomplete: str) -> Iterator[str]:
     if len(parts) == 1:
         yield from (f"{name}/" for name in DOMAINS)
     elif len(parts) == 2:
-        yield from (f"{before}/{name}/" for name in _store().folders(f"exports/{parts[0]}"))
+        yield from (f"{before}/{name}/" for name in opened.store().folders(f"exports/{parts[0]}"))
     elif len(parts) == 3:
-        yield from (f"{before}/{name}/" for name in _store().folders(f"exports/{before}"))
+        yield from (f"{before}/{name}/" for name in opened.store().folders(f"exports/{before}"))
     elif len(parts) == 4:
         yield f"{before}/latest"
-        yield from (f"{before}/v{number}" for number in versions(_store(), SeriesId(*parts[:3])))
+        yield from (f"{before}/v{number}" for number in versions(opened.store(), SeriesId(*parts[:3])))
 
 
 @_quiet
@@ -101,7 +96,7 @@ def saved_filters(context: typer.Context, incomplete: str) -> Iterable[str]:
     """The saved filters that the partition can use."""
     from sheaf.exports.saved_filters import usable
 
-    return (saved.name for saved in usable(_store(), _domain(context).name, _typed(context, 1, "partition")))
+    return (saved.name for saved in usable(opened.store(), _domain(context).name, _typed(context, 1, "partition")))
 
 
 @_quiet
@@ -109,7 +104,7 @@ def own_filters(context: typer.Context, incomplete: str) -> Iterable[str]:
     """The saved filters of the partition or domain that was typed."""
     from sheaf.exports.saved_filters import listing
 
-    return (saved.name for saved in listing(_store(), _domain(context).name))
+    return (saved.name for saved in listing(opened.store(), _domain(context).name))
 
 
 @_quiet
@@ -133,7 +128,7 @@ def _pairs(context: typer.Context, incomplete: str, what: str) -> Iterator[str]:
         yield from (f"{name}=" for name in model.model_fields)
         return
     name = incomplete.partition("=")[0]
-    for key in keys(model, values(_store(), domain, partition)):
+    for key in keys(model, values(opened.store(), domain, partition)):
         if key.key == name:
             yield from (f"{name}={value}" for value in (*key.allowed, *key.found))
             if key.type == "yes or no":

@@ -6,18 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli import show
+from pipelines.cli import opened, show
 from pipelines.cli.arguments import AnyDomain, AnyPartition, AnySeries, AsJson, DomainName
 from sheaf.domains import DOMAINS, domain_named
 from sheaf.errors import UsageError
 from sheaf.names import did_you_mean
-from sheaf.settings import Settings
-from sheaf.store.store import Store
 
 if TYPE_CHECKING:
     from sheaf.choices import DomainChoices, Key
     from sheaf.listing import Listed
     from sheaf.steps import Domain
+    from sheaf.store.store import Store
 
 MOST_VALUES = 20
 Where = Annotated[
@@ -49,7 +48,7 @@ def list_partitions(
     """
     from sheaf import listing
 
-    store = Store.open(Settings.load().store_url)
+    store = opened.store()
     if domain is None:
         _list_domains(store, as_json)
         return
@@ -67,7 +66,7 @@ def list_partitions(
     show.table(("partition", *facts, "exports"), rows, "No partition fits." if where else none)
 
 
-def _list_domains(store: Store, as_json: bool) -> None:
+def _list_domains(store: "Store", as_json: bool) -> None:
     from sheaf import listing
 
     found = [
@@ -86,7 +85,7 @@ def _list_domains(store: Store, as_json: bool) -> None:
     show.table(("domain", "a partition is a", "partitions", "series"), rows, "")
 
 
-def _list_one(store: Store, domain: "Domain", partition: str, as_json: bool) -> None:
+def _list_one(store: "Store", domain: "Domain", partition: str, as_json: bool) -> None:
     from sheaf import listing
     from sheaf.exports.history import history
 
@@ -141,6 +140,8 @@ def list_choices(
     """
     from sheaf import listing
     from sheaf.choices import choices
+    from sheaf.settings import Settings
+    from sheaf.store.store import Store
 
     settings = Settings.load()
     store, found = Store.open(settings.store_url), domain_named(domain)

@@ -7,19 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli import show
+from pipelines.cli import opened, show
 from pipelines.cli.arguments import AnyDomain, AnyPartition, AnySeries, AsJson, ExportName
-from sheaf import activity, listing
 from sheaf.domains import DOMAINS, domain_named
 from sheaf.errors import UsageError
-from sheaf.exports import catalogue, outcome
-from sheaf.exports.history import contents, history, resolve
-from sheaf.exports.options import typed
-from sheaf.exports.records import Status, read_manifest, read_record
-from sheaf.exports.series import flat_counts
-from sheaf.exports.verify import verify
-from sheaf.settings import Settings
-from sheaf.store.store import Store
 
 if TYPE_CHECKING:
     from sheaf.exports.diff import Diff
@@ -46,10 +37,6 @@ def register(app: typer.Typer) -> None:
     app.command("catalog")(write_catalogue)
 
 
-def _store() -> Store:
-    return Store.open(Settings.load().store_url)
-
-
 def list_history(
     domain: AnyDomain = None,
     partition: AnyPartition = None,
@@ -67,10 +54,14 @@ def list_history(
 
         sheaf history --since 2026-03-01 --name "late samples" --limit 20
     """
-    store, asked = _store(), domain_named(domain) if domain else None
+    from sheaf.exports.history import contents, history
+
+    store, asked = opened.store(), domain_named(domain) if domain else None
     if asked and series:
         asked.series_named(series)
     if asked and partition:
+        from sheaf import listing
+
         partition = listing.find(store, asked, partition)
     found = list(history(store, domain, partition, series, since=_time(since), name=name))
     if limit and len(found) > limit:
@@ -90,7 +81,12 @@ def show_export(name: ExportName, as_json: AsJson = False) -> None:
 
         sheaf show fermentation/campaign/campaign_csv/latest
     """
-    store = _store()
+    from sheaf.exports.history import resolve
+    from sheaf.exports.options import typed
+    from sheaf.exports.records import Status, read_manifest, read_record
+    from sheaf.exports.series import flat_counts
+
+    store = opened.store()
     export = resolve(store, name)
     record = read_record(store, export)
     manifest = read_manifest(store, export) if record.status is Status.COMPLETED else None
@@ -134,7 +130,10 @@ def download(
 
         sheaf download fermentation/batch-04/samples_csv/latest data/
     """
-    store = _store()
+    from sheaf.exports.history import resolve
+    from sheaf.exports.verify import verify
+
+    store = opened.store()
     export = resolve(store, name)
     manifest = verify(store, export)
     paths = []
@@ -154,7 +153,10 @@ def download(
 
 def verify_export(name: ExportName, as_json: AsJson = False) -> None:
     """Read every file of an export back and compare it with the manifest."""
-    store = _store()
+    from sheaf.exports.history import resolve
+    from sheaf.exports.verify import verify
+
+    store = opened.store()
     export = resolve(store, name)
     manifest = verify(store, export)
     if as_json:
@@ -171,8 +173,9 @@ def diff_exports(a: ExportName, b: ExportName, as_json: AsJson = False) -> None:
         sheaf diff fermentation/batch-04/samples_csv/v1 fermentation/batch-04/samples_csv/v2
     """
     from sheaf.exports.diff import diff
+    from sheaf.exports.history import resolve
 
-    store = _store()
+    store = opened.store()
     before, after = resolve(store, a), resolve(store, b)
     series = domain_named(after.series.domain).series_named(after.series.series)
     found = diff(store, before, after, series.row_key, series.compare)
@@ -208,6 +211,11 @@ def delete(
 ) -> None:
     """Delete the files of an export; its record stays, and its number is never used again."""
     from sheaf.coherence import last_good
+    from sheaf.exports import catalogue, outcome
+    from sheaf.exports.history import resolve
+    from sheaf.exports.records import read_record
+    from sheaf.settings import Settings
+    from sheaf.store.store import Store
 
     settings = Settings.load()
     store = Store.open(settings.store_url)
@@ -242,7 +250,10 @@ def rebuild_export(
 
         sheaf rebuild fermentation/batch-04/training_parquet/v3 again/
     """
+    from sheaf.exports.history import resolve
     from sheaf.exports.rebuild import rebuild
+    from sheaf.settings import Settings
+    from sheaf.store.store import Store
 
     settings = Settings.load()
     store = Store.open(settings.store_url)
@@ -269,7 +280,7 @@ def prune(
     """
     from sheaf.exports.kept import prune_tables
 
-    gone = prune_tables(_store(), DOMAINS.values(), dry_run=dry_run)
+    gone = prune_tables(opened.store(), DOMAINS.values(), dry_run=dry_run)
     if as_json:
         show.json(gone)
         return
@@ -283,7 +294,9 @@ def list_activity(
     as_json: AsJson = False,
 ) -> None:
     """List what happened, newest first."""
-    found = list(activity.newest(_store(), _time(since), limit))
+    from sheaf import activity
+
+    found = list(activity.newest(opened.store(), _time(since), limit))
     if as_json:
         show.json(found)
         return
@@ -296,7 +309,9 @@ def write_catalogue(as_json: AsJson = False) -> None:
 
     Publishing and deleting keep it; this puts right what they could not.
     """
-    store = _store()
+    from sheaf.exports import catalogue
+
+    store = opened.store()
     made = catalogue.write(store)
     if as_json:
         show.json(made)

@@ -1,20 +1,20 @@
 """The commands for saved filters: `sheaf filters …`."""
 
 import getpass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli import completion, show
+from pipelines.cli import completion, opened, show
 from pipelines.cli.arguments import AnyDomain, AnyPartition, AsJson, DomainName
-from sheaf import clock, listing
+from sheaf import clock
 from sheaf.domains import domain_named
 from sheaf.errors import UsageError
-from sheaf.exports import saved_filters
-from sheaf.exports.options import parse_pairs, typed
 from sheaf.names import check_partition
-from sheaf.settings import Settings
-from sheaf.store.store import Store
+
+if TYPE_CHECKING:
+    from sheaf.exports import saved_filters
+    from sheaf.store.store import Store
 
 app = typer.Typer(help="Save filters under a name, to use with `--saved`.", no_args_is_help=True)
 
@@ -27,10 +27,6 @@ Pairs = Annotated[list[str], typer.Option("--filter", metavar="KEY=VALUE", help=
 Description = Annotated[str, typer.Option(help="What it is for.")]
 
 
-def _store() -> Store:
-    return Store.open(Settings.load().store_url)
-
-
 @app.command("list")
 def list_filters(
     domain: AnyDomain = None,
@@ -38,7 +34,11 @@ def list_filters(
     as_json: AsJson = False,
 ) -> None:
     """List saved filters; of a partition all that it can use, also those of its domain."""
-    store = _store()
+    from sheaf import listing
+    from sheaf.exports import saved_filters
+    from sheaf.exports.options import typed
+
+    store = opened.store()
     if domain and partition:
         partition = listing.find(store, domain_named(domain), partition)
         found = list(saved_filters.usable(store, domain, partition))
@@ -57,7 +57,9 @@ def list_filters(
 @app.command("show")
 def show_filter(domain: DomainName, partition: Partition, name: Name = None, as_json: AsJson = False) -> None:
     """Show one saved filter."""
-    store = _store()
+    from sheaf.exports import saved_filters
+
+    store = opened.store()
     saved = saved_filters.load(store, domain, *_whose(store, domain, partition, name))
     if as_json:
         show.json(saved)
@@ -82,7 +84,9 @@ def save(
 
         sheaf filters save fermentation late --filter min_hours=8
     """
-    store = _store()
+    from sheaf.exports import saved_filters
+
+    store = opened.store()
     saved = _filter(store, domain, partition, name, filter_, description)
     saved_filters.save(store, saved)
     _say(saved, "saved", as_json)
@@ -98,7 +102,9 @@ def update(
     as_json: AsJson = False,
 ) -> None:
     """Replace a saved filter; exports made with the old one keep what they were made with."""
-    store = _store()
+    from sheaf.exports import saved_filters
+
+    store = opened.store()
     saved = _filter(store, domain, partition, name, filter_, description)
     saved_filters.update(store, saved)
     _say(saved, "updated", as_json)
@@ -113,7 +119,9 @@ def rename(
     as_json: AsJson = False,
 ) -> None:
     """Give a saved filter another name."""
-    store, whose = _store(), None if new_name is None else partition
+    from sheaf.exports import saved_filters
+
+    store, whose = opened.store(), None if new_name is None else partition
     name, new_name = (partition, name) if new_name is None else (name, new_name)
     saved = _own(store, domain, whose, name)
     saved_filters.rename(store, saved, new_name, getpass.getuser())
@@ -123,25 +131,31 @@ def rename(
 @app.command()
 def delete(domain: DomainName, partition: Partition, name: Name = None, as_json: AsJson = False) -> None:
     """Forget a saved filter; exports made with it are not touched."""
-    store = _store()
+    from sheaf.exports import saved_filters
+
+    store = opened.store()
     saved = _own(store, domain, *_whose(store, domain, partition, name))
     saved_filters.delete(store, saved, getpass.getuser())
     _say(saved, "deleted", as_json)
 
 
-def _whose(store: Store, domain: str, partition: str, name: str | None) -> tuple[str | None, str]:
+def _whose(store: "Store", domain: str, partition: str, name: str | None) -> tuple[str | None, str]:
     """The partition and the name of a filter; where one of both was typed it is the name.
 
     Raises:
         NotFoundError: there is no such partition.
     """
+    from sheaf import listing
+
     if name is None:
         return None, partition
     return listing.find(store, domain_named(domain), check_partition(partition)), name
 
 
-def _own(store: Store, domain: str, partition: str | None, name: str) -> saved_filters.SavedFilter:
+def _own(store: "Store", domain: str, partition: str | None, name: str) -> "saved_filters.SavedFilter":
     """A filter to change: never the domain's where that of a partition was meant."""
+    from sheaf.exports import saved_filters
+
     saved = saved_filters.load(store, domain, partition, name)
     if partition and saved.partition is None:
         raise UsageError(f"{name!r} is a filter of all of {domain}: leave {partition} out to change it.")
@@ -149,9 +163,12 @@ def _own(store: Store, domain: str, partition: str | None, name: str) -> saved_f
 
 
 def _filter(
-    store: Store, domain: str, partition: str, name: str | None, pairs: list[str], description: str
-) -> saved_filters.SavedFilter:
+    store: "Store", domain: str, partition: str, name: str | None, pairs: list[str], description: str
+) -> "saved_filters.SavedFilter":
     """A filter that at least one series of the domain understands."""
+    from sheaf.exports import saved_filters
+    from sheaf.exports.options import parse_pairs
+
     values = parse_pairs(pairs, "filter")
     if not values:
         raise UsageError("Say what the filter keeps: --filter KEY=VALUE.")
@@ -170,7 +187,7 @@ def _filter(
     )
 
 
-def _say(saved: saved_filters.SavedFilter, what: str, as_json: bool) -> None:
+def _say(saved: "saved_filters.SavedFilter", what: str, as_json: bool) -> None:
     if as_json:
         show.json(saved)
     else:

@@ -33,20 +33,16 @@ from pipelines.cli.arguments import (
     SavedFilter,
 )
 from pipelines.cli.progress import Progress
-from pipelines.cli.results import Result
-from sheaf import __version__, listing
+from sheaf import __version__
 from sheaf.domains import DOMAINS, domain_named
 from sheaf.errors import InputError, NotFoundError, SheafError, UsageError
-from sheaf.exports.options import parse_pairs
-from sheaf.exports.records import Status
-from sheaf.exports.series import flat_counts
 from sheaf.names import CAMPAIGN, check_partition
-from sheaf.settings import Settings
-from sheaf.store.store import Store
 
 if TYPE_CHECKING:
+    from pipelines.cli.results import Result
     from pipelines.runs import Runner
     from sheaf.exports.spec import ExportSpec
+    from sheaf.settings import Settings
     from sheaf.sources import Source
     from sheaf.steps import Domain
 
@@ -99,6 +95,7 @@ def demo(as_json: AsJson = False) -> None:
     Everything goes to `SHEAF_HOME` (`.sheaf` in this folder unless you set it).
     """
     from pipelines.samples import write_samples
+    from sheaf.settings import Settings
 
     started = time.monotonic()
     settings = Settings.load()
@@ -152,6 +149,8 @@ def run(
 
         sheaf run fermentation batch-04 batch-05 --inbox /data/inbox --json
     """
+    from sheaf.settings import Settings
+
     settings = Settings.load()
     if inbox_root:
         settings = settings.model_copy(update={"inbox": inbox_root.absolute()})
@@ -169,16 +168,17 @@ def run(
 
 
 def _run(
-    settings: Settings,
+    settings: "Settings",
     wanted: Mapping[str, list[str] | None],
     *,
     as_json: bool,
     inbox_only: bool = False,
     accept_loss: bool = False,
     again: bool = False,
-) -> list[Result]:
+) -> "list[Result]":
     """Run partitions of some domains, all of those for which none are named."""
     from pipelines.settled import settled, settled_campaign
+    from sheaf.store.store import Store
 
     progress, plan = Progress(quiet=as_json), {}
     for name, partitions in wanted.items():
@@ -215,8 +215,8 @@ def _campaign(domain: "Domain", keys: Sequence[str]) -> list[str]:
 
 
 def _partitions(
-    settings: Settings, domain: "Domain", partitions: list[str] | None, *, inbox_only: bool
-) -> tuple[list[str], list[Result]]:
+    settings: "Settings", domain: "Domain", partitions: list[str] | None, *, inbox_only: bool
+) -> "tuple[list[str], list[Result]]":
     """What to run; a failed result for each source or name that cannot be used."""
     from resources.sources import configured_sources
     from sheaf.outside.inbox import unknown
@@ -236,7 +236,7 @@ def _partitions(
 class _LazyRunner:
     """Dagster is there only when something has to be done: to import it takes longer than to see that nothing is."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: "Settings") -> None:
         self._settings = settings
         self._runner: Runner | None = None
 
@@ -247,8 +247,11 @@ class _LazyRunner:
         return self._runner
 
 
-def _all_partitions(domain: "Domain", sources: "Sequence[Source]") -> tuple[list[str], list[Result]]:
+def _all_partitions(domain: "Domain", sources: "Sequence[Source]") -> "tuple[list[str], list[Result]]":
     """What the sources offer, each once; a failed result for each source or name that cannot be used."""
+    from pipelines.cli.results import Result
+    from sheaf.exports.records import Status
+
     keys: set[str] = set()
     failed = []
     for source in sources:
@@ -269,7 +272,9 @@ def _all_partitions(domain: "Domain", sources: "Sequence[Source]") -> tuple[list
     return sorted(keys), failed
 
 
-def _finish(found: list[Result], as_json: bool) -> None:
+def _finish(found: "list[Result]", as_json: bool) -> None:
+    from sheaf.exports.records import Status
+
     if as_json:
         show.json(found)
     else:
@@ -306,9 +311,13 @@ def export(
 
         sheaf export matches Steel-Challenge-2025-09 --spec config.json
     """
+    from pipelines.cli.results import Result
     from pipelines.runs import Runner
+    from sheaf import listing
+    from sheaf.exports.records import Status
     from sheaf.exports.spec import ExportSpec
     from sheaf.matches.writers.bridge_config import load_data_export
+    from sheaf.settings import Settings
 
     notes: tuple[str, ...] = ()
     if domain == "matches" and partition and not series and spec:
@@ -368,7 +377,11 @@ def preview(
 
         sheaf preview fermentation campaign campaign_csv --option include=all
     """
+    from sheaf import listing
     from sheaf.exports import publish
+    from sheaf.exports.series import flat_counts
+    from sheaf.settings import Settings
+    from sheaf.store.store import Store
 
     settings = Settings.load()
     store = Store.open(settings.store_url)
@@ -397,6 +410,7 @@ def _spec(
     spec: Path | None,
     always: bool,
 ) -> "ExportSpec":
+    from sheaf.exports.options import parse_pairs
     from sheaf.exports.spec import ExportSpec, load_spec
 
     if spec:
@@ -435,6 +449,7 @@ def doctor(
         sheaf doctor --deep
     """
     from pipelines.doctor import examine
+    from sheaf.settings import Settings
 
     findings = examine(Settings.load(), deep=deep)
     if as_json:
@@ -453,6 +468,7 @@ def dev(
 ) -> None:
     """Start the Dagster UI with its daemon, on the same instance that the commands use."""
     from pipelines.instance import dagster_home, open_instance
+    from sheaf.settings import Settings
 
     settings = Settings.load()
     settings.inbox.mkdir(parents=True, exist_ok=True)

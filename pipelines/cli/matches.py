@@ -6,14 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli import show, stop
+from pipelines.cli import opened, show, stop
 from pipelines.cli.arguments import AsJson
 from sheaf.domains import DOMAINS
 from sheaf.errors import UsageError
-from sheaf.exports.records import Status
-from sheaf.matches.settings import OffloadSettings
-from sheaf.settings import Settings
-from sheaf.store.store import Store
 
 if TYPE_CHECKING:
     from sheaf.matches.offload.plan import OffloadPlan
@@ -44,6 +40,8 @@ def archive(
     """
     from pipelines.runs import Runner
     from sheaf.exports.publish import Request
+    from sheaf.exports.records import Status
+    from sheaf.settings import Settings
 
     domain = DOMAINS["matches"]
     options = {"logs_only": "true"} if logs_only else {}
@@ -82,6 +80,10 @@ def offload(
 
         sheaf offload restore bridge_main_20250914.ndjson
     """
+    from sheaf.matches.settings import OffloadSettings
+    from sheaf.settings import Settings
+    from sheaf.store.store import Store
+
     if context.invoked_subcommand:
         return
     if source_dir is None:
@@ -127,7 +129,7 @@ def find_archived(
     """
     from sheaf.matches.offload.restore import find
 
-    found = find(Store.open(Settings.load().store_url), name)
+    found = find(opened.store(), name)
     if as_json:
         show.json(found)
         return
@@ -157,7 +159,7 @@ def restore_archived(
     """
     from sheaf.matches.offload.restore import find, newest, restore
 
-    store = Store.open(Settings.load().store_url)
+    store = opened.store()
     wanted = newest([one for name in names for one in find(store, name, archive_name)])
     if dry_run:
         if as_json:

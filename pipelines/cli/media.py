@@ -2,19 +2,18 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli import show, stop
+from pipelines.cli import opened, show, stop
 from pipelines.cli.arguments import AsJson
 from sheaf.errors import InputError, SheafError, UsageError
-from sheaf.media.batch_record import BatchStatus, read_record, request_cancel
 from sheaf.media.methods import Method, Model
-from sheaf.media.result import PairOptions, PairResult
 from sheaf.names import check_partition
-from sheaf.settings import Settings
-from sheaf.store.store import Store
+
+if TYPE_CHECKING:
+    from sheaf.media.result import PairOptions, PairResult
 
 PATIENCE_S = 15.0
 """Items end within five seconds, and their results are gathered then."""
@@ -90,7 +89,9 @@ def cancel(
 
         sheaf cancel batch_20250828_140600_a1b2c3d4
     """
-    store = Store.open(Settings.load().store_url)
+    from sheaf.media.batch_record import BatchStatus, read_record, request_cancel
+
+    store = opened.store()
     record = read_record(store, check_partition(batch))
     if record.status is not BatchStatus.PROCESSING:
         raise UsageError(f"{batch} is {record.status}: only a batch that is processing can be cancelled.")
@@ -110,7 +111,10 @@ def cancel(
     )
 
 
-def _options(methods: str | None, ai_model: str | None) -> PairOptions:
+def _options(methods: str | None, ai_model: str | None) -> "PairOptions":
+    from sheaf.media.result import PairOptions
+    from sheaf.settings import Settings
+
     media = Settings.load().media
     names = [name.strip() for name in methods.split(",")] if methods else list(media.methods)
     if unknown := [name for name in names if name not in list(Method)]:
@@ -120,7 +124,7 @@ def _options(methods: str | None, ai_model: str | None) -> PairOptions:
     return PairOptions.model_validate({"methods": names, "ai_model": ai_model, "models": media.models})
 
 
-def _facts(result: PairResult) -> dict[str, object]:
+def _facts(result: "PairResult") -> dict[str, object]:
     """What a sound editor wants to know first."""
     from sheaf.media.words import coverage, places, sure, uncertainty
 
@@ -151,7 +155,7 @@ def _facts(result: PairResult) -> dict[str, object]:
     return facts
 
 
-def _how_it_runs(result: PairResult) -> dict[str, object]:
+def _how_it_runs(result: "PairResult") -> dict[str, object]:
     from sheaf.media.words import speed
 
     facts: dict[str, object] = {

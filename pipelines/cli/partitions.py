@@ -6,21 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from pipelines.cli import show
+from pipelines.cli import opened, show
 from pipelines.cli.arguments import AsJson, DomainName, PartitionName
-from sheaf import listing
 from sheaf.domains import domain_named
-from sheaf.exports.history import history
-from sheaf.exports.records import Status
 from sheaf.names import check_partition
-from sheaf.settings import Settings
-from sheaf.store.store import Store
-from sheaf.tables import generations
-from sheaf.tables.accounts import Kind, rejected_lines
-from sheaf.tables.generations import Generation
 
 if TYPE_CHECKING:
     from sheaf.steps import Domain
+    from sheaf.store.store import Store
+    from sheaf.tables.accounts import Kind
+    from sheaf.tables.generations import Generation
 
 
 def register(app: typer.Typer) -> None:
@@ -47,9 +42,12 @@ def list_rejects(
 
         sheaf rejects matches Steel-Challenge-2025-09 --all --limit 1000 --json
     """
+    from sheaf import listing
+    from sheaf.tables.accounts import Kind
+
     wanted = set(Kind) if everything else {_kind(kind)}
     found = domain_named(domain)
-    store = Store.open(Settings.load().store_url)
+    store = opened.store()
     partition = listing.find(store, found, check_partition(partition))
     newest = newest_generations(store, found, partition)
     rows = [row for _, row in zip(range(limit), noted(store, newest, wanted), strict=False)]
@@ -70,15 +68,18 @@ def list_rejects(
     show.table(columns, values, _of_no_rows(partition, newest, bool(refused), wanted))
 
 
-def _kind(text: str | None) -> Kind:
+def _kind(text: str | None) -> "Kind":
+    from sheaf.tables.accounts import Kind
+
     try:
         return Kind(text or "reject")
     except ValueError as error:
         raise typer.BadParameter(f"{text!r} is not known: use reject, change or fault.", param_hint="--kind") from error
 
 
-def noted(store: Store, newest: dict[str, Generation], wanted: set[Kind]) -> Iterator[dict[str, Any]]:
+def noted(store: "Store", newest: "dict[str, Generation]", wanted: "set[Kind]") -> Iterator[dict[str, Any]]:
     """What the steps noted of some kinds, row by row, with the name of the step."""
+    from sheaf.tables.accounts import Kind
     from sheaf.tables.pinned import Tables
 
     for name, generation in newest.items():
@@ -87,13 +88,15 @@ def noted(store: Store, newest: dict[str, Generation], wanted: set[Kind]) -> Ite
             yield from ({"step": name, **row} for row in batch.to_pylist() if Kind(row["kind"]) in wanted)
 
 
-def newest_generations(store: Store, domain: "Domain", partition: str) -> dict[str, Generation]:
+def newest_generations(store: "Store", domain: "Domain", partition: str) -> "dict[str, Generation]":
     """The newest generation of each step, refused or not."""
+    from sheaf.tables import generations
+
     found = {step.name: generations.newest(store, domain.place(step, partition)) for step in domain.steps}
     return {name: generation for name, generation in found.items() if generation}
 
 
-def _of_no_rows(partition: str, newest: Mapping[str, Generation], refused: bool, wanted: Collection[Kind]) -> str:
+def _of_no_rows(partition: str, newest: "Mapping[str, Generation]", refused: bool, wanted: "Collection[Kind]") -> str:
     """What is said where there is no row to be listed."""
     if not newest:
         return f"Nothing of {partition} has been read yet."
@@ -107,7 +110,7 @@ def _of_no_rows(partition: str, newest: Mapping[str, Generation], refused: bool,
     return f"All of {partition} was used.{more}"
 
 
-_MEANING = {Kind.REJECT: "not used", Kind.CHANGE: "changed", Kind.FAULT: "used with a fault"}
+_MEANING = {"reject": "not used", "change": "changed", "fault": "used with a fault"}
 
 
 def why(domain: DomainName, partition: PartitionName, as_json: AsJson = False) -> None:
@@ -120,8 +123,14 @@ def why(domain: DomainName, partition: PartitionName, as_json: AsJson = False) -
 
         sheaf why fermentation batch-21
     """
+    from sheaf import listing
     from sheaf.coherence import stale_steps
+    from sheaf.exports.history import history
+    from sheaf.exports.records import Status
+    from sheaf.settings import Settings
     from sheaf.sources import Looked
+    from sheaf.store.store import Store
+    from sheaf.tables.accounts import rejected_lines
 
     settings = Settings.load()
     found, store = domain_named(domain), Store.open(settings.store_url)
@@ -172,8 +181,9 @@ def why(domain: DomainName, partition: PartitionName, as_json: AsJson = False) -
         show.OUT.print(f"\nTo do: {todo}.", highlight=False)
 
 
-def _show_rules(store: Store, domain: "Domain", partition: str) -> None:
+def _show_rules(store: "Store", domain: "Domain", partition: str) -> None:
     """The rules that decided over the partition, with their verdicts and rows, where the domain keeps any."""
+    from sheaf.tables import generations
     from sheaf.tables.pinned import Tables
 
     for step, table in domain.tables():
@@ -186,7 +196,7 @@ def _show_rules(store: Store, domain: "Domain", partition: str) -> None:
         show.table(columns, (tuple(row[name] or "" for name in columns) for row in rules), "")
 
 
-def _state(name: str, generation: Generation, stale: dict[str, str]) -> str:
+def _state(name: str, generation: "Generation", stale: dict[str, str]) -> str:
     if generation.refused is not None:
         return f"refused: {generation.refused}"
     return f"to be made again: {stale[name]}" if name in stale else "as it should be"

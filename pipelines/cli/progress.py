@@ -8,14 +8,16 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
 from pipelines.cli import show, stop
-from pipelines.cli.results import Result
-from sheaf.exports.records import Status
+
+if TYPE_CHECKING:
+    from pipelines.cli.results import Result
 
 _NAMED = 3
 
@@ -53,7 +55,7 @@ class Progress:
         self._bar.update(self._task, total=self._finished + len(self._left))
 
     @contextmanager
-    def of(self, domain: str, partition: str) -> Iterator[list[Result]]:
+    def of(self, domain: str, partition: str) -> "Iterator[list[Result]]":
         """One partition: the block fills its results in."""
         stop.check()
         self._now = domain, partition
@@ -79,7 +81,9 @@ class Progress:
         return f"Stopped: {', '.join(parts)}. What is published stays; the same command goes on with the rest."
 
 
-def _came_of(results: Sequence[Result]) -> str:
+def _came_of(results: "Sequence[Result]") -> str:
+    from sheaf.exports.records import Status
+
     good = [result for result in results if result.status is Status.COMPLETED]
     new = sum(not result.unchanged for result in good)
     exports = f"{len(good)} export{'' if len(good) == 1 else 's'}, {new} new"

@@ -8,9 +8,7 @@ import typer
 from pipelines.cli import show
 from pipelines.cli.arguments import AsJson
 from pipelines.http.roles import Role
-from pipelines.http.users import Users
 from sheaf.errors import UsageError
-from sheaf.settings import Settings
 
 users = typer.Typer(help="Who may use the API of `sheaf serve`.", no_args_is_help=True)
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -41,6 +39,8 @@ def serve(
     import uvicorn
 
     from pipelines.http.app import build_app
+    from pipelines.http.users import Users
+    from sheaf.settings import Settings
 
     settings = Settings.load()
     changed = {key: value for key, value in (("port", port), ("host", host)) if value is not None}
@@ -78,6 +78,9 @@ def add(
 
         sheaf users add ada --role researcher
     """
+    from pipelines.http.users import Users
+    from sheaf.settings import Settings
+
     if sys.stdin.isatty():
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     else:
@@ -92,6 +95,9 @@ def add(
 @users.command("list")
 def list_users(as_json: AsJson = False) -> None:
     """List the names with their roles."""
+    from pipelines.http.users import Users
+    from sheaf.settings import Settings
+
     found = Users(Settings.load().home).all()
     if as_json:
         show.json([{"name": user.name, "role": user.role} for user in found])
@@ -103,6 +109,9 @@ def list_users(as_json: AsJson = False) -> None:
 @users.command()
 def remove(name: Name, as_json: AsJson = False) -> None:
     """Take a name away; its tokens no longer work."""
+    from pipelines.http.users import Users
+    from sheaf.settings import Settings
+
     Users(Settings.load().home).remove(name)
     if as_json:
         show.json({"removed": name})

@@ -3,22 +3,21 @@
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
-from pydantic import BaseModel
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.cli.results import Result
-from sheaf.exports.history import contents
-from sheaf.exports.options import typed
-from sheaf.exports.records import Record, Status
 from sheaf.names import CAMPAIGN, ExportId, SeriesId
-from sheaf.settings import Settings
-from sheaf.store.store import Store
-from sheaf.tables.accounts import rejected_lines
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from pipelines.cli.results import Result
+    from sheaf.exports.records import Record
+    from sheaf.store.store import Store
 
 MOST_PROBLEMS = 50
 PIPED = 4096  # columns: what goes to a file or another program is never cut
@@ -46,8 +45,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) 
         OUT.print(empty)
 
 
-def exports(store: Store, records: Iterable[Record], empty: str) -> None:
+def exports(store: "Store", records: "Iterable[Record]", empty: str) -> None:
     """Print a line for each export: what it is, how large, and what was asked for."""
+    from sheaf.exports.history import contents
+    from sheaf.exports.options import typed
+
     rows = []
     for record in contents(store, records):
         what = record.status if record.canonical else f"{record.status}, on request"
@@ -65,8 +67,11 @@ def say(text: str) -> None:
     ERR.print(text, highlight=False, soft_wrap=True)
 
 
-def results(found: Sequence[Result]) -> None:
+def results(found: "Sequence[Result]") -> None:
     """Print what came of a run: one line for each series, then what a person should read."""
+    from sheaf.exports.records import Status
+    from sheaf.tables.accounts import rejected_lines
+
     rows = []
     for result in found:
         export = (
@@ -93,6 +98,8 @@ def results(found: Sequence[Result]) -> None:
 
 def settings(values: Mapping[str, Any], domain: str) -> str:
     """A domain's settings on one line, without those that say nothing; of a whole plan what is not the default's."""
+    from sheaf.settings import Settings
+
     default: BaseModel = Settings.model_fields[domain].get_default(call_default_factory=True)
     defaults = default.model_dump(mode="json")
     told = {name: _differing(value, defaults.get(name)) for name, value in values.items()}
@@ -107,7 +114,7 @@ def _differing(value: Any, default: Any) -> Any:
     return own | {key: None for key in default if key not in value}
 
 
-def _problems(found: Sequence[Result]) -> list[str]:
+def _problems(found: "Sequence[Result]") -> list[str]:
     """What checks found, each once; of a campaign's members only where nothing else is told."""
     own = [result for result in found if result.partition != CAMPAIGN] or found
     lines = [f"{one.partition}: {one.step} {one.check}: {one.detail}" for result in own for one in result.problems]
@@ -116,7 +123,7 @@ def _problems(found: Sequence[Result]) -> list[str]:
     return lines if more <= 0 else [*lines[:MOST_PROBLEMS], f"… and {more} more"]
 
 
-def _failed_name(result: Result) -> str:
+def _failed_name(result: "Result") -> str:
     return f"{result.domain}/{result.partition}/{result.series}".rstrip("/")
 
 
@@ -131,6 +138,8 @@ def human_size(size: float) -> str:
 
 def plain(value: Any) -> Any:
     """What JSON has no word for, as what it has; for orjson."""
+    from pydantic import BaseModel
+
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if is_dataclass(value) and not isinstance(value, type):

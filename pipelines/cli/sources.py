@@ -11,11 +11,10 @@ from pipelines.cli import show
 from pipelines.cli.arguments import AsJson
 from sheaf.domains import DOMAINS, domain_named
 from sheaf.errors import SheafError
-from sheaf.settings import Settings
-from sheaf.store.store import Store
 
 if TYPE_CHECKING:
     from sheaf.sources import Sources
+    from sheaf.store.store import Store
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,8 @@ def sources(
     """
     from resources.sources import configured_sources
     from sheaf.outside.inbox import unknown
+    from sheaf.settings import Settings
+    from sheaf.store.store import Store
 
     settings = Settings.load()
     configured = configured_sources(settings)
@@ -64,7 +65,7 @@ def sources(
         raise typer.Exit(1)
 
 
-def _offered(domain: str, configured: "Sources", store: Store, failed: list[str]) -> Iterator[Offered]:
+def _offered(domain: str, configured: "Sources", store: "Store", failed: list[str]) -> Iterator[Offered]:
     from sheaf.sources import tombstones
 
     owner: dict[str, str] = {}
