@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -16,7 +17,7 @@ from promises import check_readers, check_recovered
 
 from sheaf.errors import InputError, NotFoundError, RefusedError, UsageError, VerificationError
 from sheaf.exports.publish import Request, preview
-from sheaf.exports.records import Status, read_latest, read_manifest, read_record, records
+from sheaf.exports.records import Status, newest_records, read_latest, read_manifest, read_record, records
 from sheaf.exports.series import Draft, Written
 from sheaf.exports.verify import verify
 from sheaf.names import ExportId, SeriesId
@@ -290,6 +291,16 @@ def test_ten_processes_publish_versions_one_to_ten_each_whole(atomic_store: Stor
     for number in range(1, 11):
         verify(atomic_store, ExportId(BATCH, number))
         assert read_record(atomic_store, ExportId(BATCH, number)).status is Status.COMPLETED
+    check_recovered(atomic_store, BATCH)
+
+
+def test_of_many_who_want_the_same_at_once_one_makes_it(atomic_store: Store) -> None:
+    ingest(atomic_store, "a", "b")
+    with ThreadPoolExecutor(6) as pool:
+        made = list(pool.map(lambda _: publish_readings(atomic_store), range(6)))
+    assert len({one.export for one in made}) == 1
+    assert [one.unchanged for one in made].count(False) == 1
+    assert [one.status for one in newest_records(atomic_store, BATCH)].count(Status.COMPLETED) == 1
     check_recovered(atomic_store, BATCH)
 
 

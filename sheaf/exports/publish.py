@@ -8,6 +8,7 @@ import hashlib
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -51,6 +52,7 @@ from sheaf.store.store import Store
 
 HEARTBEAT = timedelta(seconds=30)
 FILES_AT_ONCE = 4
+_POLL_S = 0.1
 _STOPPED = "Whoever made it was stopped; the next run makes it anew."
 
 
@@ -126,16 +128,19 @@ def publish(
     prepared = prepare(store, domain, series, request, settings)
     filter_, options, made_from = prepared.filter, prepared.options, prepared.made_from
     recover_series(store, prepared.series_id)
-    if not request.always and (same := _unchanged(store, prepared)):
+    if not request.always and (same := _equal(store, prepared, cancelled)):
         _tell(store, series, prepared)
         return same
 
     now = clock.now()
     record = _record(series, request, prepared, Status.PROCESSING, now)
-    if request.version is None:
-        record = _allocate(store, prepared.series_id, record, series.title or series.name)
-    else:
+    if request.version is not None:
         record = _take(store, ExportId(prepared.series_id, request.version), record)
+    else:
+        record = _allocate(store, prepared.series_id, record, series.title or series.name)
+        if not request.always and (same := _equal(store, prepared, cancelled, record)):
+            give_up(store, record, f"{same.export} was made of the same at the same moment.")
+            return same
     with _failing_the_record(store, record), scratch_folder(store) as folder:
         with _heartbeat(store, record):
             draft = Draft(
@@ -384,6 +389,34 @@ def _unchanged(store: Store, prepared: Prepared) -> Published | None:
             except DamagedError as error:
                 documents.passed_over(error)
     return None
+
+
+def _equal(
+    store: Store, prepared: Prepared, cancelled: Callable[[], bool], ours: Record | None = None
+) -> Published | None:
+    """The export that equals it, waited for if somebody else makes it at this moment.
+
+    Args:
+        ours: the record of our own attempt. Of two who began together, the one with the lower number goes on.
+    """
+    while not (same := _unchanged(store, prepared)) and _is_made_elsewhere(store, prepared, ours):
+        if cancelled():
+            raise StoppedError(_STOPPED)
+        time.sleep(_POLL_S)
+        recover_series(store, prepared.series_id)  # whoever made it may be gone
+    return same
+
+
+def _is_made_elsewhere(store: Store, prepared: Prepared, ours: Record | None) -> bool:
+    """Whether an attempt before ours goes on; what is older than a finished version is not looked for."""
+    for record in newest_records(store, prepared.series_id):
+        if ours and record.version >= ours.version:
+            continue
+        if record.status is Status.COMPLETED:
+            return False
+        if record.status is Status.PROCESSING and record.fingerprint == prepared.fingerprint:
+            return True
+    return False
 
 
 def as_asked(filter_: Options) -> dict[str, Any]:
