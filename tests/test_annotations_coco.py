@@ -377,7 +377,7 @@ def test_every_item_of_a_coco_file_is_accounted_for_once(tmp_path: Path) -> None
     }
     account = {found.table: (found.seen, found.used, found.left_out) for found in made.generation.account}
     assert account == {
-        "detections": (3, 2, {}),
+        "detections": (4, 3, {}),
         "images": (3, 2, {}),
         "keypoints": (1, 1, {}),
         "labels": (3, 1, {"in another file or earlier in this one": 1}),

@@ -22,7 +22,7 @@ from sheaf.exports.publish import Request, preview
 from sheaf.outside import child
 from sheaf.running import Made
 from sheaf.store.store import Store
-from sheaf.tables.accounts import Kind
+from sheaf.tables.accounts import Kind, rejected_lines
 
 BOX = {"image_id": 1, "category_id": 5, "bbox": [1, 2, 30, 40]}
 
@@ -189,6 +189,82 @@ def test_habits_of_tools_are_read_and_noted(
     found = Export(store, SERIES["detection"], Request(PROJECT))
     assert len({row["id"] for row in found.annotations}) == 2
     assert [row["name"] for row in found.coco()["categories"]] == ["car"]
+
+
+def test_boxes_of_an_id_that_two_images_have_are_of_neither(store: Store, tmp_path: Path) -> None:
+    document = coco(
+        {"id": 1, **BOX}, {"id": 2, **BOX, "image_id": 2}, {"id": 3, **BOX, "segmentation": [[1, 1, 9, 1, 9, 9]]}
+    )
+    image = document["images"][0]
+    document["images"] += [{**image, "file_name": "2.png"}, {**image, "id": 2, "file_name": "3.png"}]
+    put(tmp_path / "signs" / "coco" / "instances_train.json", document)
+    made = read_folder(tmp_path / "signs", store)
+    assert noted(made) == {
+        "images ambiguous_id": 2,
+        "detections ambiguous_image": 2,
+        "segmentations ambiguous_image": 1,
+    }
+    assert Export(store, SERIES["detection"], Request(PROJECT)).paths == ["3.png"]
+    document["images"][1]["file_name"] = "1.png"  # the same image twice is one
+    put(tmp_path / "signs" / "coco" / "instances_train.json", document)
+    assert noted(read_folder(tmp_path / "signs", store)) == {"images repeated_key": 1}
+
+
+@pytest.mark.parametrize("path", ["C:\\data\\a\\1.png", "/home/me/a/1.png", "\\\\server\\share\\1.png", "~/a/1.png"])
+def test_files_of_another_machine_are_found_by_the_end_of_their_path(store: Store, tmp_path: Path, path: str) -> None:
+    document = coco({"id": 1, **BOX}, {"id": 2, **BOX, "image_id": 2})
+    document["images"].append({**document["images"][0], "id": 2, "file_name": "D:/other/gone.png"})
+    document["images"][0]["file_name"] = path
+    put(tmp_path / "signs" / "coco" / "instances_train.json", document, "images/train/1.png")
+    made = read_folder(tmp_path / "signs", store)
+    assert noted(made) == {}
+    assert noted(made, Kind.CHANGE)["images absolute_path"] == 2
+    gone, found = current(store, ANNOTATIONS, PROJECT).read(schema.IMAGES).to_pylist()[::-1]
+    assert (found["file_path"], found["sha256"] is not None) == ("1.png", True)
+    assert (gone["file_path"], gone["sha256"]) == ("other/gone.png", None)
+
+
+def test_two_paths_of_another_machine_are_not_one_file(store: Store, tmp_path: Path) -> None:
+    document = coco()
+    document["images"] = [{**document["images"][0], "id": n, "file_name": f"C:\\{n}\\1.png"} for n in (1, 2)]
+    put(tmp_path / "signs" / "coco" / "instances_train.json", document, "images/1.png")
+    read_folder(tmp_path / "signs", store)
+    rows = current(store, ANNOTATIONS, PROJECT).read(schema.IMAGES).to_pylist()
+    assert [(row["file_path"], row["sha256"]) for row in rows] == [("1/1.png", None), ("2/1.png", None)]
+
+
+def test_a_table_that_may_be_cut_off_is_told_in_the_line_of_the_run(project: Project) -> None:
+    project.box(project.image("1.png"))
+    project.write()
+    (project.folder / "detections.ndjson").unlink()
+    table = project.folder / "detections.csv"
+    table.write_text("id,image_id,label_id,x_min,y_min,x_max,y_max\nd1,i1,1,0.1,0.2,0.5,0.6")
+    made = read_folder(project.folder, project.store)
+    (line,) = rejected_lines("annotations", PROJECT, made.generation.account)
+    assert line.startswith("detections: The last line has no line end: if the file was cut off, ")
+    assert line.endswith("sheaf rejects annotations signs --all")
+    assert line in Export(project.store, SERIES["detection"], Request(PROJECT)).manifest.warnings
+
+
+def test_keypoints_without_a_box_get_the_box_that_spans_them(store: Store, tmp_path: Path) -> None:
+    points = {
+        "id": 1,
+        "image_id": 1,
+        "category_id": 5,
+        "keypoints": [10, 20, 2, 30, 24, 1, 0, 0, 0],
+        "num_keypoints": 2,
+    }
+    one = {"id": 2, "image_id": 1, "category_id": 5, "keypoints": [50, 20, 2]}
+    none = {"id": 3, "image_id": 1, "category_id": 5, "keypoints": [0, 0, 0]}
+    put(tmp_path / "signs" / "coco" / "instances_train.json", coco(points, one, none))
+    made = read_folder(tmp_path / "signs", store)
+    assert noted(made) == {"detections missing_value": 1}
+    assert noted(made, Kind.CHANGE) == {"detections box_of_keypoints": 3}
+    rows = Export(store, SERIES["detection"], Request(PROJECT)).annotations
+    assert [(row["bbox"], row["keypoints"]) for row in rows] == [
+        ([10, 20, 20, 4], points["keypoints"]),
+        ([49.5, 19.5, 1, 1], one["keypoints"]),
+    ]
 
 
 def test_a_test_file_without_annotations_is_images_only(store: Store, tmp_path: Path) -> None:

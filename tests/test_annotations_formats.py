@@ -2,6 +2,7 @@
 
 import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from running import current
 from sheaf.annotations import schema
 from sheaf.annotations.domain import ANNOTATIONS
 from sheaf.annotations.sample import project as sample_project
-from sheaf.errors import UsageError
+from sheaf.errors import UsageError, VerificationError
 from sheaf.exports.publish import Request, publish
+from sheaf.exports.series import Written
 from sheaf.store.store import Store
 from sheaf.tables.accounts import Kind
 
@@ -174,6 +176,21 @@ def test_cvat_xml_comes_in(tmp_path: Path, store: Store) -> None:
     assert json.dumps(car["image_id"]) == json.dumps(tree["image_id"])
 
 
+def test_ellipses_and_points_of_cvat_are_kept_and_lines_are_rejected(tmp_path: Path, store: Store) -> None:
+    folder = tmp_path / "signs"
+    folder.mkdir()
+    shapes = """<ellipse label="tree" cx="50" cy="25" rx="20" ry="10" rotation="90"/>
+    <points label="car" points="10,20;30,40"/><polyline label="car" points="1,1;2,2"/><ellipse label="car" cx="5"/>"""
+    (folder / "annotations.xml").write_text(CVAT.replace("</image>", f"{shapes}</image>"))
+    made = read_folder(folder, store)
+    assert noted(made) == {"detections missing_value": 2}
+    assert noted(made, Kind.CHANGE)["segmentations ellipse"] == 1
+    boxes = Export(store, SERIES["detection"], Request("signs")).coco()["annotations"]
+    assert [row["bbox"] for row in boxes if "keypoints" in row] == [[10, 20, 20, 20]]
+    masks = Export(store, SERIES["segmentation"], Request("signs")).annotations
+    assert [40, 5, 20, 40] in [row["bbox"] for row in masks]
+
+
 def ls(kind: str, value: dict[str, Any], key: str, **more: Any) -> dict[str, Any]:
     """A result of Label Studio."""
     size = {"original_width": 100, "original_height": 50, "image_rotation": 0}
@@ -243,11 +260,113 @@ def test_shapes_of_label_studio_are_where_they_were_drawn(tmp_path: Path, store:
         (names["car"], 50.0, 25.0, 20.0, 10.0),
         (names["car"], 40.0, 25.0, 10.0, 20.0),  # a quarter clockwise about its upper left corner
         (names["tree"], 0.0, 0.0, 10.0, 5.0),
+        (names["wheel"], 4.5, 2.0, 1.0, 1.0),  # around the point
     }
     assert found[names["tree"], 0.0, 0.0, 10.0, 5.0]["attributes"] == {"age": "old"}
     tree, brushed = Export(store, SERIES["segmentation"], Request("signs")).coco(None)["annotations"]
     assert tree["segmentation"] == [[10, 5, 20, 5, 20, 20]]
     assert np.argwhere(mask.decode(brushed["segmentation"])).tolist() == [[2, 5], [2, 6], [3, 5]]
+
+
+def test_ellipses_and_points_of_label_studio_are_kept(tmp_path: Path, store: Store) -> None:
+    oval = {"x": 50, "y": 50, "radiusX": 20, "radiusY": 10, "rotation": 90, "ellipselabels": ["tree"]}
+
+    def point(key: str, name: str, x: float, **more: Any) -> dict[str, Any]:
+        return ls("keypointlabels", {"x": x, "y": 60, "width": 1, "keypointlabels": [name]}, key, **more)
+
+    label_studio(
+        tmp_path / "signs",
+        task(
+            "1.png",
+            ls("ellipselabels", oval, "o"),
+            rectangle("a"),
+            point("p", "wheel", 52, parentID="a"),
+            point("q", "lamp", 60, parentID="a"),
+            point("r", "wheel", 5),
+        ),
+        task("2.png", rectangle("b"), point("s", "door", 51, parentID="b")),
+        files=("1.png", "2.png"),
+    )
+    made = read_folder(tmp_path / "signs", store)
+    assert noted(made) == {}
+    assert noted(made, Kind.CHANGE) == {"detections box_of_keypoints": 1, "segmentations ellipse": 1}
+    (drawn_oval,) = Export(store, SERIES["segmentation"], Request("signs")).annotations
+    assert drawn_oval["bbox"] == [45, 5, 10, 40], "20 px to each side of the centre, turned by a quarter"
+    assert drawn_oval["area"] == pytest.approx(np.pi * 20 * 5, rel=0.003)
+    boxes = Export(store, SERIES["detection"], Request("signs")).coco(None)
+    categories = {row["name"]: row for row in boxes["categories"]}
+    assert categories["car"]["keypoints"] == ["door", "lamp", "wheel"]
+    found = {(row["category_id"], row["bbox"][0]): row for row in boxes["annotations"]}
+    car, wheel = categories["car"]["id"], categories["wheel"]["id"]
+    by_image = [row["keypoints"] for row in boxes["annotations"] if row["category_id"] == car]
+    assert by_image == [[0, 0, 0, 60, 30, 2, 52, 30, 2], [51, 30, 2, 0, 0, 0, 0, 0, 0]]
+    assert (found[wheel, 4.5]["bbox"], found[wheel, 4.5]["num_keypoints"]) == ([4.5, 29.5, 1, 1], 1)
+
+
+def datumaro(*annotations: dict[str, Any], name: str = "1", **more: Any) -> dict[str, Any]:
+    """A subset of one image."""
+    each = [{"id": 0, "attributes": {}, "group": 0, "label_id": 0, **one} for one in annotations]
+    item = {"id": name, "annotations": each, "attr": {"frame": 4}, "image": {"path": f"{name}.png", "size": [50, 100]}}
+    labels = [{"name": name, "parent": parent} for name, parent in (("car", "vehicle"), ("tree", ""))]
+    points = [{"label_id": 1, "labels": ["top", "root"], "joints": [[1, 2]]}]
+    categories = {"label": {"labels": labels}, "points": {"items": points}}
+    return {"dm_format_version": "1.0", "media_type": 2, "infos": {}, "categories": categories, "items": [item, *more]}
+
+
+def test_datumaro_comes_in(tmp_path: Path, store: Store) -> None:
+    root = tmp_path / "signs" / "dataset"
+    packed: Any = mask.encode(np.asfortranarray(np.eye(50, 100, dtype=np.uint8)))
+    crowd = {"counts": packed["counts"].decode(), "size": packed["size"]}
+    train = datumaro(
+        {"type": "bbox", "bbox": [1, 2, 30, 20], "group": 3, "attributes": {"occluded": True}},
+        {"type": "polygon", "points": [1, 2, 20, 2, 20, 22], "group": 3},
+        {"type": "polygon", "points": [25, 2, 31, 2, 31, 22], "group": 3},
+        {"type": "mask", "rle": crowd, "attributes": {"is_crowd": True}},
+        {"type": "ellipse", "points": [40, 10, 60, 30], "label_id": 1},
+        {"type": "points", "points": [70, 10, 71, 40], "visibility": [2, 1], "label_id": 1},
+        {"type": "bbox", "bbox": [40, 20, 20, 10], "attributes": {"rotation": 90}},
+        {"type": "label", "label_id": 1},
+        {"type": "caption", "caption": "a street"},
+        {"type": "polyline", "points": [1, 1, 2, 2]},
+        {"type": "bbox", "bbox": [1, 2, 3, 4], "label_id": 9},
+        {"type": "bbox", "bbox": [1, 2]},
+    )
+    val = datumaro({"type": "bbox", "bbox": [5, 5, 10, 10]})
+    val["items"].append(7)
+    for split, document in (("train", train), ("val", val)):
+        (root / "images" / split).mkdir(parents=True)
+        Image.new("RGB", (100, 50), (9, len(split), 9)).save(root / "images" / split / "1.png")
+        (root / "annotations").mkdir(exist_ok=True)
+        (root / "annotations" / f"{split}.json").write_text(json.dumps(document))
+    made = read_folder(tmp_path / "signs", store)
+    assert noted(made) == {
+        "detections missing_value": 1,
+        "detections no_shape": 1,
+        "detections unknown_label": 1,
+        "images not_an_object": 1,
+    }
+    assert noted(made, Kind.CHANGE) == {
+        "detections box_of_keypoints": 1,
+        "detections rotated": 1,
+        "segmentations ellipse": 1,
+    }
+    boxes = Export(store, SERIES["detection"], Request("signs"))
+    assert boxes.paths == ["train/1.png", "val/1.png"]
+    rows = {tuple(row["bbox"]): row for row in boxes.coco()["annotations"]}
+    assert set(rows) == {(1, 2, 30, 20), (45, 15, 10, 20), (70, 10, 1, 30)}
+    assert rows[1, 2, 30, 20]["attributes"] == {"occluded": True}
+    assert rows[70, 10, 1, 30]["keypoints"] == [70, 10, 2, 71, 40, 1]
+    categories = {row["name"]: row for row in boxes.coco()["categories"]}
+    assert (categories["car"]["supercategory"], categories["tree"]["keypoints"]) == ("vehicle", ["top", "root"])
+    (image,) = boxes.coco()["images"]
+    assert (image["captions"], image["frame"]) == (["a street"], 4)
+    masks = Export(store, SERIES["segmentation"], Request("signs")).coco()["annotations"]
+    assert sorted(row["iscrowd"] for row in masks) == [0, 0, 1]
+    assert [len(row["segmentation"]) for row in masks if row["bbox"] == [1, 2, 30, 20]] == [2], (
+        "one object of two parts"
+    )
+    labels = Export(store, SERIES["classification"], Request("signs")).manifest_rows[1:]
+    assert "images/train/1.png,tree,train" in labels
 
 
 @pytest.mark.parametrize(
@@ -379,3 +498,62 @@ def test_a_page_shows_what_a_project_holds(tmp_path: Path, store: Store) -> None
     assert "<td>&lt;b&gt;car<td class=n>1<td class=n>0<td class=n>0<td class=n>1" in page, "one in train"
     assert "<td>detections<td>reject<td>the box has no area<td class=n>1" in page
     assert "<td>Boxes<td class=n>2<td class=n>0<td class=n>0" in page
+
+
+def test_panoptic_pictures_hold_what_their_json_says(tmp_path: Path, store: Store) -> None:
+    project = Project(tmp_path / "signs", store)
+    first, second = project.image("a/1.jpg"), project.image("a/1.png", 2)
+    project.mask(first, [[0, 0], [0.5, 0], [0.5, 1], [0, 1]])  # 50 x 50 px, below the smaller one
+    project.mask(first, [[0.4, 0], [0.6, 0], [0.6, 0.2], [0.4, 0.2]], label=2)
+    project.mask(first, [[0.42, 0.1], [0.44, 0.1], [0.44, 0.12], [0.42, 0.12]], id="below", iscrowd=True)
+    project.box(second)
+    project.ingest()
+    found = project.export("panoptic")
+    document = json.loads(found.zip.read("annotations/panoptic_train.json"))
+    (annotation,) = document["annotations"]
+    pixels = np.asarray(Image.open(io.BytesIO(found.zip.read(f"annotations/panoptic_train/{annotation['file_name']}"))))
+    ids = pixels.astype(int) @ [1, 256, 65536]
+    assert annotation["file_name"] == "a/1.png"
+    big, small = annotation["segments_info"]
+    assert (big["area"], big["bbox"], big["iscrowd"]) == (50 * 50 - 10 * 10, [0, 0, 50, 50], 0)
+    assert (small["area"], small["bbox"]) == (20 * 10, [40, 0, 20, 10])
+    assert {int(value) for value in np.unique(ids)} == {0, big["id"], small["id"]}
+    assert (ids[0, 45], ids[0, 5], ids[0, 99]) == (small["id"], big["id"], 0)
+    assert {row["id"]: row["isthing"] for row in document["categories"]} == {1: 1, 2: 1}
+    assert found.report["dropped"] == {"a box without a mask": 1, "hidden by other objects": 1}
+    assert (found.report["image_count"], found.report["annotation_count"]) == (2, 2)
+    shown = project.preview("panoptic")
+    assert (shown.counts["dropped"], shown.record_count) == (found.report["dropped"], 2)
+    of_segmentation = {row["id"] for row in project.export("segmentation").annotations}
+    assert {big["id"], small["id"]} <= of_segmentation, "the same ids as elsewhere"
+    by_class = project.export("panoptic", format="class_png")
+    classes = np.asarray(Image.open(io.BytesIO(by_class.zip.read("masks/train/a/1.png"))))
+    assert (classes[0, 45], classes[0, 5], classes[0, 99]) == (2, 1, 0)
+    assert [row["name"] for row in json.loads(by_class.zip.read("classes.json"))] == ["background", "car", "tree"]
+
+
+def test_panoptic_pictures_that_differ_are_found(tmp_path: Path, store: Store) -> None:
+    project = Project(tmp_path / "signs", store)
+    project.tables["tasks"] = []
+    project.mask(project.image("1.jpg", None), [[0, 0], [0.5, 0], [0.5, 1], [0, 1]])
+    project.ingest()
+    data = project.export("panoptic").zip
+    for name, change in (
+        ("annotations/panoptic/1.png", lambda _: _png_of(Image.new("RGB", (100, 50), (1, 0, 0)))),
+        ("annotations/panoptic/1.png", lambda _: b"no picture"),
+        ("annotations/panoptic.json", lambda text: text.replace(b'"bbox":[0,0,50,50]', b'"bbox":[0,0,50,49]')),
+        ("annotations/panoptic.json", lambda text: text.replace(b'"file_name":"1.png"', b'"file_name":"2.png"')),
+    ):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        with zipfile.ZipFile(folder / "x.zip", "w") as archive:
+            for entry in data.namelist():
+                archive.writestr(entry, change(data.read(entry)) if entry == name else data.read(entry))
+        with pytest.raises(VerificationError):
+            SERIES["panoptic"].verify(folder, Written(1))
+
+
+def _png_of(picture: Image.Image) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    return out.getvalue()

@@ -12,6 +12,7 @@ from sheaf.annotations.writers.diff import diff_annotations
 from sheaf.annotations.writers.earlier import as_of
 from sheaf.annotations.writers.huggingface import verify_huggingface, write_huggingface
 from sheaf.annotations.writers.matching import job_scope, tag_ids
+from sheaf.annotations.writers.panoptic import verify_panoptic, write_panoptic
 from sheaf.annotations.writers.report_html import verify_report_html, write_report_html
 from sheaf.annotations.writers.request import (
     AnnotationsFilter,
@@ -21,6 +22,7 @@ from sheaf.annotations.writers.request import (
     ExportOptions,
     HuggingFaceOptions,
     ImageFolderOptions,
+    PanopticOptions,
     SegmentationOptions,
     YoloOptions,
 )
@@ -39,7 +41,7 @@ def check_request(tables: Tables, filter_: AnnotationsFilter, options: ExportOpt
     """
     job_scope(tables, filter_)
     tag_ids(tables, (*filter_.include_tags, *filter_.exclude_tags))
-    if isinstance(options, CocoOptions | YoloOptions | HuggingFaceOptions):
+    if isinstance(options, CocoOptions | YoloOptions | HuggingFaceOptions | PanopticOptions):
         categories(tables, options)
 
 
@@ -58,7 +60,7 @@ READ = Step(
     description="Images, tasks, tags, labels, boxes and masks of a project, cleaned, with every correction counted.",
     writes=(*schema.TABLES, schema.NUMBERS),
     settings=("normalised_limit", "drawn_on"),
-    version=3,
+    version=4,
     checks=(Check("splits_disjoint", "No image, and no copy of one, is in two splits.", splits_disjoint),),
     pool="ingest",
 )
@@ -177,6 +179,22 @@ HUGGINGFACE = Series(
     kinds=("zip", "imagefolder"),
 )
 
+PANOPTIC = Series(
+    domain=schema.DOMAIN,
+    name="panoptic",
+    title="Panoptic Export",
+    description="A PNG for each image in which every pixel says its object, as COCO panoptic, or its class.",
+    tables=schema.TABLES,
+    write=write_panoptic,
+    verify=verify_panoptic,
+    tells_account=True,
+    check=check_request,
+    as_of=as_of,
+    options=PanopticOptions,
+    filter=AnnotationsFilter,
+    kinds=("zip", "coco", "png"),
+)
+
 REPORT_HTML = Series(
     domain=schema.DOMAIN,
     name="report_html",
@@ -193,7 +211,7 @@ ANNOTATIONS = Domain(
     name=schema.DOMAIN,
     kind=schema.KIND,
     steps=(READ, OVERVIEW),
-    series=(CLASSIFICATION, IMAGE_FOLDER, DETECTION, SEGMENTATION, YOLO, HUGGINGFACE, REPORT_HTML),
+    series=(CLASSIFICATION, IMAGE_FOLDER, DETECTION, SEGMENTATION, YOLO, HUGGINGFACE, PANOPTIC, REPORT_HTML),
     offered=offered,
     in_one_run=10,
     choices=Choices(choices.TABLES, choices.facts, choices.values),

@@ -19,6 +19,7 @@ class Finding(NamedTuple):
 
 
 REPEATED_KEY = Finding("repeated_key", "the id is there already")
+AMBIGUOUS_IMAGE = Finding("ambiguous_image", "several images have the id of its image: nobody knows which one is meant")
 UNKNOWN_IMAGE = Finding("unknown_image", "its image is not in the images")
 UNKNOWN_LABEL = Finding("unknown_label", "its label is not in the labels")
 UNKNOWN_TAG = Finding("unknown_tag", "its tag is not in the tags")

@@ -12,6 +12,8 @@ from pydantic import BaseModel
 REJECTS_FILE = "rejects"
 """The name of the table of what was not used, in every generation that has any."""
 _MOST_CODES = 3
+_DOUBTFUL = ("no_line_end",)
+"""Faults that people should hear of without asking: whether the row is whole, nobody knows."""
 
 
 class Kind(StrEnum):
@@ -61,7 +63,10 @@ class Account(BaseModel):
 
 
 def rejected_lines(domain: str, partition: str, accounts: Sequence[Account]) -> list[str]:
-    """One line on what was not used, such as `4 of 8 samples rejected: naive time (3), …`; none where all was."""
+    """One line on what was not used, such as `4 of 8 samples rejected: naive time (3), …`; none where all was.
+
+    Another one on each table that may have been cut off.
+    """
     parts = []
     for account in accounts:
         if not account.rejected:
@@ -71,4 +76,11 @@ def rejected_lines(domain: str, partition: str, accounts: Sequence[Account]) -> 
         more = ", …" if len(found) > _MOST_CODES else ""
         of = f" of {account.seen}" if account.seen else ""
         parts.append(f"{account.rejected}{of} {account.table} rejected: {', '.join(named)}{more}")
-    return [f"{'; '.join(parts)}: sheaf rejects {domain} {partition}"] if parts else []
+    lines = [f"{'; '.join(parts)}: sheaf rejects {domain} {partition}"] if parts else []
+    for account in accounts:
+        lines += [
+            f"{account.table}: {reason.reason}: sheaf rejects {domain} {partition} --all"
+            for reason in account.reasons
+            if reason.kind is Kind.FAULT and reason.code in _DOUBTFUL
+        ]
+    return lines

@@ -1,9 +1,13 @@
 """A COCO document in the making, as readers of other formats make one.
 
-Not here: what becomes of it (`coco`), nor any of those formats (`xml_files`, `label_studio`).
+Not here: what becomes of it (`coco`), nor any of those formats (`xml_files`, `label_studio`, `datumaro`).
 """
 
+from collections.abc import Mapping
 from typing import Any
+
+Points = dict[str, set[str]]
+"""The names of the keypoints that objects of a label have."""
 
 
 class Builder:
@@ -14,10 +18,23 @@ class Builder:
         tags: image, tag category and tag of each tag that was given to an image.
     """
 
-    def __init__(self, labels: dict[str, int]) -> None:
-        self._labels = labels
+    def __init__(
+        self,
+        labels: dict[str, int],
+        points: Points | None = None,
+        about: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Begin a document.
+
+        Args:
+            labels: numbers of the labels; several documents of one project share them.
+            points: keypoints by label, shared as well, where objects have them by name.
+            about: what else there is to say of a label.
+        """
+        self._labels, self._points, self._about = labels, {} if points is None else points, about or {}
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
+        self._named_points: list[tuple[dict[str, Any], str, Mapping[str, tuple[float, float]]]] = []
         self.labels_of_images: list[tuple[int, int]] = []
         self.tags: list[tuple[int, str, str]] = []
 
@@ -29,13 +46,27 @@ class Builder:
         return number
 
     def annotation(
-        self, image: int, label: str, values: dict[str, Any], attributes: dict[Any, Any], key: str | None = None
+        self,
+        image: int,
+        label: str,
+        values: dict[str, Any],
+        attributes: dict[Any, Any],
+        key: str | None = None,
+        points: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
-        """Add an annotation; `key` is its id in the source, where it has one that stays."""
+        """Add an annotation.
+
+        Args:
+            key: its id in the source, where it has one that stays.
+            points: its keypoints by name, in px.
+        """
         number = len(self._annotations) + 1
         entry = {"id": key or number, "image_id": image, "category_id": self._category(label), **values}
         if attributes:
             entry["attributes"] = attributes
+        if points:
+            self._points.setdefault(label, set()).update(points)
+            self._named_points.append((entry, label, points))
         self._annotations.append(entry)
 
     def label(self, image: int, label: str) -> None:
@@ -47,6 +78,13 @@ class Builder:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The COCO document."""
-        categories = [{"id": number, "name": name} for name, number in self._labels.items()]
+        """The COCO document; keypoints are in the order of their names, so ask when all documents are read."""
+        for entry, label, points in self._named_points:
+            every = [(*points[name], 2) if name in points else (0, 0, 0) for name in sorted(self._points[label])]
+            entry |= {"keypoints": [number for point in every for number in point], "num_keypoints": len(points)}
+        named = {label: {"keypoints": sorted(points)} for label, points in self._points.items()}
+        categories = [
+            {**named.get(name, {}), **self._about.get(name, {}), "id": number, "name": name}
+            for name, number in self._labels.items()
+        ]
         return {"images": self._images, "annotations": self._annotations, "categories": categories}

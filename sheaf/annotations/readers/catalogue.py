@@ -39,6 +39,7 @@ class Catalogue:
         order: rank of an image by its path.
         labels: by the label id that annotations use; several may mean one label.
         files: image files by digest.
+        ambiguous: image ids that several images claim.
     """
 
     source: Source
@@ -49,6 +50,7 @@ class Catalogue:
     order: dict[str, int] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
+    ambiguous: set[str] = field(default_factory=set)
 
     def seen(self, table: str) -> int:
         """How many rows were delivered for a table so far."""

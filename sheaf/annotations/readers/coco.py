@@ -21,6 +21,7 @@ from typing import Any
 import orjson
 
 from sheaf.annotations.findings import NOT_AN_OBJECT, Finding
+from sheaf.annotations.readers import places
 from sheaf.annotations.readers.fields import Row, Source
 from sheaf.annotations.readers.paths import unsafe_path
 from sheaf.errors import InputError
@@ -50,6 +51,10 @@ _WORDS = {
     **dict.fromkeys(("x_min", "y_min", "x_max", "y_max"), "bbox"),
 }
 _GIVEN_ID = Finding("id_given", "it has no id, or one that its image has already: it was given one of its own")
+_ABSOLUTE = Finding("absolute_path", "the path is of another machine: the file was looked for by the end of it")
+_BOXED = Finding(
+    "box_of_keypoints", "it has keypoints but no box: the box spans them, and is at least 1 px wide and high"
+)
 _SLASHES = Finding("slashes", "the path uses backslashes: read as '/'")
 
 
@@ -243,32 +248,26 @@ class _Dataset:
         owners: dict[str, set[str]] = {}
         for document, _, item in self._items("images"):
             owners.setdefault(_path(item), set()).add(document.name)
-        turned: Counter[str] = Counter()
+        near = {document.name: self._near(document) for document in self._documents}
+        turned: Counter[tuple[str, Finding]] = Counter()
         for document, number, item in self._items("images", "images"):
             path = _path(item)
-            turned[document.name] += "\\" in str(item.get("file_name"))
-            plain = path.removeprefix("images/")
-            nested = [f"{document.folder}/{plain}", f"{document.split}/{plain}"]
-            beside = document.path.parent.relative_to(self._folder).as_posix()
-            places = [f"images/{place}" for place in (*nested, path, plain)] + [
-                f"{beside}/{path}",
-                f"data/{path}",
-                path,
-            ]
-            location = next((place for place in places if self._is_file(place)), None)
+            turned[document.name, _SLASHES] += "\\" in str(item.get("file_name"))
             alone = len(owners[path]) == 1
+            if path in near[document.name]:
+                turned[document.name, _ABSOLUTE] += 1
+                path = near[document.name][path]
+            location = self._location(document, path)
+            plain, nested, beside = _variants(self._folder, document, path)
             if location in (None, f"images/{plain}"):
                 path = plain  # `images/` is where it is seen from, not a part of its name
-            elif location in places[:2] and not alone:
+            elif location in [f"images/{place}" for place in nested] and not alone:
                 path = nested[1] if document.split else nested[0]  # one name, and a file of its own in each split
             elif location == f"{beside}/{path}" and beside not in (".", *FOLDERS) and not alone:
                 path = f"{beside}/{path}"
             key = document.key(item.get("id"))
             if key is not None:
                 self._paths[document.name, key] = path
-            extra = _extra("images", item)
-            if extra and (moved := self._licence_ids.get((document.name, as_id(extra.get("license"))))):
-                extra["license"] = moved
             values = {
                 "id": key,
                 "file_path": path,
@@ -276,12 +275,30 @@ class _Dataset:
                 "task_id": document.task(item),
                 "width": item.get("width"),
                 "height": item.get("height"),
-                "extra": extra,
+                "extra": self._extra_of_image(document, item),
             }
             yield Row(values, document.name, number)
-        for name, rows in turned.items():
+        for (name, finding), rows in turned.items():
             if rows:
-                self._rejects.change("images", *_SLASHES, rows=rows, file=name)
+                self._rejects.change("images", *finding, rows=rows, file=name)
+
+    def _extra_of_image(self, document: Document, item: dict[str, Any]) -> dict[str, Any] | None:
+        extra = _extra("images", item)
+        if extra and (moved := self._licence_ids.get((document.name, as_id(extra.get("license"))))):
+            extra["license"] = moved
+        return extra
+
+    def _near(self, document: Document) -> dict[str, str]:
+        """Paths of another machine by what they are here."""
+        paths = {_path(item) for item in document.content["images"] if isinstance(item, dict)}
+        lost = {path: places.ends(path) for path in paths if places.is_absolute(path)}
+        return places.found(lost, lambda path: self._location(document, path) is not None)
+
+    def _location(self, document: Document, path: str) -> str | None:
+        """Where the file of an image path lies below the project; None where there is none."""
+        plain, nested, beside = _variants(self._folder, document, path)
+        below = [f"images/{place}" for place in (*nested, path, plain)]
+        return next(filter(self._is_file, (*below, f"{beside}/{path}", f"data/{path}", path)), None)
 
     def _is_file(self, path: str) -> bool:
         above = path.rpartition("/")[0]
@@ -308,10 +325,14 @@ class _Dataset:
                 self._rejects.change(table, *_GIVEN_ID, rows=rows, file=name)
 
     def detections(self) -> Iterator[Row]:
+        boxed: Counter[str] = Counter()
         for document, number, item, key in self._annotations("detections"):
             bbox, shape = item.get("bbox"), _shape(item)
-            if bbox in (None, []) and (shape or item.get("keypoints")):
-                continue  # the mask or the keypoints say it all
+            if bbox in (None, []) and shape:
+                continue  # the mask says it all
+            if bbox in (None, []) and item.get("keypoints"):
+                bbox = _around(item["keypoints"])
+                boxed[document.name] += 1
             values = _common(document, item, key)
             if shape:
                 values["segmentation_id"] = key
@@ -320,6 +341,8 @@ class _Dataset:
                 values |= {"x_min": x, "y_min": y, "x_max": x + width, "y_max": y + height}
                 values["rotation"] = item.get(TURNED_BY)
             yield Row(values, document.name, number)
+        for name, rows in boxed.items():
+            self._rejects.change("detections", *_BOXED, rows=rows, file=name)
 
     def segmentations(self) -> Iterator[Row]:
         for document, number, item, key in self._annotations():
@@ -382,6 +405,29 @@ def _extra(kind: str, item: dict[str, Any]) -> dict[str, Any] | None:
 
 def _path(item: dict[str, Any]) -> str:
     return str(item.get("file_name") or "").replace("\\", "/").removeprefix("./")
+
+
+def _variants(folder: Path, document: Document, path: str) -> tuple[str, list[str], str]:
+    """An image path as seen from `images/`, in the folder of its split there, and the folder of its document."""
+    plain = path.removeprefix("images/")
+    nested = [f"{document.folder}/{plain}", f"{document.split}/{plain}"]
+    return plain, nested, document.path.parent.relative_to(folder).as_posix()
+
+
+def _around(keypoints: Any) -> list[float] | None:
+    """The box that spans the keypoints that are labelled; None where none is, or where they are none."""
+    if not isinstance(keypoints, list) or any(type(number) not in (int, float) for number in keypoints):
+        return None
+    points = [(x, y) for x, y, seen in zip(keypoints[0::3], keypoints[1::3], keypoints[2::3], strict=False) if seen]
+    if not points:
+        return None
+    box: list[tuple[float, float]] = []
+    for numbers in zip(*points, strict=True):
+        low, high = min(numbers), max(numbers)
+        across = max(high - low, 1)
+        box.append(((low + high - across) / 2, across))
+    (x, width), (y, height) = box
+    return [x, y, width, height]
 
 
 def _shape(item: dict[str, Any]) -> Any:

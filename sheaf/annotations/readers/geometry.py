@@ -17,11 +17,13 @@ from sheaf.annotations.findings import Finding
 CLIPPED = Finding("clipped", "clipped to the image")
 SWAPPED = Finding("swapped_corners", "corners in the wrong order, swapped")
 ROTATED = Finding("rotated", "rotated box: its upright hull is the box")
+ELLIPSE = Finding("ellipse", "an ellipse: kept as a polygon of 64 points")
 SHORT_PART = Finding("short_part", "a part with fewer than 3 points left out")
 SELF_INTERSECTING = Finding("crosses_itself", "the polygon crosses itself: kept, area taken from its mask")
 NEW_BOX = Finding("box_computed", "stated box differs from the shape: box computed")
 NEW_AREA = Finding("area_computed", "stated area differs from the shape: area computed")
 _DECIMALS = 2
+_OF_AN_ELLIPSE = 64  # covers 99.8 % of it
 
 
 class UnusableError(Exception):
@@ -117,6 +119,26 @@ def _turned(x0: float, y0: float, x1: float, y1: float, degrees: float) -> list[
         )
         for x, y in corners
     ]
+
+
+def ellipse(x: float, y: float, across: float, down: float, rotation: float = 0.0) -> list[float]:
+    """An ellipse as a flat ring of points.
+
+    Args:
+        x, y: its centre.
+        across, down: its radii, before it was turned.
+        rotation: degrees by which it is turned clockwise about its centre.
+    """
+    turn = math.radians(rotation)
+    ring: list[float] = []
+    for step in range(_OF_AN_ELLIPSE):
+        angle = 2 * math.pi * step / _OF_AN_ELLIPSE
+        right, below = across * math.cos(angle), down * math.sin(angle)
+        ring += [
+            x + right * math.cos(turn) - below * math.sin(turn),
+            y + right * math.sin(turn) + below * math.cos(turn),
+        ]
+    return ring
 
 
 def read_rings(value: Any, frame: Frame) -> list[list[tuple[float, float]]]:

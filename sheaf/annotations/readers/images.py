@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from sheaf.annotations.findings import UNKNOWN_IMAGE, UNKNOWN_JOB, UNKNOWN_TASK, Finding
+from sheaf.annotations.findings import REPEATED_KEY, UNKNOWN_IMAGE, UNKNOWN_JOB, UNKNOWN_TASK, Finding
 from sheaf.annotations.readers import image_files
 from sheaf.annotations.readers.catalogue import Catalogue, Place, unique
 from sheaf.annotations.readers.fields import (
@@ -28,6 +28,7 @@ SIZE_FROM_FILE = Finding("size_from_file", "declared size differs from the file:
 _REPEATED_PATH = Finding("repeated_path", "the image path belongs to another image already")
 _OTHER_SPELLING = Finding("other_spelling", "the image path differs from another only in how accents are spelled")
 _OTHER_IMAGE = Finding("repeated_key", "its id belongs to another image already")
+_AMBIGUOUS = Finding("ambiguous_id", "another image has its id too, and annotations know only that: give each its own")
 _NOT_IN_THE_POOL = Finding("unknown_shared_image", "its shared image is not in the project")
 _NO_FILE_NAMED = Finding("no_file_named", "it names no file")
 _NO_SIZE = Finding("no_size", "its size is not known and its file is missing")
@@ -85,6 +86,8 @@ def read_images(catalogue: Catalogue) -> None:
         catalogue.places[row.row_id] = _place(catalogue, known[row.image_id], row.job_id, row.declared)
         if row.job_id is not None:
             placements[row.image_id, row.job_id] = 0
+    for key in catalogue.ambiguous:
+        catalogue.places.pop(key, None)
     _count_keypoints(catalogue, placements)
     catalogue.rows["placements"] = [
         {"image_id": image_id, "job_id": job_id, "keypoints": count}
@@ -215,7 +218,16 @@ def _placed_rows(catalogue: Catalogue, images: dict[str, _Image], pool: dict[str
     tasks = {task["task_id"] for task in catalogue.rows["tasks"]}
     taken = {image.image_id for image in images.values()}
     placed = []
-    for item, row in unique(catalogue, "images", ImageRow):
+    first: dict[str, tuple[Any, Row]] = {}
+    for item, row in checked(catalogue.source, "images", ImageRow, catalogue.rejects):
+        file = item.shared_image_id or item.file_path or item.s3_key or item.filename
+        if item.id in first:
+            other = first[item.id][0] != file
+            reject(catalogue.rejects, "images", _AMBIGUOUS if other else REPEATED_KEY, row)
+            if other:
+                catalogue.ambiguous.add(item.id)
+            continue
+        first[item.id] = file, row
         job_id = _job_of(item, jobs, tasks)
         if isinstance(job_id, Finding):
             reject(catalogue.rejects, "images", job_id, row)
@@ -230,9 +242,14 @@ def _placed_rows(catalogue: Catalogue, images: dict[str, _Image], pool: dict[str
         taken.add(image.image_id)
         declared = (item.width, item.height) if item.width and item.height else image.declared
         image.declared = image.declared or declared
-        placed.append(_Placed(item.id, image.image_id, job_id, declared))
+        placed.append((image, _Placed(item.id, image.image_id, job_id, declared)))
     catalogue.rows["jobs"].sort(key=lambda job: job["job_id"])
-    return placed
+    for image, row_id in [(image, row.row_id) for image, row in placed if row.row_id in catalogue.ambiguous]:
+        reject(catalogue.rejects, "images", _AMBIGUOUS, first[row_id][1])
+        image.rows["images"] -= 1
+    for path in [path for path, image in images.items() if not image.rows.total()]:
+        del images[path]
+    return [row for _, row in placed if row.row_id not in catalogue.ambiguous]
 
 
 def _job_of(item: ImageRow, jobs: set[str], tasks: set[str]) -> str | Finding | None:

@@ -10,6 +10,7 @@ from sheaf.annotations.findings import by_sentence
 from sheaf.annotations.readers import image_files
 from sheaf.annotations.readers.catalogue import Catalogue
 from sheaf.annotations.readers.coco import coco_source, document_source, has_coco_folder, is_coco
+from sheaf.annotations.readers.datumaro import datumaro_documents, datumaro_root
 from sheaf.annotations.readers.fields import Source
 from sheaf.annotations.readers.images import read_images
 from sheaf.annotations.readers.label_studio import label_studio_documents
@@ -47,6 +48,8 @@ def ingest(folder: Path, work: Work) -> Report:
 
 def _of_another_format(folder: Path, rejects: Rejects) -> Source | None:
     """What comes as a dataset of one of the formats of the field; None for tables."""
+    if root := datumaro_root(folder):
+        return document_source(root, datumaro_documents(root, rejects), rejects)
     if not has_coco_folder(folder) and (documents := label_studio_documents(folder, rejects)):
         return document_source(folder, documents, rejects)
     if is_coco(folder):
@@ -54,7 +57,7 @@ def _of_another_format(folder: Path, rejects: Rejects) -> Source | None:
     if data := yolo_data(folder):
         return yolo_source(folder, data, rejects)
     if path := cvat_file(folder):
-        return document_source(folder, cvat_documents(folder, path), rejects)
+        return document_source(folder, cvat_documents(folder, path, rejects), rejects)
     if is_voc(folder):
         return document_source(folder, voc_documents(folder), rejects)
     return None

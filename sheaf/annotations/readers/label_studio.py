@@ -1,8 +1,9 @@
 """What Label Studio exports as JSON, as COCO documents: a list of tasks with their annotations.
 
-Rectangles (turned about their upper left corner), polygons, painted masks and points are objects, in percent of the
-picture that the browser showed. A choice for the whole image is a tag, whose category is the control it was made
-with; what was said of a region is an attribute. Of a task one annotation is used: the ground truth, else the newest.
+Rectangles (turned about their upper left corner), ellipses, polygons, painted masks and points are objects, in percent
+of the picture that the browser showed; a point that belongs to another region is one of its keypoints. A choice for the
+whole image is a tag, whose category is the control it was made with; what was said of a region is an attribute. Of a
+task one annotation is used: the ground truth, else the newest.
 
 Format: https://labelstud.io/guide/task_format. Not here: what becomes of a COCO document (`coco`).
 """
@@ -10,7 +11,6 @@ Format: https://labelstud.io/guide/task_format. Not here: what becomes of a COCO
 import json
 import math
 import re
-from collections import Counter
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -18,10 +18,11 @@ from urllib.parse import unquote, urlsplit
 import orjson
 
 from sheaf.annotations.findings import NOT_AN_OBJECT, Finding
+from sheaf.annotations.readers import places
 from sheaf.annotations.readers.brush import opacity
-from sheaf.annotations.readers.builder import Builder
+from sheaf.annotations.readers.builder import Builder, Points
 from sheaf.annotations.readers.coco import MOST_BYTES, SPLIT, TURNED_BY, Document
-from sheaf.annotations.readers.geometry import UnusableError
+from sheaf.annotations.readers.geometry import ELLIPSE, UnusableError, ellipse
 from sheaf.annotations.readers.masks import packed
 from sheaf.annotations.readers.paths import is_image_name, unsafe_path
 from sheaf.errors import InputError
@@ -33,13 +34,14 @@ _NO_LABEL = Finding("missing_value", "the region has no label")
 _NO_SIZE = Finding("no_size", "it does not say original_width and original_height, of which it is percent")
 _TURNED = Finding("image_turned", "the picture was turned in Label Studio when it was drawn: image_rotation must be 0")
 _NO_NUMBER = Finding("not_a_number", "value: a coordinate is missing or no number")
-_NO_REGION = Finding("no_shape", "Sheaf reads rectangles, polygons, painted masks, points and choices only")
+_NO_REGION = Finding("no_shape", "Sheaf reads rectangles, ellipses, polygons, painted masks, points and choices only")
 _UNFINISHED = "its task has no annotation that was submitted"
 _SKIPPED = "its task was skipped"
 _CANCELLED = "in an annotation that was cancelled"
 _OTHER = "in another annotation of the task than its ground truth or newest"
 _PREDICTED = "a prediction"
 _RELATION = "a relation between regions"
+_POINT = "point"
 _UPLOADED = re.compile(r"[0-9a-f]{8}-")
 _Result = dict[str, Any]
 
@@ -53,9 +55,10 @@ def label_studio_documents(folder: Path, rejects: Rejects) -> list[Document]:
     exports = [(path, tasks) for path in top_files(folder) if (tasks := _tasks(path)) is not None]
     names = _Names(folder, [task for _, tasks in exports for task in tasks])
     labels: dict[str, int] = {}
+    points: Points = {}
     documents = []
     for path, tasks in exports:
-        reader = _Reader(path, Builder(labels), names, rejects)
+        reader = _Reader(path, Builder(labels, points), names, rejects)
         for number, task in enumerate(tasks, 1):
             reader.read(task, number)
         if tasks and not reader.used:
@@ -93,25 +96,21 @@ class _Names:
     def __init__(self, folder: Path, tasks: list[Any]) -> None:
         self._folder = folder
         sources = {source for task in tasks if (source := _source(task))}
-        self._found = {source: self._place(_parts(source)) for source in sources}
-        times = Counter(self._found.values())
-        for source in sources:  # several pictures cannot be one file: then the whole path has to be there
-            if times[self._found[source]] > 1:
-                self._found[source] = "/".join(_parts(source))
+        self._found = places.found({source: _names(_parts(source)) for source in sources}, self._is_there)
 
     def of(self, source: str) -> str:
         """The path of an image below `images/`."""
         return self._found[source]
 
-    def _place(self, parts: list[str]) -> str:
-        names = ["/".join(parts[at:]) for at in range(len(parts))]
-        if parts and _UPLOADED.match(parts[-1]):
-            names.append(parts[-1][9:])  # the name it had before it was uploaded
-        for name in names:
-            for place in (f"images/{name}", name):
-                if unsafe_path(place) is None and find(self._folder, place):
-                    return name
-        return names[0] if names else ""
+    def _is_there(self, name: str) -> bool:
+        near = (f"images/{name}", name)
+        return any(unsafe_path(place) is None and find(self._folder, place) is not None for place in near)
+
+
+def _names(parts: list[str]) -> list[str]:
+    """What a file may be called: less and less of its path, last the name it had before it was uploaded."""
+    names = places.ends("/".join(parts))
+    return [*names, parts[-1][9:]] if parts and _UPLOADED.match(parts[-1]) else names
 
 
 def _source(task: Any) -> str | None:
@@ -211,8 +210,22 @@ class _Reader:
                     self._reject("detections", error.finding, number, results[0])
         image = self.builder.image(self._names.of(source), size or {}, next(filter(None, splits), None), extra)
         self.builder.tags += [(image, category, tag) for category, tag in tags]
+        points = self._points(shapes, regions)
         for key, values in shapes.items():
-            self._object(image, key, values, regions[key], number)
+            self._object(image, key, values, regions[key], number, points.get(key))
+
+    def _points(
+        self, shapes: dict[str, dict[str, Any]], regions: dict[str, list[_Result]]
+    ) -> dict[str, dict[str, tuple[float, float]]]:
+        """The keypoints of each region by their label; points that belong to another region are no objects then."""
+        found: dict[str, dict[str, tuple[float, float]]] = {}
+        for key in [key for key, values in shapes.items() if _POINT in values]:
+            parent = next((result["parentID"] for result in regions[key] if result.get("parentID")), None)
+            labels = [label for result in regions[key] for label in _labels(result)]
+            of_parent = found.get(str(parent), {})
+            if len(labels) == 1 and _POINT not in shapes.get(str(parent), {_POINT: 0}) and labels[0] not in of_parent:
+                found.setdefault(str(parent), {})[labels[0]] = shapes.pop(key)[_POINT]
+        return found
 
     def _of_the_whole(
         self, result: _Result, number: int, extra: dict[str, Any], tags: dict[tuple[str, str], None]
@@ -226,18 +239,30 @@ class _Reader:
         else:
             self._reject("detections", _NO_REGION, number, result)
 
-    def _object(self, image: int, key: str, values: dict[str, Any], results: list[_Result], number: int) -> None:
+    def _object(
+        self,
+        image: int,
+        key: str,
+        values: dict[str, Any],
+        results: list[_Result],
+        number: int,
+        points: dict[str, tuple[float, float]] | None,
+    ) -> None:
         """A region, once for each of its labels."""
+        point = values.pop(_POINT, None)
+        if any("radiusX" in _value(result) for result in results):
+            self._rejects.change("segmentations", *ELLIPSE, file=self._file, line=number)
         labels = dict.fromkeys(label for result in results for label in _labels(result))
         attributes = {
             str(result.get("from_name") or result.get("type")): said
             for result in results
             if not _labels(result) and (said := _said(result)) is not None
         }
-        if not labels:
+        for _ in range(0 if labels else 1 + len(points or ())):
             self._reject("detections", _NO_LABEL, number, results[0])
         for at, label in enumerate(labels):
-            self.builder.annotation(image, label, values, attributes, key if at == 0 else f"{key}/{label}")
+            own = {label: point} if point else points
+            self.builder.annotation(image, label, values, attributes, key if at == 0 else f"{key}/{label}", own)
 
     def _reject(self, table: str, finding: Finding, number: int, raw: Any) -> None:
         self._rejects.saw(table, 1)
@@ -285,12 +310,13 @@ def _shape(results: list[_Result], size: dict[str, int] | None) -> dict[str, Any
             raise UnusableError(*_NO_NUMBER)
         return {"segmentation": [[n for x, y in points for n in (_percent(x, width), _percent(y, height))]]}
     x, y = _percent(value.get("x"), width), _percent(value.get("y"), height)
-    if "radiusX" in value:
-        raise UnusableError(*_NO_REGION)
-    if "height" not in value:
-        return {"keypoints": [x, y, 2]}
-    across, down = _percent(value.get("width"), width), _percent(value.get("height"), height)
     turned = _percent(value.get("rotation") or 0, 100)
+    if "radiusX" in value:
+        radii = _percent(value["radiusX"], width), _percent(value.get("radiusY"), height)
+        return {"segmentation": [ellipse(x, y, *radii, turned)]}
+    if "height" not in value:
+        return {_POINT: (x, y)}
+    across, down = _percent(value.get("width"), width), _percent(value.get("height"), height)
     cos, sin = math.cos(math.radians(turned)), math.sin(math.radians(turned))
     left = x + (across * cos - down * sin - across) / 2  # where its upper left corner is, once turned about its centre
     top = y + (across * sin + down * cos - down) / 2

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from sheaf.annotations.findings import REPEATED_KEY, UNKNOWN_IMAGE, UNKNOWN_LABEL, Finding
+from sheaf.annotations.findings import AMBIGUOUS_IMAGE, REPEATED_KEY, UNKNOWN_IMAGE, UNKNOWN_LABEL, Finding
 from sheaf.annotations.readers import geometry, masks, turned
 from sheaf.annotations.readers.catalogue import Catalogue, Place
 from sheaf.annotations.readers.fields import DetectionRow, ObjectRow, Row, SegmentationRow, as_json, checked, reject
@@ -95,7 +95,7 @@ def _read(
         if item.id in seen:
             finding = REPEATED_KEY
         elif place is None:
-            finding = UNKNOWN_IMAGE
+            finding = AMBIGUOUS_IMAGE if item.image_id in catalogue.ambiguous else UNKNOWN_IMAGE
         elif item.label_id not in catalogue.labels:
             finding = UNKNOWN_LABEL
         else:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from sheaf.annotations.readers.builder import Builder
 from sheaf.annotations.readers.coco import TURNED_BY, Document
+from sheaf.annotations.readers.geometry import ELLIPSE, ellipse
 from sheaf.annotations.readers.masks import packed
 from sheaf.errors import InputError
 from sheaf.outside.files import MOST_FILES, files, find, named, read_bytes
+from sheaf.tables.rejects import Rejects
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -27,7 +29,7 @@ def cvat_file(folder: Path) -> Path | None:
     return named(folder, ["annotations.xml"]).get("annotations.xml")
 
 
-def cvat_documents(folder: Path, path: Path) -> list[Document]:
+def cvat_documents(folder: Path, path: Path, rejects: Rejects) -> list[Document]:
     """A CVAT file as a COCO document; an image's `subset` is its split.
 
     Raises:
@@ -48,6 +50,8 @@ def cvat_documents(folder: Path, path: Path) -> list[Document]:
                 builder.label(image, shape.get("label") or "")
             elif isinstance(shape.tag, str):
                 values = _cvat_shape(shape, size)
+                if shape.tag == "ellipse" and "segmentation" in values:
+                    rejects.change("segmentations", *ELLIPSE, file=path.name, line=shape.sourceline)
                 attributes = {found.get("name"): found.text for found in shape.iterfind("attribute")}
                 occluded = {"occluded": True} if shape.get("occluded") == "1" else {}
                 builder.annotation(image, shape.get("label") or "", values, {**occluded, **attributes})
@@ -65,10 +69,19 @@ def _cvat_shape(shape: "_Element", size: dict[str, Any]) -> dict[str, Any]:
     if tag == "polygon":
         points = [_number(number) for point in (shape.get("points") or "").split(";") for number in point.split(",")]
         return {"segmentation": [points]}
+    if tag == "ellipse":
+        cx, cy, rx, ry, turned = (_number(shape.get(name)) for name in ("cx", "cy", "rx", "ry", "rotation"))
+        if cx is None or cy is None or rx is None or ry is None:
+            return {"bbox": []}
+        return {"segmentation": [ellipse(cx, cy, rx, ry, turned or 0)]}
+    if tag == "points":
+        points = [_number(number) for point in (shape.get("points") or "").split(";") for number in point.split(",")]
+        seen = [value for x, y in zip(points[0::2], points[1::2], strict=False) for value in (x, y, 2)]
+        return {"keypoints": seen, "num_keypoints": len(seen) // 3}
     if tag == "mask":
         runs = [_number(shape.get(name)) for name in ("left", "top", "width", "height")] + [shape.get("rle")]
         return {"segmentation": _cvat_mask(runs, size["width"], size["height"])}
-    return {"bbox": []}  # a line or points: rejected, so that it is told
+    return {"bbox": []}  # a line or a skeleton: rejected, so that it is told
 
 
 def is_voc(folder: Path) -> bool:

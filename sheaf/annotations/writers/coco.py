@@ -5,7 +5,7 @@ its splits can be joined, and those of the next version compared. Format: https:
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
@@ -25,6 +25,7 @@ from sheaf.annotations.writers.request import (
     CocoOptions,
     DetectionOptions,
     HuggingFaceOptions,
+    PanopticOptions,
     SegmentationOptions,
     YoloOptions,
 )
@@ -84,7 +85,7 @@ class Categories:
             yield {**_parsed(extra), "id": number, "name": name, "supercategory": parent}
 
 
-def categories(tables: Tables, options: CocoOptions | YoloOptions | HuggingFaceOptions) -> Categories:
+def categories(tables: Tables, options: CocoOptions | YoloOptions | HuggingFaceOptions | PanopticOptions) -> Categories:
     """The labels that are asked for, in the project's order.
 
     Raises:
@@ -165,16 +166,26 @@ class CocoWriter:
         images = self._selection.images
         if split is not None:
             images = images.filter(in_set(images["split"], pa.array([split], pa.string())))
+        self.head(stream, map(orjson.dumps, self._classes.rows()), images, single=split is None)
+        _write_lines(stream, self._annotation_lines(images))
+        stream.write(b"\n]}\n")
+        self._images_written += len(images)
+
+    def head(self, stream: IO[bytes], classes: Iterable[bytes], images: pa.Table, *, single: bool = False) -> None:
+        """The beginning of a COCO file, up to its annotations; with `single` each image says its split."""
         about = {row["name"]: orjson.loads(row["value"]) for row in self._draft.tables.read(schema.ABOUT).to_pylist()}
         info = about.get("info") or {"description": f"{self._draft.partition}: {self._kind}", "version": "1.0"}
         head = b'{"info":' + orjson.dumps(info) + b',\n"licenses":' + orjson.dumps(about.get("licenses") or [])
         stream.write(head + b',\n"categories":[\n')
-        _write_lines(stream, iter([[orjson.dumps(row) for row in self._classes.rows()]]))
+        _write_lines(stream, iter([list(classes)]))
         stream.write(b'\n],\n"images":[\n')
-        _write_lines(stream, self._image_lines(images, single=split is None))
+        _write_lines(stream, self._image_lines(images, single=single))
         stream.write(b'\n],\n"annotations":[\n')
-        _write_lines(stream, self._annotation_lines(images))
-        stream.write(b"\n]}\n")
+
+    def masks(self, images: pa.Table) -> Iterator[dict[str, Any]]:
+        """Every polygon and mask of some images as an entry of COCO, image by image."""
+        for lines in self._lines(images, schema.SEGMENTATIONS, ["segmentation"], _shape):
+            yield from map(orjson.loads, lines)
         self._images_written += len(images)
 
     def boxes(self, images: pa.Table) -> Iterator[dict[str, Any]]:

@@ -224,6 +224,18 @@ class HuggingFaceOptions(ExportOptions):
         return self
 
 
+class PanopticOptions(ExportOptions):
+    """What `panoptic` can be asked for.
+
+    Attributes:
+        format: COCO's panoptic format, or pictures whose pixels are the ids of categories.
+        labels: only objects, and categories, of these label names.
+    """
+
+    format: Literal["coco_panoptic", "class_png"] = "coco_panoptic"
+    labels: tuple[str, ...] = ()
+
+
 class ClassOptions(ExportOptions):
     """What both series of one class per image can be asked for.
 
