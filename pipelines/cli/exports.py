@@ -1,7 +1,9 @@
 """The commands that look at what was published, fetch it, compare it, or delete it."""
 
 import getpass
+import sys
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,6 +30,7 @@ def register(app: typer.Typer) -> None:
     app.command("history")(list_history)
     app.command("show")(show_export)
     app.command("download")(download)
+    app.command("describe")(describe_export)
     app.command("verify")(verify_export)
     app.command("diff")(diff_exports)
     app.command("delete")(delete)
@@ -122,13 +125,16 @@ def show_export(name: ExportName, as_json: AsJson = False) -> None:
 def download(
     name: ExportName,
     target: Annotated[Path, typer.Argument(metavar="DIR", help="Default: this folder.")] = Path(),
+    with_descriptions: Annotated[
+        bool, typer.Option("--described", help="With _datapackage.json and _croissant.json beside them.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Copy the files of an export here; each is checked against its sha256.
 
     Example:
 
-        sheaf download fermentation/batch-04/samples_csv/latest data/
+        sheaf download fermentation/batch-04/samples_csv/latest data/ --described
     """
     from sheaf.exports.history import resolve
     from sheaf.exports.verify import verify
@@ -145,10 +151,51 @@ def download(
         except OSError as error:
             raise UsageError(f"{local} cannot be written: {error.strerror}.") from error
         paths.append(str(local))
+    if with_descriptions:
+        from sheaf.exports.describe import BESIDE, described
+
+        series = domain_named(export.series.domain).series_named(export.series.series)
+        for beside, standard in BESIDE.items():
+            (target / beside).write_bytes(described(store, export, series, standard))
+            paths.append(str(target / beside))
     if as_json:
         show.json({"export": str(export), "files": paths})
     else:
         show.table(("downloaded",), ((path,) for path in paths), "The export has no files.")
+
+
+class Standard(StrEnum):
+    """In whose words an export is described."""
+
+    DATAPACKAGE = "datapackage"
+    CROISSANT = "croissant"
+    CITATION = "citation"
+
+
+def describe_export(
+    name: ExportName,
+    standard: Annotated[Standard, typer.Option("--as", help="In whose words.")] = Standard.DATAPACKAGE,
+) -> None:
+    """Describe an export in the words of a standard: a Frictionless Data Package, MLCommons Croissant, a citation.
+
+    Columns have types, units and meanings. The same export is always described the same; paths are relative to
+    its files, which `sheaf download EXPORT DIR --described` puts beside the descriptions.
+
+    Example:
+
+        sheaf describe fermentation/campaign/campaign_parquet/latest --as croissant
+    """
+    from sheaf.exports.describe import citation, described
+    from sheaf.exports.history import resolve
+    from sheaf.exports.records import read_manifest
+
+    store = opened.store()
+    export = resolve(store, name)
+    if standard is Standard.CITATION:
+        show.OUT.print(citation(export, read_manifest(store, export)), highlight=False, markup=False, soft_wrap=True)
+        return
+    series = domain_named(export.series.domain).series_named(export.series.series)
+    sys.stdout.buffer.write(described(store, export, series, standard))
 
 
 def verify_export(name: ExportName, as_json: AsJson = False) -> None:

@@ -1,12 +1,12 @@
 """The catalogue, served: the page at `/`, and what it asks for that no other resource tells."""
 
-from typing import Any
-
 from fastapi import APIRouter, Response
 
 from pipelines.http.access import The, Viewer
 from pipelines.http.answers import Json
+from sheaf.domains import domain_named
 from sheaf.exports import catalogue
+from sheaf.exports.columns import sheets
 from sheaf.exports.history import resolve
 from sheaf.exports.records import read_manifest
 
@@ -43,24 +43,11 @@ def catalog(the: The, user: Viewer) -> Response:
 
 @router.get("/api/v1/exports/{domain}/{partition}/{series}/{version}/columns")
 def columns(the: The, user: Viewer, domain: str, partition: str, series: str, version: str) -> Response:
-    """The columns of the Parquet files of an export with types, units and meaning, from their footers."""
-    import pyarrow.parquet as pq
-
+    """The columns of the tables of an export with types, units and meaning, by the first file of each."""
     export = resolve(the.store, f"{domain}/{partition}/{series}/{version}")
-    found: dict[str, list[dict[str, Any]]] = {}
-    for file in read_manifest(the.store, export).files:
-        if file.path.endswith(".parquet") and len(found) < 4:  # a folder of many has the same in each
-            filesystem = the.store.filesystem(lambda error: None)
-            with filesystem.open_input_file(f"{export.path}/{file.path}") as opened:
-                found[file.path] = [_column(field) for field in pq.read_schema(opened)]
-    return Json(found)
-
-
-def _column(field: Any) -> dict[str, str]:
-    notes = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
-    return {
-        "name": field.name,
-        "type": str(field.type),
-        "unit": notes.get("unit", ""),
-        "description": notes.get("description", ""),
-    }
+    declared = domain_named(domain).series_named(series).tables
+    found = sheets(the.store, export, read_manifest(the.store, export), declared)
+    told = ("name", "type", "unit", "description")
+    return Json(
+        {sheet.paths[0]: [{key: getattr(one, key) for key in told} for one in sheet.columns] for sheet in found}
+    )

@@ -13,6 +13,7 @@ from pipelines.http.answers import Json, download
 from sheaf import activity, choices, clock, listing
 from sheaf.domains import DOMAINS, domain_named
 from sheaf.exports import outcome, saved_filters
+from sheaf.exports.describe import BESIDE, described
 from sheaf.exports.history import contents, resolve
 from sheaf.exports.records import Status, read_manifest, read_record
 from sheaf.exports.spec import ExportSpec
@@ -169,8 +170,14 @@ def download_(
 def file(
     the: The, user: Viewer, request: Request, domain: str, partition: str, series: str, version: str, path: str
 ) -> Response:
-    """One file of an export, as its manifest names it."""
-    return download(the, request, _named(the, domain, partition, series, version), path)
+    """One file of an export, as its manifest names it; or what describes it, made on demand, as if it lay there."""
+    export = _named(the, domain, partition, series, version)
+    if standard := BESIDE.get(path):
+        return Response(
+            described(the.store, export, domain_named(domain).series_named(series), standard),
+            media_type="application/ld+json" if standard == "croissant" else "application/json",
+        )
+    return download(the, request, export, path)
 
 
 class Filter(BaseModel):
