@@ -20,7 +20,7 @@ from sheaf.exports.publish import Request, prepare
 from sheaf.exports.records import Status, records
 from sheaf.exports.series import Series
 from sheaf.matches.settings import OffloadSettings
-from sheaf.names import CAMPAIGN, ExportId, SeriesId, check_partition, parse_export
+from sheaf.names import CAMPAIGN, SeriesId, check_partition, parse_exact
 from sheaf.settings import Settings
 from sheaf.steps import Domain, Step
 from sheaf.store.scratch import abandon
@@ -149,8 +149,8 @@ class Runner:
                 metadata = event.step_materialization_data.materialization.metadata
                 if not metadata["export"].value:
                     return None
-                found, version = parse_export(str(metadata["export"].value))
-                return completed(self.store, ExportId(found, version or 0), unchanged=bool(metadata["unchanged"].value))
+                found = parse_exact(str(metadata["export"].value))
+                return completed(self.store, found, unchanged=bool(metadata["unchanged"].value))
         result = Result(
             domain=series.domain,
             partition=series.partition,

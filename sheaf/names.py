@@ -78,6 +78,11 @@ class SeriesId:
         """The pointer to the newest canonical export."""
         return f"{self.path}/latest.json"
 
+    @property
+    def tags_path(self) -> str:
+        """The versions that people have given names, such as `@paper`."""
+        return f"{self.path}/tags.json"
+
 
 @dataclass(frozen=True, order=True)
 class ExportId:
@@ -113,17 +118,40 @@ class ExportId:
         return f"{self.path}/record.json", f"{self.path}/manifest.json"
 
 
+def parse_exact(text: str) -> ExportId:
+    """Read `domain/partition/series/vN`, as records and manifests call themselves.
+
+    Raises:
+        UsageError: the text has another shape.
+    """
+    series, version = parse_export(text)
+    if isinstance(version, int):
+        return ExportId(series, version)
+    raise UsageError(f"{text!r} names no version: write domain/partition/series/v3.")
+
+
 def parse_version(text: str) -> int | None:
     """The number in `v3` or `v0003`; None for anything else."""
     match = _VERSION.fullmatch(text)
     return int(match[1]) if match else None
 
 
-def parse_export(text: str) -> tuple[SeriesId, int | None]:
-    """Read `domain/partition/series/vN` or `domain/partition/series/latest`.
+def check_tag(tag: str) -> str:
+    """Return a tag, without `@`, when it can be one.
+
+    Raises:
+        UsageError: it holds what a partition's name must not hold.
+    """
+    if PARTITION_KEY.fullmatch(tag):
+        return tag
+    raise UsageError(f"{tag[:40]!r} cannot be a tag: use 1 to 100 letters, digits, '.', '_' or '-'.")
+
+
+def parse_export(text: str) -> tuple[SeriesId, int | str | None]:
+    """Read `domain/partition/series/vN`, `…/latest` or `…/@tag`.
 
     Returns:
-        The series, and the version or None for `latest`.
+        The series, and the version, the tag without `@`, or None for `latest`.
 
     Raises:
         UsageError: the text has another shape.
@@ -134,6 +162,8 @@ def parse_export(text: str) -> tuple[SeriesId, int | None]:
         version = parse_version(last)
         if version or last == "latest":
             return SeriesId(*series), version
+        if last.startswith("@"):
+            return SeriesId(*series), check_tag(last[1:])
     raise UsageError(
         f"{text!r} does not name an export: write domain/partition/series/v3 or domain/partition/series/latest."
     )

@@ -16,7 +16,9 @@ AnyPartition = Annotated[str | None, typer.Argument(metavar="PARTITION", autocom
 AnySeries = Annotated[str | None, typer.Argument(metavar="SERIES", autocompletion=completion.series)]
 ExportName = Annotated[
     str,
-    typer.Argument(metavar="EXPORT", help="domain/partition/series/v3 or …/latest", autocompletion=completion.exports),
+    typer.Argument(
+        metavar="EXPORT", help="domain/partition/series/v3, …/latest or …/@tag", autocompletion=completion.exports
+    ),
 ]
 FilterPairs = Annotated[
     list[str] | None,

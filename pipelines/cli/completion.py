@@ -76,6 +76,7 @@ def series(context: typer.Context, incomplete: str) -> Iterable[str]:
 @_quiet
 def exports(context: typer.Context, incomplete: str) -> Iterator[str]:
     """The name of an export, one part after the other."""
+    from sheaf.exports.pins import read_pins
     from sheaf.exports.records import versions
 
     parts = incomplete.split("/")
@@ -89,6 +90,7 @@ def exports(context: typer.Context, incomplete: str) -> Iterator[str]:
     elif len(parts) == 4:
         yield f"{before}/latest"
         yield from (f"{before}/v{number}" for number in versions(opened.store(), SeriesId(*parts[:3])))
+        yield from (f"{before}/@{tag}" for tag in read_pins(opened.store(), SeriesId(*parts[:3])))
 
 
 @_quiet

@@ -34,6 +34,8 @@ def register(app: typer.Typer) -> None:
     app.command("verify")(verify_export)
     app.command("diff")(diff_exports)
     app.command("delete")(delete)
+    app.command("pin")(pin_export)
+    app.command("unpin")(unpin_export)
     app.command("rebuild")(rebuild_export)
     app.command("prune")(prune)
     app.command("activity")(list_activity)
@@ -86,6 +88,7 @@ def show_export(name: ExportName, as_json: AsJson = False) -> None:
     """
     from sheaf.exports.history import resolve
     from sheaf.exports.options import typed
+    from sheaf.exports.pins import read_pins, tags_of
     from sheaf.exports.records import Status, read_manifest, read_record
     from sheaf.exports.series import flat_counts
 
@@ -100,6 +103,7 @@ def show_export(name: ExportName, as_json: AsJson = False) -> None:
         "export": export,
         "name": record.name,
         "status": record.status,
+        "pinned as": ", ".join(f"@{tag}" for tag in tags_of(read_pins(store, export.series), export.version)),
         "created": f"{record.created_at:%Y-%m-%d %H:%M:%S} UTC by {record.requested_by}",
         "filter": " ".join(typed(record.filter)) or "none",
         "options": record.options or "none",
@@ -282,6 +286,56 @@ def delete(
         show.json(tombstone)
     else:
         show.OUT.print(f"{export} is deleted.", highlight=False)
+
+
+def pin_export(
+    name: ExportName,
+    tag: Annotated[str, typer.Option("--as", metavar="TAG", help="Such as paper; then …/@paper names this version.")],
+    as_json: AsJson = False,
+) -> None:
+    """Give a version a tag: it is named by it from then on, wherever an export is named, and cannot be deleted.
+
+    A tag never moves to another version.
+
+    Example:
+
+        sheaf pin fermentation/campaign/campaign_parquet/v7 --as paper
+    """
+    from sheaf.exports import catalogue
+    from sheaf.exports.history import resolve
+    from sheaf.exports.pins import pin
+
+    store = opened.store()
+    export = resolve(store, name)
+    pinned = pin(store, export, tag, getpass.getuser())
+    catalogue.note(store, export)
+    if as_json:
+        show.json({"export": str(export), "tag": tag, "pinned": pinned})
+    else:
+        show.OUT.print(f"{export} is pinned as {export.series}/@{tag}.", highlight=False)
+
+
+def unpin_export(name: ExportName, as_json: AsJson = False) -> None:
+    """Take a tag away from a version, which may be deleted from then on.
+
+    Example:
+
+        sheaf unpin fermentation/campaign/campaign_parquet/@paper
+    """
+    from sheaf.exports import catalogue
+    from sheaf.exports.pins import unpin
+    from sheaf.names import parse_export
+
+    series, tag = parse_export(name)
+    if not isinstance(tag, str):
+        raise UsageError(f"{name} names no tag: write {series}/@paper.")
+    store = opened.store()
+    export = unpin(store, series, tag, getpass.getuser())
+    catalogue.note(store, export)
+    if as_json:
+        show.json({"export": str(export), "tag": tag, "pinned": None})
+    else:
+        show.OUT.print(f"@{tag} is gone; {export} stays until somebody deletes it.", highlight=False)
 
 
 def rebuild_export(

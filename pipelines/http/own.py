@@ -12,7 +12,8 @@ from pipelines.http.access import Admin, Researcher, The, Viewer
 from pipelines.http.answers import Json, download
 from sheaf import activity, choices, clock, listing
 from sheaf.domains import DOMAINS, domain_named
-from sheaf.exports import outcome, saved_filters
+from sheaf.errors import NotFoundError
+from sheaf.exports import outcome, pins, saved_filters
 from sheaf.exports.describe import BESIDE, described
 from sheaf.exports.history import contents, resolve
 from sheaf.exports.records import Status, read_manifest, read_record
@@ -129,7 +130,7 @@ _EXPORT = "/exports/{domain}/{partition}/{series}/{version}"
 
 @router.get(_EXPORT)
 def export(the: The, user: Viewer, domain: str, partition: str, series: str, version: str) -> Response:
-    """One export, as `v3` or `latest`: its record, and its manifest once it is completed."""
+    """One export, as `v3`, `latest` or `@tag`: its record, and its manifest once it is completed."""
     name = _named(the, domain, partition, series, version)
     record = read_record(the.store, name)
     manifest = read_manifest(the.store, name) if record.status is Status.COMPLETED else None
@@ -156,6 +157,26 @@ def delete(the: The, user: Researcher, domain: str, partition: str, series: str,
     name = _named(the, domain, partition, series, version)
     outcome.delete(the.store, name, user.name)
     return Json(the.changed(name))
+
+
+@router.put(_EXPORT + "/tags/{tag}")
+def pin(the: The, user: Researcher, domain: str, partition: str, series: str, version: str, tag: str) -> Response:
+    """Give a version a tag: `@tag` names it from then on in place of its number, and it cannot be deleted."""
+    name = _named(the, domain, partition, series, version)
+    pinned = pins.pin(the.store, name, tag, user.name)
+    the.changed(name)
+    return Json({"export": str(name), "tag": tag, "pinned": pinned})
+
+
+@router.delete(_EXPORT + "/tags/{tag}")
+def unpin(the: The, user: Researcher, domain: str, partition: str, series: str, version: str, tag: str) -> Response:
+    """Take a tag away; the version stays."""
+    name = _named(the, domain, partition, series, version)
+    if pins.tagged(the.store, name.series, tag) != name:
+        raise NotFoundError(f"{name} has no tag @{tag}.")
+    pins.unpin(the.store, name.series, tag, user.name)
+    the.changed(name)
+    return Json({"export": str(name), "tag": tag, "pinned": None})
 
 
 @router.get(_EXPORT + "/download")

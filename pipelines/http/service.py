@@ -16,7 +16,7 @@ from sheaf.domains import domain_named
 from sheaf.errors import NotFoundError
 from sheaf.exports import catalogue, publish
 from sheaf.exports.catalogue import Catalogue, Entry
-from sheaf.exports.records import Record, read_latest, read_record
+from sheaf.exports.records import Record, read_record
 from sheaf.exports.spec import ExportSpec
 from sheaf.names import ExportId, SeriesId
 from sheaf.settings import Settings
@@ -108,16 +108,15 @@ class Service:
     def catalogue(self) -> Catalogue:
         """The catalogue as of now; what has not changed since it was read is not read again."""
         found = []
-        latest: dict[SeriesId, int | None] = {}
+        named: dict[SeriesId, catalogue.Named] = {}
         for record in self.records():
             series = record.id.series
-            if series not in latest:
-                pointed = read_latest(self.store, series)
-                latest[series] = pointed.version if pointed else None
+            if series not in named:
+                named[series] = catalogue.named(self.store, series)
             kept = self._entries.get(str(record.id))
             if kept is None or kept[0] != record:
-                kept = self._entries[str(record.id)] = record, catalogue.entry(self.store, record, None)
-            found.append(kept[1].model_copy(update={"latest": latest[series] == record.version}))
+                kept = self._entries[str(record.id)] = record, catalogue.entry(self.store, record, named[series])
+            found.append(kept[1].model_copy(update=named[series].of(record.version)))
         return Catalogue(updated_at=clock.now(), exports=found)
 
     def changed(self, export: ExportId) -> Record:

@@ -14,14 +14,15 @@ from sheaf.errors import SheafError
 from sheaf.exports.outcome import give_up
 from sheaf.exports.publish import Request
 from sheaf.exports.records import Status, read_record, write_record
-from sheaf.names import ExportId, parse_export
+from sheaf.names import parse_exact
 from sheaf.settings import Settings
 
 
 def export(runner: Runner, name: str) -> None:
     """Make an export that is pending; whatever happens, its record tells how it ended."""
-    series_id, version = parse_export(name)
-    record = read_record(runner.store, ExportId(series_id, version or 0))
+    named = parse_exact(name)
+    series_id, version = named.series, named.version
+    record = read_record(runner.store, named)
     if record.status is not Status.PENDING:
         return
     ours = {"host": socket.gethostname(), "pid": os.getpid(), "heartbeat_at": datetime.now(UTC)}

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
 from typing import Any
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sheaf import clock
 from sheaf.errors import DamagedError, NotFoundError, SheafError
 from sheaf.exports.options import typed
+from sheaf.exports.pins import Pin, read_pins, tags_of
 from sheaf.exports.records import (
     Manifest,
     Record,
@@ -47,6 +49,7 @@ class Entry(BaseModel):
     Attributes:
         path: its folder in the store; `manifest` is the path of the document that tells everything.
         latest: whether `latest` names it.
+        tags: what it is pinned as, without `@`.
         filter: as somebody would type it.
         files: path, size in bytes, rows and sha256 of each.
         account: rows seen, used and rejected, by table, for up to 20 tables.
@@ -60,6 +63,7 @@ class Entry(BaseModel):
     path: str
     manifest: str | None = None
     latest: bool = False
+    tags: list[str] = []
     canonical: bool = False
     created_at: datetime
     requested_by: str
@@ -90,8 +94,30 @@ class Catalogue(BaseModel):
     exports: list[Entry]
 
 
-def entry(store: Store, record: Record, latest: int | None) -> Entry:
-    """What the catalogue tells of one version; `latest` is the number that the pointer of its series names."""
+@dataclass(frozen=True)
+class Named:
+    """What names versions of a series besides their numbers: the pointer `latest`, and tags."""
+
+    latest: int | None
+    pins: dict[str, Pin]
+
+    def of(self, version: int) -> dict[str, Any]:
+        """What a version's entry says of it."""
+        return {"latest": version == self.latest, "tags": tags_of(self.pins, version)}
+
+
+def named(store: Store, series: SeriesId) -> Named:
+    """What names versions of a series; nothing where that cannot be read."""
+    pointed, pins = None, {}
+    with suppress(DamagedError):
+        pointed = read_latest(store, series)
+    with suppress(DamagedError):
+        pins = read_pins(store, series)
+    return Named(pointed.version if pointed else None, pins)
+
+
+def entry(store: Store, record: Record, names: Named) -> Entry:
+    """What the catalogue tells of one version."""
     manifest = None
     if record.status is Status.COMPLETED:
         with suppress(NotFoundError, DamagedError):
@@ -114,7 +140,7 @@ def entry(store: Store, record: Record, latest: int | None) -> Entry:
         name=record.name,
         status=record.status,
         path=record.id.path,
-        latest=record.version == latest,
+        **names.of(record.version),
         canonical=record.canonical,
         created_at=record.created_at,
         requested_by=record.requested_by,
@@ -144,16 +170,9 @@ def build(store: Store) -> Catalogue:
 
 
 def _series(store: Store, series: SeriesId) -> Iterator[Entry]:
-    latest = _latest(store, series)
+    names = named(store, series)
     for record in records(store, series):
-        yield entry(store, record, latest)
-
-
-def _latest(store: Store, series: SeriesId) -> int | None:
-    with suppress(DamagedError):
-        pointed = read_latest(store, series)
-        return pointed.version if pointed else None
-    return None
+        yield entry(store, record, names)
 
 
 def _sorted(found: Iterable[Entry]) -> Catalogue:
@@ -213,9 +232,9 @@ def _with(known: dict[str, Any], store: Store, export: ExportId) -> dict[str, An
 
     They stay as they lie there: making models of thousands of them would cost more than publishing does.
     """
-    latest = _latest(store, export.series)
-    made = _plain(_sorted([entry(store, read_record(store, export), latest)]))
-    series, newest = f"{export.series}/", f"{export.series}/v{latest}"
+    names = named(store, export.series)
+    made = _plain(_sorted([entry(store, read_record(store, export), names)]))
+    series, newest = f"{export.series}/", f"{export.series}/v{names.latest}"
     others = [one for one in known["exports"] if one["export"] != str(export)]
     for one in others:
         if one["export"].startswith(series):

@@ -81,10 +81,10 @@ def _plain(file: File) -> dict[str, Any]:
 
 def _resource(sheet: Sheet, files: dict[str, File]) -> dict[str, Any]:
     """A table. Size and hash of a text file; what reads Parquet for frictionless counts no bytes and misses them."""
-    first = _plain(files[sheet.paths[0]])
-    if len(sheet.paths) > 1 or sheet.format == "parquet":
-        first = {key: first[key] for key in ("$schema", "mediatype")}
-        first["path"] = list(sheet.paths) if len(sheet.paths) > 1 else sheet.paths[0]
+    path, *others = sheet.paths
+    first = _plain(files[path])
+    if others or sheet.format == "parquet":
+        first = {key: first[key] for key in ("$schema", "mediatype")} | {"path": [path, *others] if others else path}
     dialect = {"delimiter": sheet.delimiter} if sheet.format == "csv" and sheet.delimiter != "," else None
     return {
         **first,

@@ -9,7 +9,7 @@ from typing import Any
 from sheaf import duck, sql
 from sheaf.exports.records import File, Manifest, read_manifest
 from sheaf.exports.series import flat_counts
-from sheaf.names import ExportId, parse_export
+from sheaf.names import ExportId, parse_exact
 from sheaf.store.scratch import scratch_folder
 from sheaf.store.store import Store
 
@@ -109,11 +109,11 @@ def _content(
 ) -> dict[str, Any]:
     with scratch_folder(store) as folder:
         for name, manifest in (("a", before), ("b", after)):
-            series, version = parse_export(manifest.export)
+            own = parse_exact(manifest.export).path
             for file in manifest.files:
                 local = folder / name / file.path
                 local.parent.mkdir(parents=True, exist_ok=True)
-                store.download(f"{ExportId(series, version or 0).path}/{file.path}", local)
+                store.download(f"{own}/{file.path}", local)
         return compare(folder / "a", folder / "b")
 
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 from datetime import datetime
 
 from sheaf.errors import DamagedError, NotFoundError
+from sheaf.exports.pins import tagged
 from sheaf.exports.records import (
     Record,
     Status,
@@ -21,13 +22,15 @@ from sheaf.store.store import Store
 
 
 def resolve(store: Store, name: str) -> ExportId:
-    """The export that `domain/partition/series/v3` or `…/latest` names.
+    """The export that `domain/partition/series/v3`, `…/latest` or `…/@paper` names.
 
     Raises:
         UsageError: the name has another shape.
-        NotFoundError: `latest` was asked for and nothing canonical has been published.
+        NotFoundError: `latest` was asked for and nothing canonical has been published, or there is no such tag.
     """
     series, version = parse_export(name)
+    if isinstance(version, str):
+        return tagged(store, series, version)
     if version is None:
         latest = read_latest(store, series)
         if latest is None:

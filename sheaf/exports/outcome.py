@@ -4,8 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from sheaf import activity, clock
-from sheaf.errors import DamagedError, NotFoundError, UsageError
+from sheaf.errors import DamagedError, NotFoundError, SheafError, UsageError
 from sheaf.exports.latest import settle_latest
+from sheaf.exports.pins import refuse_pinned
 from sheaf.exports.records import (
     NOTHING,
     OPEN,
@@ -72,16 +73,22 @@ def delete(store: Store, export: ExportId, who: str) -> Record:
 
     Raises:
         NotFoundError: there is no such export.
-        UsageError: it is still being written.
+        UsageError: it is still being written, or pinned.
     """
     record = read_record(store, export)
     if record.status in OPEN:
         raise UsageError(f"{export} is still being written: wait until it ends, then delete it.")
     if record.status is Status.DELETED:
         raise NotFoundError(f"{export} was deleted already, by {record.deleted_by}.")
+    refuse_pinned(store, export)
     settle_latest(store, export.series)
     tombstone = record.model_copy(update={"status": Status.DELETED, "deleted_by": who, "finished_at": clock.now()})
     write_record(store, tombstone)
+    try:
+        refuse_pinned(store, export)  # who pins it looks at the record afterwards
+    except SheafError:
+        write_record(store, record)
+        raise
     settle_latest(store, export.series)
     store.put(export.manifest_path, NOTHING)
     if read_record(store, export).status is not Status.DELETED:  # a writer that was held up called it completed

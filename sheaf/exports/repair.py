@@ -14,6 +14,7 @@ from sheaf import clock
 from sheaf.errors import NotFoundError, VerificationError
 from sheaf.exports.latest import settle_latest
 from sheaf.exports.outcome import leftovers
+from sheaf.exports.pins import Pins
 from sheaf.exports.records import (
     NOTHING,
     Manifest,
@@ -57,6 +58,9 @@ def repair_series(store: Store, series: SeriesId) -> list[Damage]:
             done += _repair_record(store, found.export, found.record, found.manifest is not None)
         if found.manifest is not None:
             done += _repair_manifest(store, found.export, found.manifest)
+    if documents.if_damaged(Pins, store, series.tags_path) is not None:
+        aside = quarantine.remove(store, series.tags_path)
+        done.append(Damage(series.tags_path, f"It was damaged and is kept as {aside}; pin those versions again."))
     data = documents.if_damaged(Pointer, store, series.latest_path)
     if data is not None:
         aside = quarantine.keep(store, series.latest_path, data)
