@@ -498,6 +498,22 @@ def test_a_page_shows_what_a_project_holds(tmp_path: Path, store: Store) -> None
     assert "<td>&lt;b&gt;car<td class=n>1<td class=n>0<td class=n>0<td class=n>1" in page, "one in train"
     assert "<td>detections<td>reject<td>the box has no area<td class=n>1" in page
     assert "<td>Boxes<td class=n>2<td class=n>0<td class=n>0" in page
+    assert "There is no version before this one" in page
+    project.image("3.png", 1)
+    project.tables["images"].pop(0)
+    moved, gone = project.tables["detections"][1], project.tables["detections"].pop(0)
+    moved["x_max"] = 0.7
+    project.box("i2", label=1)
+    project.ingest(accept=True)
+    later = publish(store, ANNOTATIONS, SERIES["report_html"], Request("signs"), SETTINGS)
+    page = store.get(f"{later.export.path}/report.html").decode()
+    since = page[page.index('<section id="since">') : page.index('<section id="splits">')]
+    assert "Since version 1 of" in since
+    assert "<td>Images<td class=n>1<td class=n>1<td class=n>0" in since
+    assert "<td>Boxes<td class=n>1<td class=n>1<td class=n>1" in since, gone
+    assert "<td>&lt;b&gt;car" not in since, "one came and one went"
+    assert "Images added: 3.png" in since
+    assert "Images removed: 1.png" in since
 
 
 def test_panoptic_pictures_hold_what_their_json_says(tmp_path: Path, store: Store) -> None:

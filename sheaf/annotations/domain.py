@@ -203,6 +203,7 @@ REPORT_HTML = Series(
     tables=schema.TABLES,
     write=write_report_html,
     verify=verify_report_html,
+    version=2,
     tells_account=True,
     kinds=("html",),
 )

@@ -1,7 +1,8 @@
 """`report_html`: a project as one page, so that nobody needs a viewer to know what is in it.
 
-Annotated images, splits, classes, sizes, and what was not used; without scripts and without anything to load. It is of
-the whole project, as the tables are. Not here: the pictures (`analysis/plots`), nor what changed (`sheaf diff`).
+Annotated images, what changed since the version before, splits, classes, sizes, and what was not used; without scripts
+and without anything to load. It is of the whole project, as the tables are. Not here: the pictures (`analysis/plots`),
+nor what changed (`since`).
 """
 
 import base64
@@ -12,6 +13,7 @@ import numpy as np
 
 from sheaf.annotations import schema
 from sheaf.annotations.analysis.plots import contact_sheet
+from sheaf.annotations.writers.since import since_last_version
 from sheaf.annotations.writers.splits import homes, leak_warnings, split_statistics
 from sheaf.errors import VerificationError
 from sheaf.exports import pages
@@ -21,7 +23,7 @@ from sheaf.tables.pinned import Tables
 _NAME = "report.html"
 _MOST_CLASSES = 200
 _RANGES = (32**2, 96**2)
-_SECTIONS = ("sheet", "splits", "classes", "sizes", "account")
+_SECTIONS = ("sheet", "since", "splits", "classes", "sizes", "account")
 
 
 def write_report_html(draft: Draft) -> Written:
@@ -40,6 +42,7 @@ def write_report_html(draft: Draft) -> Written:
         totals=totals,
         warnings=warnings,
         sheet=base64.b64encode(sheet).decode() if sheet else None,
+        since=since_last_version(draft, "report_html"),
         splits=splits,
         names=names,
         classes=[(name, of, total, f"{total / (most or 1):.3f}") for name, of, total in classes[:_MOST_CLASSES]],
