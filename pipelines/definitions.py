@@ -17,7 +17,7 @@ from resources.sources import configured_sources
 from resources.store import StoreResource
 from sensors.requests import requests_sensor
 from sensors.sources import source_sensor
-from sensors.webhook import webhook_sensors
+from sensors.webhook import exports_webhook_sensor, webhook_sensors
 from sheaf.domains import DOMAINS
 from sheaf.settings import Settings
 from sheaf.steps import Domain
@@ -36,7 +36,12 @@ def build_definitions(settings: Settings, domains: Iterable[Domain] = tuple(DOMA
     return dg.Definitions(
         assets=assets,
         jobs=[*jobs, offload_job],
-        sensors=[*sensors, requests_sensor(settings.inbox, domains), *webhook_sensors()],
+        sensors=[
+            *sensors,
+            requests_sensor(settings.inbox, domains),
+            *webhook_sensors(),
+            *([exports_webhook_sensor()] if settings.webhooks else []),
+        ],
         schedules=[*schedules, offload_schedule(settings)],
         resources={"sources": sources, "store": StoreResource(url=settings.store_url), "settings": settings},
         executor=dg.in_process_executor,

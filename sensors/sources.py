@@ -14,7 +14,7 @@ from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from assets.partitions import partitions_of
 from assets.steps import step_key
 from resources.store import StoreResource
-from sheaf import watching
+from sheaf import activity, watching
 from sheaf.errors import InputError, SourceError
 from sheaf.settings import Settings
 from sheaf.sources import Source, Sources, bury, tombstones
@@ -69,8 +69,10 @@ def source_sensor(domain: Domain, source: Source, quiet_s: float) -> dg.SensorDe
             seconds=TICK_SECONDS,
             most=MOST_RUNS,
         )
-        for sentence in (*look.problems, *look.overdue):
+        for sentence in (*look.problems, *look.overdue.values()):
             context.log.warning(sentence)
+        for partition, sentence in look.overdue.items():
+            activity.log(opened, "delivery overdue", f"{domain.name}/{partition}", name, sentence)
         if found and len(look.problems) == len(found):
             raise InputError(f"Nothing in the {name} could be read. {look.problems[0]}")
 

@@ -1,4 +1,4 @@
-"""What tells other systems that a media batch has ended, where the batch asked for it."""
+"""What tells other systems: that a media batch has ended, where the batch asked for it, and of exports."""
 
 import os
 from datetime import UTC, datetime
@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from resources.store import StoreResource
-from sheaf import clock
+from sheaf import clock, telling
 from sheaf.errors import DamagedError, NotFoundError, SheafError
-from sheaf.media.analysis.webhook import WebhookPolicy, batch_message, check_url, send
-from sheaf.media.batch_record import BatchStatus, claim_telling, give_back_telling, read_record
+from sheaf.media.batch_record import BatchStatus, batch_message, claim_telling, give_back_telling, read_record
 from sheaf.media.settings import MediaSettings
+from sheaf.outside.webhook import WebhookPolicy, check_url, send
 from sheaf.settings import Settings
 
 SECRET = "SHEAF_WEBHOOK_SECRET"  # noqa: S105  # the variable that holds it
@@ -24,6 +24,29 @@ def webhook_sensors() -> list[dg.SensorDefinition]:
         "media_webhook_cancelled": dg.DagsterRunStatus.CANCELED,
     }
     return [_sensor(name, status) for name, status in statuses.items()]
+
+
+def exports_webhook_sensor() -> dg.SensorDefinition:
+    """What tells the webhooks of `sheaf.yaml` of exports and deliveries."""
+
+    @dg.sensor(
+        name="webhooks",
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Posts what became of exports and deliveries to the addresses that `webhooks` names.",
+    )
+    def sensor(
+        context: dg.SensorEvaluationContext, store: StoreResource, settings: dg.ResourceParam[Settings]
+    ) -> dg.SkipReason:
+        done = []
+        for hook in settings.webhooks:
+            tick = telling.tell(store.open(), hook, os.environ.get(SECRET))
+            for sentence in tick.failed:
+                context.log.warning(sentence)
+            done.append(f"{tick.told} told, {tick.waiting} waiting.")
+        return dg.SkipReason(" ".join(done))
+
+    return sensor
 
 
 def _sensor(name: str, status: dg.DagsterRunStatus) -> dg.SensorDefinition:

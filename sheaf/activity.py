@@ -24,9 +24,23 @@ class Activity(BaseModel):
 def log(store: Store, what: str, subject: object, who: str, detail: str = "") -> None:
     """Write one event. Its name sorts by time, so that the newest are found by listing."""
     event = Activity(at=clock.now(), what=what, subject=str(subject), who=who, detail=detail)
-    stamp = event.at.strftime("%Y%m%dT%H%M%S.%fZ")
-    path = f"activity/{event.at:%Y-%m}/{stamp}-{uuid.uuid4().hex[:8]}.json"
-    store.put(path, event.model_dump_json().encode())
+    store.put(f"{place(event.at)}-{uuid.uuid4().hex[:8]}.json", event.model_dump_json().encode())
+
+
+def place(moment: datetime) -> str:
+    """How the path of an event of that time begins."""
+    return f"activity/{moment:%Y-%m}/{moment:%Y%m%dT%H%M%S.%fZ}"
+
+
+def paths_since(store: Store, moment: datetime) -> list[str]:
+    """Where the events at or after a time lie, oldest first.
+
+    Args:
+        moment: in UTC.
+    """
+    first = place(moment)
+    months = [month for month in store.folders("activity") if month >= f"{moment:%Y-%m}"]
+    return sorted(item.path for month in months for item in store.list(f"activity/{month}", after=first))
 
 
 def newest(store: Store, since: datetime | None = None, limit: int = 50) -> Iterator[Activity]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sheaf import clock
+from sheaf import activity, clock
 from sheaf.coherence import pin
 from sheaf.errors import InputError, StoppedError
 from sheaf.report import Report
@@ -223,6 +223,8 @@ class _Running:
         committed = generations.commit(self.store, self.place, generation, files, before)
         if committed is None:
             return None
+        if refused:
+            activity.log(self.store, "delivery refused", f"{self.domain.name}/{self.partition}", "sheaf", refused)
         generations.sweep(self.store, self.place)
         self.store.delete(old)
         return Made(committed, unchanged=False, report=report)

@@ -7,6 +7,7 @@ environment only.
 
 import os
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 from zoneinfo import available_timezones
@@ -27,7 +28,7 @@ from sheaf.fermentation.settings import FermentationSettings
 from sheaf.matches.settings import MatchesSettings
 from sheaf.media.settings import MediaSettings
 from sheaf.occurrences.settings import OccurrencesSettings
-from sheaf.outside.addresses import check_no_login
+from sheaf.outside.addresses import Url, check_no_login
 from sheaf.outside.models import first_problem
 from sheaf.outside.yaml_files import read_yaml
 
@@ -52,6 +53,36 @@ class ServeSettings(BaseModel):
     upload_mb: float = Field(default=20.0, gt=0)
 
 
+class Told(StrEnum):
+    """What webhooks can be told of."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    REFUSED = "refused"
+    OVERDUE = "overdue"
+
+
+class WebhookSettings(BaseModel):
+    """Another system that is told what became of exports and deliveries.
+
+    Attributes:
+        url: where it is posted to; `SHEAF_WEBHOOK_SECRET` signs it.
+        events: `completed` and `failed` exports, `refused` deliveries, `overdue` ones, which were asked for and not
+            done; all by default.
+        domains: only these domains; all by default.
+        partitions: only these partitions; all by default.
+        private: whether its host may have a private or loopback address.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: Url
+    events: tuple[Told, ...] = tuple(Told)
+    domains: tuple[str, ...] = ()
+    partitions: tuple[str, ...] = ()
+    private: bool = False
+
+
 class Settings(BaseSettings):
     """The whole configuration.
 
@@ -63,6 +94,7 @@ class Settings(BaseSettings):
         nightly: cron expression of the nightly exports.
         quiet_seconds: how long a partition must not have changed before it is read.
         serve: how `sheaf serve` is reached.
+        webhooks: who is told what became of exports and deliveries.
     """
 
     model_config = SettingsConfigDict(
@@ -76,6 +108,7 @@ class Settings(BaseSettings):
     nightly: str = "0 2 * * *"
     quiet_seconds: float = Field(default=30.0, ge=0)
     serve: ServeSettings = Field(default_factory=ServeSettings)
+    webhooks: tuple[WebhookSettings, ...] = ()
     fermentation: FermentationSettings = Field(default_factory=FermentationSettings)
     matches: MatchesSettings = Field(default_factory=MatchesSettings)
     media: MediaSettings = Field(default_factory=MediaSettings)

@@ -64,14 +64,14 @@ class Look:
     Attributes:
         due: partitions that have to be run.
         problems: what could not be looked at, with the reason, as sentences.
-        overdue: partitions that were asked for again and again and were not done, as sentences.
+        overdue: partitions that were asked for again and again and were not done, each with a sentence.
         looked: how many partitions were looked at.
         cursor: what to keep.
     """
 
     due: list[State] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    overdue: list[str] = field(default_factory=list)
+    overdue: dict[str, str] = field(default_factory=dict)
     looked: int = 0
     cursor: Cursor = field(default_factory=Cursor)
 
@@ -127,7 +127,7 @@ def look(
                 cursor.asked[name] = Asked(token=state.token, at=moment, times=times)
                 result.due.append(state)
                 if times > 1:
-                    result.overdue.append(f"{name} was asked for {times - 1} times and not done: see its last run.")
+                    result.overdue[name] = f"{name} was asked for {times - 1} times and not done: see its last run."
         if len(result.due) >= most or clock() - started > seconds:
             break
     if looked == len(names):

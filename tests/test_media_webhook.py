@@ -14,9 +14,9 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from webhook_receiver import Receiver, receiving
 
 from sheaf.errors import UsageError
-from sheaf.media.analysis.webhook import SIGNATURE_HEADER, WebhookError, WebhookPolicy, batch_message, check_url, send
-from sheaf.media.batch_record import BatchRecord, BatchStatus
+from sheaf.media.batch_record import BatchRecord, BatchStatus, batch_message
 from sheaf.media.readers.batch_options import BatchOptions
+from sheaf.outside.webhook import SIGNATURE_HEADER, WebhookError, WebhookPolicy, check_url, send
 
 LOCAL = WebhookPolicy(hosts=("127.0.0.1", "localhost"), private=True, secret="s3cret", attempts=3)
 

@@ -11,10 +11,10 @@ import pytest
 from resources.store import StoreResource
 from sensors.webhook import SECRET, notify
 from sheaf.errors import UsageError
-from sheaf.media.analysis.webhook import SIGNATURE_HEADER, WebhookError, signature
 from sheaf.media.batch_record import BatchRecord, BatchStatus, write_record
 from sheaf.media.readers.batch_options import BatchOptions
 from sheaf.media.settings import MediaSettings
+from sheaf.outside.webhook import SIGNATURE_HEADER, WebhookError, signature
 
 BATCH = "batch_20260301_080000_00c0ffee"
 ENDED = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)

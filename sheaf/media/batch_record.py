@@ -89,6 +89,21 @@ class FinishedItem(BaseModel):
     result: PairResult | None = None
 
 
+def batch_message(record: BatchRecord) -> dict[str, object]:
+    """What is said about a batch."""
+    return {
+        "event": f"batch_{record.status}",
+        "batch_id": record.batch_id,
+        "status": record.status,
+        "items_total": record.items_total,
+        "items_completed": record.items_completed,
+        "items_no_match": record.items_no_match,
+        "items_failed": record.items_failed,
+        "items_cancelled": record.items_cancelled,
+        "timestamp": record.finished_at.isoformat().replace("+00:00", "Z") if record.finished_at else None,
+    }
+
+
 def write_record(store: Store, record: BatchRecord) -> None:
     """Replace the record in one step."""
     store.put(f"{ROOT}/{record.batch_id}/record.json", record.model_dump_json(indent=2).encode() + b"\n")

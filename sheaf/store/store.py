@@ -293,10 +293,14 @@ class Store:
                     obstore.get(self._backend, path)
                 raise
 
-    def list(self, prefix: str) -> Iterator[Stored]:
-        """All objects below a folder, in no particular order."""
+    def list(self, prefix: str, after: str | None = None) -> Iterator[Stored]:
+        """All objects below a folder, in no particular order.
+
+        Args:
+            after: only those whose path sorts behind this one; what is before costs nothing on S3.
+        """
         with clear_errors(self.url, prefix):
-            for page in obstore.list(self._backend, prefix):
+            for page in obstore.list(self._backend, prefix, offset=after):
                 for meta in page:
                     yield Stored(meta["path"], meta["size"], meta["last_modified"])
 

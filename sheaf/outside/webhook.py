@@ -1,4 +1,4 @@
-"""Telling another system that a batch is completed or failed.
+"""Telling another system something, once it is known: of a media batch, or of an export.
 
 One POST of JSON, signed; tried again while the other side is unreachable or overloaded. Only hosts on
 the allow list are called, and none whose address is private unless the site allows that. The address that
@@ -21,7 +21,6 @@ import orjson
 
 from sheaf import clock
 from sheaf.errors import SheafError, SourceError, UsageError
-from sheaf.media.batch_record import BatchRecord
 from sheaf.outside.http import Limits, PassingError, Service, patiently
 
 SIGNATURE_HEADER = "X-Sheaf-Signature-256"
@@ -54,21 +53,6 @@ class WebhookPolicy:
     secret: str | None = None
     attempts: int = 5
     timeout_s: float = 10.0
-
-
-def batch_message(record: BatchRecord) -> dict[str, object]:
-    """What is said about a batch."""
-    return {
-        "event": f"batch_{record.status}",
-        "batch_id": record.batch_id,
-        "status": record.status,
-        "items_total": record.items_total,
-        "items_completed": record.items_completed,
-        "items_no_match": record.items_no_match,
-        "items_failed": record.items_failed,
-        "items_cancelled": record.items_cancelled,
-        "timestamp": record.finished_at.isoformat().replace("+00:00", "Z") if record.finished_at else None,
-    }
 
 
 def signature(body: bytes, secret: str) -> str:
