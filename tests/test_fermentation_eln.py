@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from eln_database import as_reader, create_database, execute, postgres_server
+from eln_database import as_reader, create_database, execute
 from eln_server import PASSWORD, USER, Eln, eln_server
 from fermentation_inbox import hashes, rows_of
 from live_campaign import batch_id, full_records, ingest, make_all, published, put_in_inbox, shared_records
+from servers import postgres_server
 
 from sheaf.errors import NotFoundError, SourceError
 from sheaf.fermentation import schema
@@ -31,9 +32,9 @@ SETTINGS = FermentationSettings()
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with postgres_server(tmp_path_factory.mktemp("postgres") / "data") as address:
-        yield address
+def postgres() -> Iterator[str]:
+    with postgres_server() as server:
+        yield server.get_uri()
 
 
 @pytest.fixture(scope="module")

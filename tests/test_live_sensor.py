@@ -9,10 +9,11 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from eln_database import as_reader, create_database, execute, inserts, postgres_server
+from eln_database import as_reader, create_database, execute, inserts
 from lab import configured as settings_of
 from live_campaign import batch_id, put_in_inbox, shared_records
 from running import run_steps
+from servers import postgres_server
 
 from assets.partitions import partitions_name
 from pipelines.cli import main
@@ -31,9 +32,9 @@ CONFIG = "fermentation: {sources: [{kind: eln_postgres}]}\n"
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with postgres_server(tmp_path_factory.mktemp("postgres") / "data") as address:
-        yield address
+def postgres() -> Iterator[str]:
+    with postgres_server() as server:
+        yield server.get_uri()
 
 
 @pytest.fixture(scope="module")

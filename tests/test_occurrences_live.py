@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 from lab import configured as settings_of
-from occurrences_database import create_tables, load, postgres_server, run
+from occurrences_database import create_tables, load, run
 from occurrences_inbox import rows
 from running import run_steps
+from servers import postgres_server
 
 from resources.sources import configured_sources
 from sheaf.errors import NotFoundError, SourceError
@@ -27,7 +28,8 @@ def antenna(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
     """A database with the sample season, and the inbox that it was filled from."""
     folder = tmp_path_factory.mktemp("antenna")
     season.write(folder / "inbox")
-    with postgres_server(folder / "data") as dsn:
+    with postgres_server() as server:
+        dsn = server.get_uri()
         create_tables(dsn)
         load(dsn, folder / "inbox" / "occurrences" / "p1")
         yield dsn, folder / "inbox"

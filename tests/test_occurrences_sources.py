@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pyarrow.parquet as pq
 import pytest
-from occurrences_database import create_tables, load, postgres_server, run
+from occurrences_database import create_tables, load, run
 from occurrences_inbox import (
     SETTINGS,
     Tables,
@@ -26,6 +26,7 @@ from occurrences_inbox import (
     put,
 )
 from running import run_steps
+from servers import postgres_server
 
 from sheaf.errors import InputError, NotFoundError, SourceError
 from sheaf.occurrences.domain import OCCURRENCES
@@ -45,7 +46,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A database with the sample season; yields the address of a role that may only read."""
     folder = tmp_path_factory.mktemp("postgres")
     season.write(folder)
-    with postgres_server(folder / "data") as dsn:
+    with postgres_server() as server:
+        dsn = server.get_uri()
         create_tables(dsn)
         load(dsn, folder / "occurrences" / "p1")
         yield dsn
