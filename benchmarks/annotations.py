@@ -62,7 +62,8 @@ def main() -> None:
         for name, work in (
             ("COCO ZIP", _export),
             ("verify it", _verify),
-            ("YOLO ZIP", _yolo),
+            ("YOLO ZIP, outlines", _yolo),
+            ("YOLO ZIP, boxes", _yolo_boxes),
             ("read it as COCO", _read),
             ("orjson stream, no ZIP", _orjson_stream),
             ("json.dump", _json_dump),
@@ -172,8 +173,16 @@ def _export(folder: str) -> str:
 
 
 def _yolo(folder: str) -> str:
-    options = YOLO.options.of({"task": "segment", "include_images": False}, "option")
-    written = YOLO.write(_draft(Store.open(f"{folder}/store"), YOLO, Path(folder, "yolo"), options))
+    return _labels(folder, "segment")
+
+
+def _yolo_boxes(folder: str) -> str:
+    return _labels(folder, "detect")
+
+
+def _labels(folder: str, task: str) -> str:
+    options = YOLO.options.of({"task": task, "include_images": False}, "option")
+    written = YOLO.write(_draft(Store.open(f"{folder}/store"), YOLO, Path(folder, f"yolo-{task}"), options))
     return f"{written.counts['image_count']} label files, {written.counts['annotation_count']} lines"
 
 

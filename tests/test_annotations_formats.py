@@ -18,6 +18,7 @@ from running import current
 from sheaf.annotations import schema
 from sheaf.annotations.domain import ANNOTATIONS
 from sheaf.annotations.sample import project as sample_project
+from sheaf.annotations.writers.yolo_text import lines
 from sheaf.errors import UsageError, VerificationError
 from sheaf.exports.publish import Request, publish
 from sheaf.exports.series import Written
@@ -105,6 +106,20 @@ def test_yolo_boxes_are_laid_out_as_ultralytics_reads_them(tmp_path: Path, store
     assert again.report.counts["detections"] == 4
     splits = {row["split"] for row in current(store, ANNOTATIONS, "again").read(schema.TASKS).to_pylist()}
     assert splits == {"train", "val"}
+
+
+def test_numbers_of_yolo_are_what_python_prints() -> None:
+    def printed(value: float) -> str:
+        return f"{value:.6f}".rstrip("0").rstrip(".")
+
+    halves = [place / 192_000 for place in range(12, 192_000, 24 * 7)]  # rounded up or down by their last bit
+    values = [0.0, 1.0, 0.1, 1e-6, 4e-7, 0.999_999_6, 0.000_12, *halves]
+    values += [0.5] * (-len(values) % 4)
+    labels = np.arange(len(values) // 4) % 13
+    text, ends = lines(labels, np.array(values), np.full(len(labels), 4))
+    rows = [" ".join(map(printed, values[at : at + 4])) for at in range(0, len(values), 4)]
+    assert text.decode().splitlines() == [f"{label} {row}" for label, row in zip(labels, rows, strict=True)]
+    assert np.diff(ends, prepend=0).tolist() == [len(line) + 1 for line in text.splitlines()]
 
 
 def test_lines_that_are_no_yolo_are_rejected_by_themselves(tmp_path: Path, store: Store) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 from sheaf.errors import VerificationError
 
@@ -78,15 +78,38 @@ class Zip:
         Args:
             stored: whether it is kept as it is; by itself, what is compressed already by its name.
         """
-        info = zipfile.ZipInfo(name, max(date, EARLIEST))
-        info.external_attr = self._mode << 16
         stored = name.lower().endswith(_COMPRESSED) if stored is None else stored
-        info.compress_type = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
+        info = self._info(name, date, zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED)
         info._compresslevel = _LEVEL  # type: ignore[attr-defined]  # no argument of `open` until Python 3.13
         with self._file.open(info, "w", force_zip64=True) as file:
             member = Member(file)
             yield member
         self.members[name] = (member.size, member.digest.hexdigest())
+
+    def add_small(self, name: str, data: bytes, date: Date = EARLIEST) -> None:
+        """Add a deflated member that is at hand as a whole: the bytes that `member` writes, much sooner.
+
+        The standard library opens each member as a file, goes back to its header and forth again; where there are
+        a hundred thousand, that takes longer than all that they hold.
+        """
+        packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+        packed = packer.compress(data) + packer.flush()
+        info = self._info(name, date, zipfile.ZIP_DEFLATED)
+        info.CRC, info.file_size, info.compress_size = zlib.crc32(data), len(data), len(packed)
+        file: Any = self._file  # what follows is what its members do when they are closed
+        info.header_offset = file.start_dir
+        written = file.fp.write(info.FileHeader(zip64=True) + packed)
+        file.start_dir += written
+        file.filelist.append(info)
+        file.NameToInfo[info.filename] = info
+        file._didModify = True
+        self.members[name] = (len(data), hashlib.sha256(data).hexdigest())
+
+    def _info(self, name: str, date: Date, how: int) -> zipfile.ZipInfo:
+        info = zipfile.ZipInfo(name, max(date, EARLIEST))
+        info.external_attr = self._mode << 16
+        info.compress_type = how
+        return info
 
     def add_document(self, name: str, data: bytes) -> None:
         """Add a small document about the members; it is none of them."""

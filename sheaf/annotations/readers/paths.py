@@ -11,22 +11,24 @@ from collections.abc import Iterable
 from urllib.parse import quote
 
 _IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".jp2")
+_CONTROL = re.compile(r"[\0-\x1f]")
+_UNPACKED_NOWHERE = re.compile(r'[:*?"<>|\0-\x1f]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 
 
 def unsafe_path(path: str) -> str | None:
     """Why an image path cannot be used; None when it can."""
-    if not path or "\0" in path or any(ord(letter) < 32 for letter in path):
+    if not path or _CONTROL.search(path):
         return "the image path is empty or holds control characters"
     if "\\" in path or re.match(r"[A-Za-z]:", path) or path.startswith(("/", "~")):
         return "the image path is absolute or uses backslashes: give it relative to images/ with '/'"
     if any(part in ("", ".", "..") for part in path.split("/")):
         return "the image path has empty, '.' or '..' parts: give it relative to images/"
     try:
-        longest = max(len(part.encode()) for part in path.split("/"))
+        data = path.encode()
     except UnicodeEncodeError:
         return "the image path is not valid Unicode"
-    too_long = longest > 255 or len(path.encode()) > 1024
+    too_long = len(data) > 255 and (len(data) > 1024 or max(map(len, data.split(b"/"))) > 255)
     return "the image path is longer than 1024 bytes, or a part of it than 255" if too_long else None
 
 
@@ -46,7 +48,7 @@ def unpackable(path: str) -> str:
 
 
 def _unpackable(part: str) -> str:
-    part = "".join(quote(letter, safe="") if letter in ':*?"<>|' or ord(letter) < 32 else letter for letter in part)
+    part = _UNPACKED_NOWHERE.sub(lambda found: quote(found[0], safe=""), part)
     if part[-1] in ". ":
         part = f"{part[:-1]}%{ord(part[-1]):02X}"
     stem, dot, ending = part.partition(".")

@@ -8,6 +8,8 @@ Format: https://docs.ultralytics.com/datasets/.
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import yaml
 from sheaf.annotations import schema
 from sheaf.annotations.readers.paths import distinct
 from sheaf.annotations.readers.turned import turn_box, turn_segmentation
+from sheaf.annotations.writers import yolo_text
 from sheaf.annotations.writers.archive import Archive
 from sheaf.annotations.writers.coco import Categories, categories
 from sheaf.annotations.writers.image_bytes import write_images
@@ -49,8 +52,7 @@ def write_yolo(draft: Draft) -> Written:
         with archive.document(DATA) as stream:
             stream.write(_data_yaml(images, classes, options, counts.warnings))
         for entry, found in zip(entries, lines, strict=True):
-            with archive.document(f"labels/{entry.rpartition('.')[0]}.txt") as stream:
-                stream.write(b"".join(found))
+            archive.small(f"labels/{entry.rpartition('.')[0]}.txt", b"".join(found))
         if options.include_images and not draft.preview:
             write_images(archive, draft, images, [f"images/{entry}" for entry in entries])
         write_report(archive, draft, "yolo", selection, counts)
@@ -115,74 +117,121 @@ def _data_yaml(images: pa.Table, classes: Categories, options: YoloOptions, warn
 def _lines(selection: Selection, classes: Categories, options: YoloOptions) -> tuple[list[list[bytes]], Counts]:
     images = selection.images
     lines: list[list[bytes]] = [[] for _ in range(len(images))]
-    dropped, per_class = Counter(selection.dropped), Counter[str]()
-    for at, label, points, crowd in _objects(selection, classes, options):
-        if crowd:
-            dropped["a crowd, which YOLO does not know"] += 1
+    dropped = Counter(selection.dropped)
+    per_class = np.zeros(len(classes.names), np.int64)
+    for found in _objects(selection, classes, options):
+        if crowds := int(found.crowd.sum()):
+            dropped["a crowd, which YOLO does not know"] += crowds
+        kept = found.kept()
+        if not len(kept.image):
             continue
-        numbers = " ".join(f"{value:.6f}".rstrip("0").rstrip(".") for value in points)
-        lines[at].append(f"{label} {numbers}\n".encode())
-        per_class[classes.names[label]] += 1
+        text, ends = yolo_text.lines(kept.label, *_fractions(kept, options.task))
+        first = np.flatnonzero(np.diff(kept.image, prepend=-1))  # of the objects of one image in a row
+        starts = np.concatenate([[0], ends])[first].tolist()
+        for at, start, end in zip(kept.image[first].tolist(), starts, [*starts[1:], len(text)], strict=True):
+            lines[at].append(text[start:end])
+        per_class += np.bincount(kept.label, minlength=len(per_class))
     warnings = list(selection.warnings)
     if bare := sum(not found for found in lines):
         warnings.append(f"Images without annotations: {bare}.")
     return lines, Counts(
         image_count=len(images),
-        annotation_count=per_class.total(),
-        class_counts={name: per_class[name] for name in classes.names if per_class[name]},
+        annotation_count=int(per_class.sum()),
+        class_counts={name: count for name, count in zip(classes.names, per_class.tolist(), strict=True) if count},
         split_counts=count_splits(images, selection),
         dropped=dict(dropped),
         warnings=warnings,
     )
 
 
-def _objects(
-    selection: Selection, classes: Categories, options: YoloOptions
-) -> Iterator[tuple[int, int, list[float], bool]]:
-    """Position of the image, class, fractions, and whether it is a crowd, of every object."""
+@dataclass(frozen=True)
+class _Objects:
+    """Some objects in columns, on their images as these are exported.
+
+    Attributes:
+        image, label: position of the image, and class.
+        size: width and height of the image, px.
+        box: x, y, width and height, px.
+        shape: COCO segmentation JSON, where there is one.
+        crowd: whether it is a crowd.
+    """
+
+    image: Any
+    label: Any
+    size: Any
+    box: Any
+    shape: list[str | None]
+    crowd: Any
+
+    def kept(self) -> "_Objects":
+        """Those that are no crowds."""
+        if not self.crowd.any():
+            return self
+        own = ~self.crowd
+        shapes = [shape for shape, kept in zip(self.shape, own.tolist(), strict=True) if kept]
+        return _Objects(self.image[own], self.label[own], self.size[own], self.box[own], shapes, self.crowd[own])
+
+
+def _objects(selection: Selection, classes: Categories, options: YoloOptions) -> Iterator[_Objects]:
+    """The objects of an export, in batches in the order of the tables."""
     kinds: list[tuple[Table, str, str | None]] = [
         (schema.DETECTIONS, "outline", "segmentation_id" if options.task == "segment" else None),
         (schema.SEGMENTATIONS, "segmentation", None if options.task == "segment" else "detection_id"),
     ]
     images = selection.images
     ids = images["image_id"].combine_chunks()
-    sizes = list(zip(images["width"].to_pylist(), images["height"].to_pylist(), strict=True))
-    turns = images["orientation"].to_pylist() if options.exif == "transpose" else [1] * len(images)
+    sizes = np.stack([images["width"].to_numpy(), images["height"].to_numpy()], 1).astype(float)
+    turns = images["orientation"].to_numpy() if options.exif == "transpose" else np.ones(len(images), np.int8)
     for table, shape_column, twin in kinds:
-        columns = [*_COLUMNS, shape_column, "job_ids", *([twin] if twin else [])]
+        drawn = [shape_column] if options.task != "detect" else []
+        columns = [*_COLUMNS, *drawn, "job_ids", *([twin] if twin else [])]
         for batch in selection.tables.batches(table, columns):
             image_at = positions(batch.column("image_id"), ids)
             class_at = positions(batch.column("label_id"), classes.label_ids)
             wanted = (image_at >= 0) & (class_at >= 0) & in_scope(batch, selection.scope)
             if twin:  # the other table has it
                 wanted &= batch.column(twin).is_null().to_numpy(zero_copy_only=False)
-            picked = batch.filter(pa.array(wanted))
-            values = zip(*(picked.column(name).to_pylist() for name in (*_COLUMNS[2:], shape_column)), strict=True)
-            for at, label, (*box, crowd, shape) in zip(
-                image_at[wanted].tolist(), class_at[wanted].tolist(), values, strict=True
-            ):
-                size, turn = sizes[at], turns[at]
-                if turn != 1:
-                    stored = size[::-1] if turn >= 5 else size
-                    box = turn_box(tuple(box), turn, *stored)
-                    shape = shape and turn_segmentation(shape, turn, *stored)
-                points = _points(box, shape, options.task)
-                fractions = [min(max(value / size[place % 2], 0.0), 1.0) for place, value in enumerate(points)]
-                yield at, label, fractions, crowd
+            picked, image_at = batch.filter(pa.array(wanted)), image_at[wanted]
+            box = np.stack([picked.column(name).to_numpy() for name in ("x", "y", "width", "height")], 1)
+            crowd = picked.column("is_crowd").to_numpy(zero_copy_only=False)
+            shapes = picked.column(shape_column).to_pylist() if drawn else [None] * len(box)
+            size, turned = sizes[image_at], turns[image_at]
+            for at in np.flatnonzero(turned != 1).tolist():
+                width, height = map(int, size[at])
+                how = int(turned[at]), *((height, width) if turned[at] >= 5 else (width, height))
+                box[at] = turn_box(tuple(box[at].tolist()), *how)
+                shapes[at] = shapes[at] and turn_segmentation(shapes[at], *how)
+            yield _Objects(image_at, class_at[wanted], size, box, shapes, crowd)
 
 
-def _points(box: Any, shape: str | None, task: str) -> list[float]:
-    x, y, width, height = box
+def _fractions(found: _Objects, task: str) -> tuple[Any, Any]:
+    """The numbers of all objects, as fractions of width and height in turns, and how many each has."""
+    x, y, width, height = found.box.T
     if task == "detect":
-        return [x + width / 2, y + height / 2, width, height]
-    corners = [x, y, x + width, y, x + width, y + height, x, y + height]
-    if not shape:
-        return corners
-    value: Any = orjson.loads(shape)
-    rings = _outlines(value) if isinstance(value, dict) else value
-    if task == "obb":
-        return rings[0] if len(rings) == 1 and len(rings[0]) == 8 else corners
-    return _joined(rings) or corners
+        points = np.stack([x + width / 2, y + height / 2, width, height], 1)
+        lengths = np.full(len(points), 4)
+    else:
+        corners = np.stack([x, y, x + width, y, x + width, y + height, x, y + height], 1).tolist()
+        parsed = orjson.loads(f"[{','.join(shape or 'null' for shape in found.shape)}]")
+        outline = _of_four if task == "obb" else _outline
+        rings = [outline(shape) or own for shape, own in zip(parsed, corners, strict=True)]
+        lengths = np.fromiter(map(len, rings), np.int64, len(rings))
+        points = np.fromiter(chain.from_iterable(rings), np.float64, int(lengths.sum()))
+    fractions = points.reshape(-1, 2) / np.repeat(found.size, lengths // 2, axis=0)
+    return np.clip(fractions, 0.0, 1.0).ravel(), lengths
+
+
+def _outline(shape: Any) -> list[float] | None:
+    """The outline of an object as one ring; None where it has no shape."""
+    if isinstance(shape, list) and len(shape) == 1:
+        return shape[0]
+    return shape and _joined(_outlines(shape) if isinstance(shape, dict) else shape)
+
+
+def _of_four(shape: Any) -> list[float] | None:
+    """The outline of an object that has four corners; None for every other."""
+    rings = _outlines(shape) if isinstance(shape, dict) else shape or ()
+    return rings[0] if len(rings) == 1 and len(rings[0]) == 8 else None
 
 
 def _outlines(mask: Any) -> list[list[float]]:
