@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
 
 from assets.each import OWNER, Check, Outcome, StepEvent, backfill_policy, run_each
+from assets.launchpad import asked_filter, asked_options, config_schema
 from assets.partitions import partitions_of
 from assets.shown import export_metadata
 from assets.steps import step_key
@@ -14,7 +14,7 @@ from resources.store import StoreResource
 from sheaf.coherence import pin
 from sheaf.errors import RefusedError
 from sheaf.exports import catalogue
-from sheaf.exports.options import as_pairs, parse_pairs
+from sheaf.exports.options import as_pairs
 from sheaf.exports.publish import Published, Request, publish
 from sheaf.exports.series import Series
 from sheaf.names import CAMPAIGN
@@ -22,28 +22,6 @@ from sheaf.settings import Settings
 from sheaf.steps import Domain
 
 VERIFIED = "verified"
-
-
-class ExportConfig(dg.Config):
-    """What may be asked of an export in the launchpad; empty means the canonical export.
-
-    Attributes:
-        filter: pairs such as `min_hours=4`.
-        options: pairs such as `gas_balance=upstream`.
-        name: how to call the export.
-        requested_by: who asks.
-        always: make a new version even when nothing changed.
-        asked: whether somebody wants this very export: then it is an error that there is nothing for it.
-        version: the number that was reserved for it.
-    """
-
-    filter: list[str] = Field(default_factory=list)
-    options: list[str] = Field(default_factory=list)
-    name: str | None = None
-    requested_by: str | None = None
-    always: bool = False
-    asked: bool = False
-    version: int | None = None
 
 
 def export_config(request: Request) -> dict[str, Any]:
@@ -84,6 +62,7 @@ def _export_asset(domain: Domain, series: Series, partitions: dg.PartitionsDefin
         code_version=str(series.version),
         backfill_policy=None if series.campaign else backfill_policy(domain.in_one_run),
         pool="exports",
+        config_schema=config_schema(series),
         check_specs=[
             dg.AssetCheckSpec(
                 VERIFIED,
@@ -95,26 +74,25 @@ def _export_asset(domain: Domain, series: Series, partitions: dg.PartitionsDefin
     )
     def export(
         context: dg.AssetExecutionContext,
-        config: ExportConfig,
         store: StoreResource,
         settings: dg.ResourceParam[Settings],
     ) -> Iterator[StepEvent]:
-        opened, own = store.open(), settings.of(domain.name)
+        opened, own, config = store.open(), settings.of(domain.name), context.op_execution_context.op_config
         keys = [CAMPAIGN] if series.campaign else context.partition_keys
 
         def work(partition: str, stopped: Callable[[], bool]) -> Outcome:
             request = Request(
                 partition=partition,
-                filter=parse_pairs(config.filter, "filter"),
-                options=parse_pairs(config.options, "option"),
-                name=config.name,
-                requested_by=config.requested_by or _launcher(context.run.tags),
+                filter=asked_filter(config),
+                options=asked_options(config),
+                name=config.get("name"),
+                requested_by=config.get("requested_by") or _launcher(context.run.tags),
                 run_id=context.run.run_id,
-                always=config.always,
-                version=config.version,
+                always=config["always"],
+                version=config.get("version"),
             )
             try:
-                if not config.asked and domain.offered and not series.campaign:
+                if not config["asked"] and domain.offered and not series.campaign:
                     tables = pin(opened, domain, partition, series.tables, own)
                     if series.name not in domain.offered(tables):
                         return _nothing("The partition has no records of this kind.")

@@ -83,6 +83,7 @@ def _columns(schema: Any) -> Iterator[str]:
 
 def _series() -> Iterator[str]:
     yield "What can be published, with `sheaf export DOMAIN PARTITION SERIES --filter KEY=VALUE --option KEY=VALUE`."
+    yield "In Dagster's launchpad filters stand below `where`, options below `how`."
     yield ""
     for domain in DOMAINS.values():
         yield from [f"## {domain.name}", ""]
