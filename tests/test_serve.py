@@ -1,5 +1,9 @@
 """The HTTP API over a real connection: what there is, exports, the specifications' paths, and who may do what."""
 
+import base64
+import hashlib
+import html
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,7 +104,43 @@ def test_what_there_is_is_told_as_the_command_line_tells_it(api: httpx.Client) -
     assert api.get("/api/v1/domains/fermentation/partitions/b4/rejects").json() == []
     assert [one["what"] for one in api.get("/api/v1/activity", params={"limit": 1}).json()] == ["export completed"]
     assert "/api/v1/batches/{batch_id}/export" in api.get("/api/v1/openapi.json").json()["paths"]
-    assert api.get("/api/v1/docs").status_code == 200
+
+
+def test_the_description_is_a_page_that_loads_nothing(api: httpx.Client) -> None:
+    page = api.get("/api/v1/docs")
+    policy = page.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "unsafe" not in policy
+    (style,) = re.findall(r"<style>(.*?)</style>", page.text, re.DOTALL)
+    assert base64.b64encode(hashlib.sha256(style.encode()).digest()).decode() in policy
+    assert "<script" not in page.text
+    assert re.findall(r"(?:src|href)=.([^'\" ]*)", page.text) == ["openapi.json"]
+    for path, methods in api.get("/api/v1/openapi.json").json()["paths"].items():
+        assert f"<code>{html.escape(path)}</code>" in page.text
+        assert page.text.count(f"<code>{html.escape(path)}</code>") == len(methods)
+
+
+def test_descriptions_lie_beside_the_files_of_an_export(api: httpx.Client) -> None:
+    package = api.get(f"{BATCH}/latest/files/_datapackage.json").json()
+    (resource,) = package["resources"]
+    assert api.get(f"{BATCH}/latest/files/{resource['path']}").status_code == 200
+    croissant = api.get(f"{BATCH}/latest/files/_croissant.json")
+    assert croissant.headers["content-type"] == "application/ld+json"
+    columns = api.get(f"{BATCH}/latest/columns").json()[resource["path"]]
+    assert [one["name"] for one in columns] == [one["name"] for one in resource["schema"]["fields"]]
+    assert "g/L" in {one["unit"] for one in columns}
+
+
+def test_what_is_pinned_has_a_name_and_stays(api: httpx.Client) -> None:
+    assert api.put(f"{BATCH}/latest/tags/paper").json()["export"] == "fermentation/b4/samples_csv/v1"
+    assert api.get(f"{BATCH}/@paper").json()["record"]["version"] == 1
+    (entry,) = [one for one in api.get("/api/v1/catalog").json()["exports"] if one.get("tags")]
+    assert entry["tags"] == ["paper"]
+    refused = api.delete(f"{BATCH}/@paper")
+    assert (refused.status_code, "is pinned as @paper" in refused.json()["detail"]) == (400, True)
+    assert api.delete(f"{BATCH}/v1/tags/thesis").status_code == 404
+    assert api.delete(f"{BATCH}/v1/tags/paper").status_code == 200
+    assert api.get(f"{BATCH}/@paper").status_code == 404
 
 
 def test_an_export_is_downloaded_whole_or_in_ranges_and_its_etag_is_its_sha256(api: httpx.Client) -> None:
@@ -250,7 +290,7 @@ def test_annotated_projects_speak_the_specification(api: httpx.Client, home: Pat
     assert api.delete(f"{root}/exports/{made['id']}").status_code == 204
     assert api.get(f"{root}/exports/{made['id']}").status_code == 404
     assert api.delete(f"{root}/saved-filters/{renamed['id']}").status_code == 204
-    assert api.post(f"{root}/exports", json={"export_mode": "panoptic"}).status_code == 400
+    assert api.post(f"{root}/exports", json={"export_mode": "hologram"}).status_code == 400
 
 
 def test_occurrence_exports_refuse_what_they_do_not_know(api: httpx.Client) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipelines.http import analysis, batches, catalogue, occurrences, own, projects
+from pipelines.http import analysis, batches, catalogue, docs, occurrences, own, projects
 from pipelines.http.access import from_another_site
 from pipelines.http.answers import Json, now, status_of
 from pipelines.http.service import Service
@@ -40,7 +40,7 @@ def build_app(settings: Settings) -> FastAPI:
         title="Sheaf",
         version=__version__,
         description="Versioned, verified datasets: what there is, making exports, fetching them.",
-        docs_url="/api/v1/docs",
+        docs_url=None,
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
         lifespan=life,
@@ -48,6 +48,7 @@ def build_app(settings: Settings) -> FastAPI:
     app.state.service = service
     for router in (catalogue.router, own.router, batches.router, analysis.router, occurrences.router, projects.router):
         app.include_router(router)
+    app.add_api_route("/api/v1/docs", lambda: _described(app), include_in_schema=False)
     app.add_api_route("/docs", lambda: RedirectResponse("/api/v1/docs"), include_in_schema=False)
     app.add_api_route("/health", analysis.health, include_in_schema=False)
     app.add_exception_handler(SheafError, _sheaf_error)
@@ -59,6 +60,11 @@ def build_app(settings: Settings) -> FastAPI:
     allowed = [*_HERE, settings.serve.host, *settings.serve.hosts]
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[host for host in allowed if host != "0.0.0.0"])  # noqa: S104
     return app
+
+
+def _described(app: FastAPI) -> Response:
+    headers = {"Content-Security-Policy": docs.policy(), "X-Content-Type-Options": "nosniff"}
+    return HTMLResponse(docs.page(app.openapi()), headers=headers)
 
 
 def _answer(request: Request, status: int, why: Any, headers: dict[str, str] | None = None) -> Response:

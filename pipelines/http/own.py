@@ -118,7 +118,8 @@ def exports(
         and (since is None or record.created_at >= clock.aware(since))
         and (name is None or name.casefold() in record.name.casefold())
     )
-    return Json(list(contents(the.store, list(itertools.islice(records, limit)))))
+    found = contents(the.store, list(itertools.islice(records, limit)))
+    return Json([the.encoded(record) for record in found])
 
 
 def _named(the: The, domain: str, partition: str, series: str, version: str) -> ExportId:

@@ -3,11 +3,14 @@
 Records are kept in memory only to save reading what has not changed; each request looks at the store's listing.
 """
 
+import os
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
+
+import orjson
 
 from pipelines.http.launch import Launcher
 from pipelines.http.users import Users
@@ -34,7 +37,8 @@ class Service:
     store: Store
     users: Users
     launcher: Launcher
-    _records: dict[str, tuple[datetime, Record]] = field(default_factory=dict)
+    _records: dict[str, tuple[object, Record]] = field(default_factory=dict)
+    _json: dict[str, tuple[Record, bytes]] = field(default_factory=dict)
     _entries: dict[str, tuple[Record, Entry]] = field(default_factory=dict)
 
     @classmethod
@@ -56,16 +60,41 @@ class Service:
         return sorted(found, key=lambda record: (record.created_at, record.version), reverse=True)
 
     def _found(self, folder: str) -> Iterator[Record]:
-        for stored in self.store.list(folder):
-            if not stored.path.endswith(_RECORDS) or stored.path.count("/") != 5:
-                continue
-            kept = self._records.get(stored.path)
-            if kept is None or kept[0] != stored.modified:
-                record = documents.read_if_whole(Record, self.store, stored.path)
+        for path, modified in self._listed(folder):
+            kept = self._records.get(path)
+            if kept is None or kept[0] != modified:
+                record = documents.read_if_whole(Record, self.store, path)
                 if record is None:
                     continue
-                kept = self._records[stored.path] = stored.modified, record
+                kept = self._records[path] = modified, record
             yield kept[1]
+
+    def _listed(self, folder: str) -> Iterator[tuple[str, object]]:
+        """Where records lie, each with something that changes when it does.
+
+        On a disk the versions' folders are looked at directly: to list all files takes four times as long.
+        """
+        root = self.store.root
+        if ".." in folder.split("/"):
+            return
+        if root is None:
+            for stored in self.store.list(folder):
+                if stored.path.endswith(_RECORDS) and stored.path.count("/") == 5:
+                    yield stored.path, stored.modified
+            return
+        for version in _folders(str(root / folder), 4 - folder.count("/")):
+            for name in _RECORDS:
+                with suppress(OSError):
+                    seen = os.stat(version + name)  # noqa: PTH116  # of thousands
+                    yield version[len(str(root)) + 1 :] + name, (seen.st_mtime_ns, seen.st_ino)
+                    break
+
+    def encoded(self, record: Record) -> orjson.Fragment:
+        """A record as JSON, written once as long as it stays the same."""
+        kept = self._json.get(str(record.id))
+        if kept is None or kept[0] is not record:
+            kept = self._json[str(record.id)] = record, record.model_dump_json().encode()
+        return orjson.Fragment(kept[1])
 
     def record(self, domain: str, partition: str, key: str | int) -> Record:
         """The record whose id is a UUID or number as `uuid_of` and `number_of` make them.
@@ -123,6 +152,20 @@ class Service:
         """The record of an export that was renamed or deleted, which the catalogue in the store is told of."""
         catalogue.note(self.store, export)
         return read_record(self.store, export)
+
+
+def _folders(path: str, below: int) -> Iterator[str]:
+    """The folders so many levels below one."""
+    if not below:
+        yield path
+        return
+    try:
+        with os.scandir(path) as entries:
+            found = [entry.path for entry in entries if entry.is_dir()]
+    except FileNotFoundError:  # there is none, or it was deleted meanwhile
+        return
+    for one in found:
+        yield from _folders(one, below - 1)
 
 
 def uuid_of(record: Record) -> str:
