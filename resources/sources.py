@@ -43,7 +43,8 @@ def _fermentation(settings: Settings) -> tuple[Source, ...]:
     own = settings.fermentation
     zone = own.naive_timezone
     elns = [ElnRest(eln, zone) if isinstance(eln, RestSettings) else ElnPostgres(eln, zone) for eln in own.sources]
-    return (BatchInbox(settings.inbox, settings.store_url, own), *(ElnSource(eln, own) for eln in elns))
+    inbox = BatchInbox(settings.inbox, settings.store_url, own)
+    return (inbox, *(ElnSource(eln, own, inbox) for eln in elns))
 
 
 def _occurrences(settings: Settings) -> tuple[Source, ...]:

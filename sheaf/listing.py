@@ -85,20 +85,20 @@ def facts(store: Store, domain: Domain, partition: str) -> dict[str, Any]:
 
 
 def find(store: Store, domain: Domain, name: str) -> str:
-    """The partition that a name means: its own name, or its id where it comes from.
+    """The partition that a name means: its own name, its id where it comes from, or what people call it there.
 
     Raises:
         NotFoundError: there is none; the sentence names what is alike.
-        UsageError: several have that id.
+        UsageError: several are called so.
     """
     known = names(store, domain)
     if name in known or name == CAMPAIGN:
         return name
     with ThreadPoolExecutor(documents.AT_ONCE) as pool:
-        ids = dict(zip(known, pool.map(lambda one: facts(store, domain, one).get("id"), known), strict=True))
-    same = [partition for partition, its in ids.items() if its == name]
+        told = dict(zip(known, pool.map(lambda one: facts(store, domain, one), known), strict=True))
+    same = [partition for partition, its in told.items() if name in (its.get("id"), its.get("called"))]
     if len(same) > 1:
-        raise UsageError(f"{domain.name} has several partitions with the id {name!r}: {', '.join(same)}. Name one.")
+        raise UsageError(f"{domain.name} has several partitions that are {name!r}: {', '.join(same)}. Name one.")
     if same:
         return same[0]
     raise NotFoundError(

@@ -33,12 +33,14 @@ class Offer:
         misnamed: would be partitions if their names were valid.
         unusable: what lies there and can be no partition as it is, by name, each with the reason as a sentence.
         notes: what people know a partition by where its key does not tell, such as the file it came from.
+        other_names: partitions by what else people call them, such as an id or a number.
     """
 
     partitions: tuple[str, ...]
     misnamed: tuple[str, ...] = ()
     unusable: Mapping[str, str] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
+    other_names: Mapping[str, str] = field(default_factory=dict)
 
     def problems(self) -> dict[str, str]:
         """What cannot be run, by name, each with a sentence that says why."""
@@ -152,6 +154,23 @@ class Tombstone(BaseModel):
 
     source: str
     noticed_at: datetime
+
+
+def meant(sources: Sequence[Source], name: str) -> str:
+    """The partition that a name means: one that is called so otherwise at the first source that knows it, else itself.
+
+    A source that cannot be asked is passed over: its run says so.
+    """
+    other: str | None = None
+    for source in sources:
+        try:
+            offer = source.offers()
+        except SheafError:
+            continue
+        if name in offer.partitions:
+            return name
+        other = other or offer.other_names.get(name)
+    return other or name
 
 
 @dataclass(frozen=True)

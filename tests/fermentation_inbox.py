@@ -103,10 +103,21 @@ def sensor_csv(points: list[tuple[datetime, str, Any]]) -> str:
 def steady_points(
     seconds: range, values: dict[str, float] = STEADY, silent: range | None = None
 ) -> list[tuple[datetime, str, float]]:
-    """Constant sensors at the given seconds after inoculation, except the silent ones; inlet gas before it."""
+    """Constant sensors at the given seconds after inoculation, except the silent ones; inlet gas before it.
+
+    Each twitches at every full hour, by a millionth: one that never changes is frozen.
+    """
     sterile = INLET if values is STEADY else {}
     return [
-        (at(seconds=second), name, value if second >= 0 else sterile.get(name, value))
+        (
+            at(seconds=second),
+            name,
+            value * (1 + 1e-6 * (second % 3600 == 0))
+            if second > 0
+            else value
+            if second == 0
+            else sterile.get(name, value),
+        )
         for name, value in values.items()
         for second in seconds
         if silent is None or second not in silent

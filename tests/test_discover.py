@@ -134,7 +134,7 @@ def test_two_partitions_of_one_id_have_to_be_named(published, home, local_store)
     write_batch(home / "inbox", "b6")
     published("run", "fermentation", "b6", "--json")
     store, domain = Store.open(Settings.load().store_url), domain_named("fermentation")
-    with pytest.raises(UsageError, match="several partitions with the id"):
+    with pytest.raises(UsageError, match="several partitions that are"):
         listing.find(store, domain, UUID)
     with pytest.raises(NotFoundError, match="was never read"):
         listing.find(store, domain, "nothing-like-it")

@@ -93,7 +93,9 @@ def test_the_example_batch_as_csv(store, tmp_path):
 def test_the_example_batch_as_report(store, tmp_path):
     run(store, put_batch(tmp_path / "batch-1", example()))
     export(store, "batch_report", tmp_path / "out")
-    assert text_of(tmp_path / "out", "batch_1_phase_A_report.md") == (
+    page, checks = text_of(tmp_path / "out", "batch_1_phase_A_report.md").split("## Checks\n")
+    assert "- ❌ **sensor gaps:** Not checked: there are no sensor points." in checks
+    assert page + checks[checks.index("---\n") :] == (
         """# Batch #1 - Phase A
 
 **Vessel:** V-FR-01\x20\x20
@@ -454,7 +456,7 @@ def test_the_page_names_the_constants_of_its_plots(store, tmp_path):
     run(store, folder, settings=FermentationSettings(vessel_volume_l=1.8))
     export(store, "batch_report", tmp_path / "out")
     page = text_of(tmp_path / "out", "*.md")
-    section = page.split("## Constants\n\n")[1].split("\n\n---")[0].splitlines()
+    section = page.split("## Constants\n\n")[1].split("\n\n## Checks")[0].splitlines()
     assert section[:3] == ["- liquid at inoculation 1.8 L", "- molar volume 22.414 L/mol", "- gas flows are standard"]
     assert section[-1] == "- length of the µ regression 20 min"
 

@@ -2,12 +2,18 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
-from fermentation_inbox import at, notes, put_batch, record, rows_of, run, sample, sensor_csv, steady_points
+from fermentation_inbox import STEADY, at, notes, put_batch, record, rows_of, run, sample, sensor_csv, steady_points
 
 from sheaf.fermentation import schema
+from sheaf.fermentation.analysis.frozen import frozen_stretches
+from sheaf.fermentation.domain import FERMENTATION
+from sheaf.fermentation.plan import Sensor
 from sheaf.fermentation.settings import FermentationSettings
 from sheaf.store.store import Store
+from sheaf.tables import generations
+from sheaf.tables.generations import Generation
 
 SENSORS = sensor_csv(steady_points(range(-600, 20 * 3600 + 1, 60)))
 
@@ -15,6 +21,14 @@ SENSORS = sensor_csv(steady_points(range(-600, 20 * 3600 + 1, 60)))
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store.open(str(tmp_path / "store"))
+
+
+def generation(store: Store, step: str) -> Generation:
+    """The last good one of a step."""
+    (own,) = [one for one in FERMENTATION.steps if one.name == step]
+    found = generations.current(store, FERMENTATION.place(own, "batch-1"))
+    assert found
+    return found
 
 
 def verdict(store: Store, folder: Path, document: dict, settings: FermentationSettings | None = None) -> str | None:
@@ -160,6 +174,87 @@ def test_a_sensor_logged_on_change_is_held_up_to_its_limit(store, tmp_path):
     assert max(held) == 3270, "1800 s after the last change"
 
 
+@pytest.mark.parametrize("name", ["Off_Gas_O2", "OD"])
+def test_a_batch_without_a_sensor_that_is_needed_is_not_known_to_be_good(store, tmp_path, name):
+    """What it would have said of the run is not known, however complete the others are."""
+    others = {sensor: value for sensor, value in STEADY.items() if sensor != name}
+    points = steady_points(range(-600, 20 * 3600 + 1, 60), others)
+    run(store, put_batch(tmp_path / "batch-1", record(samples=[]), sensor_csv(points)))
+    (rule,) = [row for row in rows_of(store, schema.RULES) if row["rule"].startswith("Sensors were silent")]
+    assert (rule["verdict"], rule["reason"]) == ("unknown", f"no points of {name} in the run")
+    assert "deliver them" in rule["settle"]
+    assert not rows_of(store, schema.ELIGIBILITY)[0]["eligible"]
+    assert generation(store, "features").checks["frozen_sensors"].detail == f"Not known of {name}: no points."
+
+
+def frozen_points(name: str, value: float, hours: tuple[float, float], noise: float) -> list:
+    """Sensors once in 20 s with the noise of each; one reads the same for some hours."""
+    random = np.random.default_rng(3)
+    found = []
+    for sensor, steady in STEADY.items():
+        for second in range(-600, 20 * 3600 + 1, 20):
+            hangs = sensor == name and hours[0] * 3600 <= second < hours[1] * 3600
+            reading = value if hangs else round(steady + random.normal(0, noise * steady), 4)
+            found.append((at(seconds=second), sensor, reading))
+    return found
+
+
+def test_a_sensor_that_hangs_at_a_value_that_can_be_is_told_and_not_trained_on(store, tmp_path):
+    points = frozen_points("Off_Gas_O2", 19.7, (5, 9), 0.0005)
+    run(store, put_batch(tmp_path / "batch-1", record(), sensor_csv(points)))
+    (fact,) = [row for row in rows_of(store, schema.SENSOR_FACTS) if row["frozen_s"]]
+    assert (fact["sensor"], fact["flags"].split()[-1], fact["frozen_at"]) == ("Off_Gas_O2", "frozen", at(5))
+    assert fact["frozen_s"] == pytest.approx(4 * 3600, abs=60)
+    (row,) = rows_of(store, schema.ELIGIBILITY)
+    assert "Off_Gas_O2 was frozen for 4.0 h, at 19.7 from 2025-10-21 15:30:00 UTC" in row["ineligible_reason"]
+    assert not generation(store, "features").checks["frozen_sensors"].passed
+    validity = {
+        row["sample_id"]: row["validity"]
+        for row in rows_of(store, schema.SAMPLE_SENSORS)
+        if row["sensor"] == "Off_Gas_O2"
+    }
+    assert "frozen" in validity[4], "the sample at 6 h"
+    assert "frozen" not in validity[3], "the sample at 4 h"
+    reasons = {row["sample_id"]: row["ineligible_reason"] for row in rows_of(store, schema.TRAINING_SAMPLES)}
+    assert "Off_Gas_O2 frozen at the sample" in reasons[4]
+    assert "frozen at the sample" not in reasons[3]
+
+
+@pytest.mark.parametrize(
+    ("readings", "expected"),
+    [
+        ("hangs", 1),
+        ("set point", 0),
+        ("coarse", 0),
+        ("end of the scale", 0),
+        ("never changes", 1),
+        ("minutes", 0),
+    ],
+)
+def test_the_same_reading_is_suspect_only_where_the_sensor_has_noise(readings, expected):
+    random, times = np.random.default_rng(5), np.arange(0, 20 * 3600, 10) * 1_000_000
+    noisy = np.round(random.normal(60, 0.4, len(times)), 1)
+    hours = times / 3600e6
+    values = {
+        "hangs": np.where((hours > 3) & (hours < 4), 60.1, noisy),
+        "set point": np.round(np.clip(500 + 20 * (hours - 8), 500, 700)),
+        "coarse": np.round(60 + 0.4 * np.sin(hours) + random.normal(0, 0.05, len(times))),
+        "end of the scale": np.where((hours > 3) & (hours < 8), 0.0, noisy),
+        "never changes": np.full(len(times), 60.0),
+        "minutes": np.where((hours > 3) & (hours < 3.2), 60.1, noisy),
+    }[readings]
+    sensor = Sensor(unit="%", expected=(0, 120), frozen_s=12 * 3600)
+    assert len(frozen_stretches(times, values, sensor)) == expected
+
+
+def test_a_sensor_that_the_site_holds_is_not_frozen(store, tmp_path):
+    points = frozen_points("Off_Gas_O2", 19.7, (5, 9), 0.0005)
+    folder = put_batch(tmp_path / "batch-1", record(), sensor_csv(points))
+    run(store, folder, settings=FermentationSettings(hold_s={"Off_Gas_O2": 600}))
+    assert not any(row["frozen_s"] for row in rows_of(store, schema.SENSOR_FACTS))
+    assert "frozen" not in rows_of(store, schema.ELIGIBILITY)[0]["ineligible_reason"]
+
+
 def test_a_long_silence_is_no_dropout_of_nothing(store, tmp_path):
     """Bursts of points do not make up for hours without any."""
     settings = FermentationSettings(rates_hz={"pH": 1 / 60})
@@ -179,5 +274,5 @@ def test_points_that_could_not_be_read_are_not_known(store, tmp_path):
     (rule,) = [row for row in rows_of(store, schema.RULES) if row["rule"].startswith("Sensors were silent")]
     assert rule["verdict"] == "unknown"
     lost = sum(value == "n/a" for *_, value in points)
-    assert rule["reason"] == f"{lost} sensor points (90.0%) could not be read"
+    assert f"{lost} sensor points (90.0%) could not be read" in rule["reason"]
     assert "sensors.csv: DO: the value is missing or not a number. (2209 points)" in rule["settle"]

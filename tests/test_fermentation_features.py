@@ -4,8 +4,6 @@ import io
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.dataset as ds
 import pytest
 from fermentation_inbox import (
     SETTINGS,
@@ -30,12 +28,11 @@ from sheaf.fermentation import schema
 from sheaf.fermentation.analysis.gaps import Coverage, Gap, sensor_coverage
 from sheaf.fermentation.analysis.gas import Gas, inert_rates, upstream_rates
 from sheaf.fermentation.analysis.growth import growth_rate
-from sheaf.fermentation.analysis.windows import windows_of
+from sheaf.fermentation.analysis.windows import WINDOW_US, sensor_windows
 from sheaf.fermentation.domain import FERMENTATION
 from sheaf.fermentation.readers.ingest import ingest
 from sheaf.fermentation.settings import FermentationSettings
 from sheaf.store.store import Store
-from sheaf.tables.table import UTC_TIME, write_parquet
 
 
 @pytest.fixture
@@ -399,18 +396,23 @@ def test_features_of_a_batch_never_ingested_are_a_clear_error(store, tmp_path):
         run_steps(store, FERMENTATION, "nobody", SETTINGS, tmp_path, ingest, only=["features"])
 
 
-def test_the_order_of_summation_is_fixed(tmp_path):
-    """Many row groups, where several threads would add in another order each time."""
+def test_windows_are_what_numpy_says_of_each(tmp_path):
+    """Points at uneven times, some windows with one point or none."""
     random = np.random.default_rng(9)
-    count = 400_000
-    times = pa.array(np.arange(count) * 100_000 + int(T0.timestamp()) * 1_000_000).cast(UTC_TIME)
-    names = pa.array(["pH"]).take(pa.array(np.zeros(count, np.int64)))
-    batch = pa.record_batch([times, names, pa.array(random.normal(5, 1, count))], names=["time", "sensor", "value"])
-    write_parquet(tmp_path / "points.parquet", schema.SENSORS_TABLE.schema, [batch])
-    points = ds.dataset([str(tmp_path / "points.parquet")], schema=schema.SENSORS_TABLE.schema)
-    first, *others = [windows_of(points, SETTINGS).long for _ in range(4)]
-    for other in others:
-        assert all(np.array_equal(first[name], other[name], equal_nan=True) for name in ("mean", "std", "slope"))
+    times = np.unique(random.integers(0, 7200 * 10**6, 700)) + int(T0.timestamp()) * 1_000_000
+    values = random.normal(5, 1, len(times))
+    found = sensor_windows("pH", times, values, np.empty((0, 2), np.int64), SETTINGS)
+    assert len(found["bucket"]) > 200
+    for row, bucket in enumerate(found["bucket"]):
+        inside = times // WINDOW_US == bucket
+        own, seconds = values[inside], (times[inside] % WINDOW_US) / 1e6
+        assert found["count"][row] == len(own)
+        assert found["mean"][row] == pytest.approx(own.mean(), rel=1e-12)
+        if len(own) > 1:
+            assert found["std"][row] == pytest.approx(own.std(), rel=1e-9)
+            assert found["slope"][row] == pytest.approx(np.polyfit(seconds, own, 1)[0], rel=1e-6, abs=1e-9)
+        else:
+            assert np.isnan([found["std"][row], found["slope"][row]]).all()
 
 
 def test_volume_is_what_went_in_and_out(store, tmp_path):

@@ -220,13 +220,14 @@ def _partitions(
     """What to run; a failed result for each source or name that cannot be used."""
     from resources.sources import configured_sources
     from sheaf.outside.inbox import unknown
+    from sheaf.sources import meant
 
     sources = configured_sources(settings).of(domain.name)[: 1 if inbox_only else None]
     if not partitions:
         for name, why in unknown(settings.inbox, DOMAINS).items():
             show.say(f"[yellow]note[/] {escape(f'{name} in the inbox: {why}')}")
         return _all_partitions(domain, sources)
-    keys = [check_partition(key) for key in dict.fromkeys(partitions)]
+    keys = list(dict.fromkeys(meant(sources, check_partition(key)) for key in partitions))
     if len(sources) == 1 and (missing := [key for key in keys if key not in sources[0].offers().partitions]):
         folder = settings.inbox / domain.name
         raise InputError(f"The inbox {folder} has no {missing[0]!r}: `sheaf sources` lists what there is.")

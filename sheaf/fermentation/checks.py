@@ -1,10 +1,11 @@
-"""What is checked of a batch: its calibrations, and whether its sensors were silent while it ran."""
+"""What is checked of a batch: its calibrations, and whether its sensors were silent or frozen while it ran."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from sheaf.fermentation import schema
+from sheaf.fermentation.analysis.facts import frozen_told
 from sheaf.fermentation.analysis.gaps import Gap, sensor_coverage
 from sheaf.fermentation.settings import FermentationSettings
 from sheaf.report import Report
@@ -65,6 +66,18 @@ def sensor_gaps(tables: Tables, _report: Report, settings: FermentationSettings)
         return Verdict(passed=True, detail=f"none of {found.sensors} sensors was silent for long; {missing}.")
     longest = ", ".join(_told(gap) for gap in found.gaps.longest(_SHOWN_GAPS))
     return Verdict(passed=False, detail=f"{len(found.gaps)} gaps, the longest: {longest}; {missing}.")
+
+
+def frozen_sensors(tables: Tables, _report: Report, settings: FermentationSettings) -> Verdict:
+    """Whether no sensor read exactly the same for longer than it can, and each that is needed sent anything."""
+    facts = tables.read(schema.SENSOR_FACTS).to_pylist()
+    there = {row["sensor"] for row in facts}
+    frozen = [f"{frozen_told(row)}." for row in facts if row["frozen_s"]]
+    if missing := [name for name in settings.plan.needed_sensors() if name not in there]:
+        return Verdict(passed=False, detail=" ".join([f"Not known of {', '.join(missing)}: no points.", *frozen]))
+    if frozen:
+        return Verdict(passed=False, detail=" ".join(frozen))
+    return Verdict(passed=True, detail=f"none of {len(facts)} sensors was frozen.")
 
 
 def _told(gap: Gap) -> str:

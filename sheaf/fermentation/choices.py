@@ -15,7 +15,8 @@ def facts(tables: Tables) -> dict[str, Any]:
     """How the batch is called where it comes from, where it stands, and how much there is of it."""
     columns = ["batch_id", "batch_number", "phase", "status", "vessel_id", "operator_id", "inoculated_at"]
     (batch,) = tables.read(schema.BATCHES, columns).to_pylist()
-    found = {"id": batch.pop("batch_id"), **batch, "samples": tables.rows(schema.SAMPLES)}
+    called = f"{batch['batch_number']}-{batch['phase']}"
+    found = {"id": batch.pop("batch_id"), "called": called, **batch, "samples": tables.rows(schema.SAMPLES)}
     if schema.ELIGIBILITY in tables:
         (verdict,) = tables.read(schema.ELIGIBILITY, ["eligible"]).to_pylist()
         found["eligible"] = verdict["eligible"]

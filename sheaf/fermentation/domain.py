@@ -59,8 +59,11 @@ _FEATURES = Step(
         *("inlet_o2_percent", "inlet_co2_percent", "saturation_mg_per_l", "biomass_g_per_l_per_od", "min_our_for_rq"),
         "gap_s",  # by its check
     ),
-    version=4,
-    checks=(Check("sensor_gaps", "No sensor was silent for long while the batch ran.", checks.sensor_gaps),),
+    version=5,
+    checks=(
+        Check("sensor_gaps", "No sensor was silent for long while the batch ran.", checks.sensor_gaps),
+        Check("frozen_sensors", "No sensor read exactly the same for longer than it can.", checks.frozen_sensors),
+    ),
 )
 _TRAINING_SAMPLES = Step(
     name="training_samples",
@@ -79,7 +82,7 @@ _TRAINING_SAMPLES = Step(
         *("plan", "match_tolerance_s", "match_nearest_s", "match_look_ahead"),
         *("rates_hz", "hold_s", "gap_s", "max_dropout"),
     ),
-    version=4,
+    version=5,
 )
 
 _SAMPLES_CSV = Series(
@@ -109,7 +112,8 @@ _BATCH_REPORT = Series(
     ),
     write=write_batch_report,
     verify=verify_batch_report,
-    version=3,
+    version=4,
+    tells_account=True,
     kinds=("markdown",),
 )
 _BATCH_JSON = Series(
@@ -134,7 +138,7 @@ _TRAINING_PARQUET = Series(
     verify=verify_training_parquet,
     options=TrainingOptions,
     filter=SampleFilter,
-    version=4,
+    version=5,
     kinds=("parquet",),
     row_key=("batch_id", "sample_id"),
 )
@@ -157,6 +161,8 @@ _BATCH_ELN = Series(
     tables=(*schema.RECORDS, schema.FEATURES, schema.SENSOR_WINDOWS, schema.FEED_EVENTS, schema.YIELDS),
     write=write_batch_eln,
     verify=verify_batch_eln,
+    version=2,
+    tells_account=True,
     kinds=("zip",),
 )
 _CAMPAIGN_CSV = Series(
@@ -182,7 +188,7 @@ _CAMPAIGN_PARQUET = Series(
     verify=verify_training_parquet,
     options=CampaignTrainingOptions,
     filter=CampaignFilter,
-    version=2,
+    version=3,
     kinds=("parquet",),
     campaign=True,
     row_key=("batch_id", "sample_id"),

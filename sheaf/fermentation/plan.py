@@ -20,6 +20,15 @@ Role = Literal["pH", "DO", "temp", "OD", "flow_in", "flow_out", "o2", "co2", "pr
 DEFAULT = Path(__file__).parent / "plans" / "pichia.yaml"
 
 
+_GAS: tuple[Role, ...] = ("flow_in", "o2", "co2")
+_FOLLOWS_FROM: dict[str, tuple[Role, ...]] = {
+    **{"pH": ("pH",), "DO": ("DO",), "temp": ("temp",), "OD": ("OD",), "mu": ("OD",)},
+    **dict.fromkeys(("CER", "OUR", "RQ"), _GAS),
+    **{"kLa": (*_GAS, "DO"), "qO2": (*_GAS, "OD"), "qCO2": (*_GAS, "OD")},
+}
+"""The sensors without which there is no such feature."""
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,6 +46,7 @@ class Sensor(_Part):
         noise: standard deviation of one reading, in `unit`; None takes it from the readings.
         rate_hz: points per second that are promised; None takes what comes.
         hold_s: how long a value holds for a sensor that is logged on change; None for one that is sampled.
+        frozen_s: a sensor that reads exactly the same for so long hangs; None where only its noise tells.
         aliases: other names under which its data arrive.
         optional: whether a batch without it lacks nothing.
     """
@@ -50,6 +60,7 @@ class Sensor(_Part):
     noise: float | None = None
     rate_hz: float | None = Field(default=None, gt=0)
     hold_s: float | None = Field(default=None, gt=0)
+    frozen_s: float | None = Field(default=None, gt=0)
     aliases: tuple[str, ...] = ()
     optional: bool = False
 
@@ -196,6 +207,13 @@ class Plan(_Part):
     def of_role(self, role: str) -> list[str]:
         """The tags of the sensors with a role."""
         return [tag for tag, sensor in self.sensors.items() if sensor.role == role]
+
+    def needed_sensors(self) -> list[str]:
+        """The tags of the sensors that the needed features follow from."""
+        roles = {role for feature in self.needed for role in _FOLLOWS_FROM.get(feature, ())}
+        if "flow_in" in roles and self.constants.gas_flow == "actual":
+            roles.add("pressure")
+        return [tag for tag, sensor in self.sensors.items() if sensor.role in roles]
 
     def phase(self, letter: str) -> Phase:
         """A phase; one that the plan does not know trains."""

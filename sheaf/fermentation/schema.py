@@ -282,6 +282,7 @@ _STATISTICS = (
     _integer("count", "Points in the window", "points"),
     _integer("outside", "Points of them outside of what the plan expects; they are used", "points"),
     _flag("held", "Whether the value was carried on, because the sensor is logged on change"),
+    _flag("frozen", "Whether the sensor read exactly the same for longer than it can"),
 )
 STATISTICS = tuple(field.name for field in _STATISTICS)
 
@@ -303,8 +304,13 @@ SENSOR_FACTS = _table(
     _float("promised_s", "Time between two points that the plan promises", "s"),
     _float("noise", "Standard deviation of one reading, from differences of neighbours", "unit of the sensor"),
     _integer("outside", "Points outside of what the plan expects", "points", null=False),
-    _text("flags", "`on_change` (looks logged on change), `slower`, `faster` (than promised), `unit_changed`"),
+    _text(
+        "flags", "`on_change` (looks logged on change), `slower`, `faster` (than promised), `unit_changed`, `frozen`"
+    ),
     _time("unit_changed_at", "Where its values jump by the factor between two units, and stay"),
+    _float("frozen_s", "How long in the run it read exactly the same for longer than it can, in all", "s"),
+    _time("frozen_at", "Where the longest such stretch begins"),
+    _float("frozen_value", "What it read there", "unit of the sensor"),
     may_be_empty=True,
 )
 
@@ -456,6 +462,6 @@ SAMPLE_SENSORS = _table(
     _text("sensor", "Tag of the plan", null=False),
     *_STATISTICS,
     _float("age_s", "Sample time minus end of the window", "s"),
-    _text("validity", "`ok`, or why to be careful: `old`, `held`, `outside`, `unit_changed`", null=False),
+    _text("validity", "`ok`, or why to be careful: `old`, `held`, `frozen`, `outside`, `unit_changed`", null=False),
     may_be_empty=True,
 )

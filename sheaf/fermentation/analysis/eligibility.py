@@ -64,6 +64,8 @@ class Evidence:
         inoculation: row of `inoculations`.
         sections: rows of `sections`, by section; one that is missing here was not there.
         dropout: share of the run in which sensors were silent; None where that cannot be told.
+        absent: sensors that the plan needs and that sent nothing in the run.
+        frozen: clauses on those of them that read the same for longer than they can, for too much of the run.
         slow: sensors that send less than was promised.
         unit_changed: sensors whose unit seems to have changed.
         implausible: derived values that cannot be, with the share of the run in which they are not.
@@ -76,6 +78,8 @@ class Evidence:
     inoculation: Row | None = None
     sections: Mapping[str, Row] | None = None
     dropout: float | None = None
+    absent: Sequence[str] = ()
+    frozen: Sequence[str] = ()
     slow: Sequence[str] = ()
     unit_changed: Sequence[str] = ()
     implausible: Mapping[str, float] = field(default_factory=dict)
@@ -190,13 +194,21 @@ def _schedule(evidence: Evidence, plan: Plan) -> Rule:
 
 
 def _sensors(evidence: Evidence, max_dropout: float) -> Rule:
-    rule = f"Sensors were silent for less than {max_dropout:.0%} of the run, in units that stayed."
+    rule = (
+        f"Sensors were silent for less than {max_dropout:.0%} of the run, in units that stayed, and none that is "
+        "needed was absent or frozen."
+    )
     failing: list[str] = []
     unknown: list[tuple[str, str]] = []
     if evidence.dropout is None:
         unknown.append(("no sensor data", "deliver the sensors of the run"))
     elif evidence.dropout >= max_dropout:
         failing.append(f"sensor dropout {evidence.dropout:.2%} is not below {max_dropout:.0%}")
+    if evidence.absent:
+        said = f"no points of {', '.join(evidence.absent)} in the run"
+        unknown.append((said, "deliver them, or take what follows from them out of `needed` in the plan"))
+    for said in evidence.frozen:
+        unknown.append((said, "look at the sensor; say by hold_s that it is logged on change, if it is"))
     points = (evidence.sections or {}).get("sensors")
     lost = points["rejected"] / max(points["rows"] + points["rejected"], 1) if points else 0.0
     if points and lost >= max_dropout:

@@ -4,7 +4,7 @@ Here: what follows from the windows' means. Not here: the windows (`windows`), f
 `totals`), which window belongs to a sample (`training`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -13,21 +13,25 @@ import pyarrow as pa
 
 from sheaf.fermentation import schema
 from sheaf.fermentation.analysis import gas
-from sheaf.fermentation.analysis.facts import sensor_facts
+from sheaf.fermentation.analysis.facts import frozen_told, sensor_facts
+from sheaf.fermentation.analysis.frozen import frozen_stretches
 from sheaf.fermentation.analysis.growth import growth_rate
 from sheaf.fermentation.analysis.plots import gas_plot, growth_rate_plot
-from sheaf.fermentation.analysis.run import microseconds, run_times
+from sheaf.fermentation.analysis.run import microseconds, run_times, sensor_series
 from sheaf.fermentation.analysis.totals import carried, feed_events, gap_error, total
 from sheaf.fermentation.analysis.volume import volumes
-from sheaf.fermentation.analysis.windows import WINDOW_S, WINDOW_US, Windows, windows_of
+from sheaf.fermentation.analysis.windows import WINDOW_S, WINDOW_US, Windows, sensor_windows, together
 from sheaf.fermentation.plan import Plan
 from sheaf.fermentation.settings import FermentationSettings
 from sheaf.report import Report
+from sheaf.tables.pinned import Tables
 from sheaf.tables.table import from_rows
 from sheaf.tables.work import Work
 
 if TYPE_CHECKING:
     import numpy as np
+
+    Sensor = tuple[str, np.ndarray, np.ndarray]
 
 
 def build_features(work: Work) -> Report:
@@ -42,11 +46,7 @@ def build_features(work: Work) -> Report:
     tables, settings = work.tables, work.settings
     info = tables.read(schema.BATCHES).to_pylist()[0]
     start, end = run_times(tables)
-    # The database aggregates with one thread; the second one looks at each sensor by itself meanwhile.
-    with ThreadPoolExecutor(1) as beside, tables.dataset(schema.SENSORS_TABLE) as points:
-        of_sensors = beside.submit(sensor_facts, tables, settings)
-        windows = windows_of(points, settings)
-        facts = of_sensors.result()
+    windows, facts = _sensor_by_sensor(tables, start, end, settings)
     columns, fed, warnings = feature_columns(
         windows, start, end, tables.read(schema.VOLUME_EVENTS).to_pylist(), facts, settings
     )
@@ -73,6 +73,29 @@ def build_features(work: Work) -> Report:
         preview=tuple(_preview(data)),
         plots={"Growth rate": growth_rate_plot(data), "Gas exchange": gas_plot(data)} if count else {},
     )
+
+
+def _sensor_by_sensor(
+    tables: Tables, start: datetime | None, end: datetime | None, settings: FermentationSettings
+) -> tuple[Windows, list[dict[str, Any]]]:
+    """The windows of a batch, and the rows of `sensor_facts`; memory stays that of two sensors' points."""
+    found, facts = {}, []
+    for name, times, values in _one_ahead(sensor_series(tables)):
+        first = len(times) if start is None or settings.held_s(name) else times.searchsorted(microseconds(start))
+        last = len(times) if end is None else times.searchsorted(microseconds(end), side="right")
+        frozen = frozen_stretches(times[first:last], values[first:last], settings.plan.sensors[name])
+        found[name] = sensor_windows(name, times, values, frozen, settings)
+        facts.append(sensor_facts(name, times, values, frozen, settings))
+    return together(found), facts
+
+
+def _one_ahead(series: "Iterator[Sensor]") -> "Iterator[Sensor]":
+    """The same sensors; the next one is read while one is worked on."""
+    with ThreadPoolExecutor(1) as beside:
+        coming = beside.submit(next, series, None)
+        while (item := coming.result()) is not None:
+            coming = beside.submit(next, series, None)
+            yield item
 
 
 def batch_key(info: Mapping[str, Any], settings: FermentationSettings) -> dict[str, Any]:
@@ -385,6 +408,8 @@ def _fact_warnings(facts: Sequence[Mapping[str, Any]]) -> list[str]:
             warnings.append(
                 f"{row['sensor']} changes as if its unit had changed at {row['unit_changed_at']:%Y-%m-%d %H:%M:%S} UTC."
             )
+        if "frozen" in flags:
+            warnings.append(f"{frozen_told(row)}: look at it, or say by hold_s that it is logged on change.")
         if row["outside"]:
             warnings.append(
                 f"{row['outside']} of {row['points']} points of {row['sensor']} are outside of what the plan expects; "

@@ -77,14 +77,18 @@ class Coverage:
         gaps: where they were silent; None where that cannot be told.
         dropout: time in which sensors were silent longer than is usual, as a share of the run, mean of the sensors that
             sent anything; None where that cannot be told.
+        run_s: how long the run was.
         sensors: how many sent anything.
+        absent: sensors that a feature the plan needs follows from, and that sent nothing in the run.
         slow: sensors that send less often than `rates_hz` promises.
         unknown: why nothing can be told, as a clause; empty where it can.
     """
 
     gaps: Gaps | None = None
     dropout: float | None = None
+    run_s: float = 0.0
     sensors: int = 0
+    absent: tuple[str, ...] = ()
     slow: tuple[str, ...] = ()
     unknown: str = ""
 
@@ -112,7 +116,7 @@ def sensor_coverage(tables: Tables, settings: FermentationSettings) -> Coverage:
     end = max(int(times[-1]) for times in all_times.values()) if stop is None else microseconds(stop)
     if end <= begin:
         return Coverage(sensors=len(all_times), unknown="the run has no length")
-    names, shares, slow = sorted(all_times), [], []
+    names, shares, slow, present = sorted(all_times), [], [], set()
     of, starts, ends = [], [], []
     for number, name in enumerate(names):
         times = all_times[name]
@@ -123,7 +127,10 @@ def sensor_coverage(tables: Tables, settings: FermentationSettings) -> Coverage:
         interval = max(interval, 1.0)
         held = (settings.held_s(name) or 0) * 1e6
         usual = max(interval, held)
-        points = np.concatenate(([begin], times[(times >= begin) & (times <= end)], [end]))
+        inside = times[(times >= begin) & (times <= end)]
+        if len(inside):
+            present.add(name)
+        points = np.concatenate(([begin], inside, [end]))
         steps = np.diff(points)
         shares.append(float((steps[steps > _LATE * interval] - usual).clip(min=0).sum()) / (end - begin))
         # A slow sensor is silent between two points; two missing ones in a row are a gap.
@@ -134,6 +141,8 @@ def sensor_coverage(tables: Tables, settings: FermentationSettings) -> Coverage:
     return Coverage(
         gaps=Gaps(names, np.concatenate(of), np.concatenate(starts), np.concatenate(ends)),
         dropout=float(np.mean(shares)),
+        run_s=(end - begin) / 1e6,
         sensors=len(names),
+        absent=tuple(name for name in settings.plan.needed_sensors() if name not in present),
         slow=tuple(slow),
     )

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from sheaf.fermentation import schema
 from sheaf.fermentation.analysis.eligibility import Evidence, judge, reasons
+from sheaf.fermentation.analysis.facts import frozen_told
 from sheaf.fermentation.analysis.features import batch_key
 from sheaf.fermentation.analysis.gaps import Gaps, sensor_coverage
 from sheaf.fermentation.analysis.plots import growth_plot
@@ -69,6 +70,8 @@ def build_training(work: Work) -> Report:
             inoculation=_one(tables, schema.INOCULATIONS),
             sections={row["section"]: row for row in tables.read(schema.SECTIONS).to_pylist()},
             dropout=coverage.dropout,
+            absent=coverage.absent,
+            frozen=_frozen(facts, coverage.run_s, settings),
             slow=coverage.slow,
             unit_changed=[row["sensor"] for row in facts if row["unit_changed_at"] is not None],
             implausible=_implausible(features),
@@ -78,16 +81,19 @@ def build_training(work: Work) -> Report:
     )
     why_not = reasons(rules)
     span = run_times(tables)
+    needed = set(settings.plan.needed_sensors())
     joined = Join(features, tables.read(schema.SENSOR_WINDOWS), span, settings)
     rows, sensor_rows = [], []
     for sample in samples:
         row = joined.features_of(sample)
         row["in_run"] = _in_run(sample["sampled_at"], *span, settings.plan)
-        own = [*why_not, *_sample_reasons(sample, row, joined.missing(row))]
+        of_sensors = joined.sensors_of(sample, facts)
+        frozen = [each["sensor"] for each in of_sensors if each["frozen"] and each["sensor"] in needed]
+        own = [*why_not, *_sample_reasons(sample, row, joined.missing(row), frozen)]
         rows.append(
             row | batch_key(info, settings) | {"eligible": not own, "ineligible_reason": "; ".join(own) or None}
         )
-        sensor_rows += joined.sensors_of(sample, facts)
+        sensor_rows += of_sensors
     verdict = {
         **batch_key(info, settings),
         "status": info["status"],
@@ -111,6 +117,13 @@ def build_training(work: Work) -> Report:
         preview=tuple({key: row[key] for key in _SHOWN} for row in rows[:10]),
         plots={"Growth curve": growth_plot(all_samples, features)},
     )
+
+
+def _frozen(facts: Sequence[Mapping[str, Any]], run_s: float, settings: FermentationSettings) -> list[str]:
+    """Sensors that are needed and were frozen for too much of the run."""
+    needed = settings.plan.needed_sensors()
+    longest = settings.max_dropout * run_s
+    return [frozen_told(row) for row in facts if row["sensor"] in needed and row["frozen_s"] > longest]
 
 
 def _implausible(features: pa.Table) -> dict[str, float]:
@@ -206,6 +219,7 @@ class Join:
             if self._status(age) == "nearest":
                 doubts.append("old")
             doubts += ["held"] if row["held"] else []
+            doubts += ["frozen"] if row["frozen"] else []
             doubts += ["outside"] if row["outside"] else []
             if name in changed and changed[name] <= sample["sampled_at"]:
                 doubts.append("unit_changed")
@@ -276,7 +290,9 @@ def _label_reasons(sample: Mapping[str, Any]) -> list[str]:
     return [f"label {flag.replace('_', ' ')}" for flag in flags if flag.endswith("_implausible")]
 
 
-def _sample_reasons(sample: Mapping[str, Any], row: Mapping[str, Any], missing: Sequence[str]) -> list[str]:
+def _sample_reasons(
+    sample: Mapping[str, Any], row: Mapping[str, Any], missing: Sequence[str], frozen: Sequence[str]
+) -> list[str]:
     """What rules out one sample of a batch that is good otherwise."""
     if sample["elapsed_hours"] is None:
         return ["sample has no time point"]
@@ -288,6 +304,8 @@ def _sample_reasons(sample: Mapping[str, Any], row: Mapping[str, Any], missing: 
     if missing:
         why = f" (not plausible: {row['invalid']})" if row["invalid"] else ""
         found.append(f"no {', '.join(missing)} of the culture near the sample{why}")
+    if frozen:
+        found.append(f"{', '.join(frozen)} frozen at the sample")
     return [*found, *_label_reasons(sample)]
 
 

@@ -1,34 +1,25 @@
-"""Sensor points to windows of 30 s on the UTC clock: one DuckDB query, and the values of held sensors carried on.
+"""Sensor points to windows of 30 s on the UTC clock, and the values of held sensors carried on.
 
 Windows are half open, `[start, end)`. Not here: what follows from the means (`features`).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from sheaf import duck
 from sheaf.fermentation import schema
 from sheaf.fermentation.settings import FermentationSettings
 from sheaf.tables.table import UTC_TIME
 
 if TYPE_CHECKING:
     import numpy as np
-    import pyarrow.dataset
+
+    Columns = dict[str, np.ndarray]
 
 WINDOW_S = 30
 WINDOW_US = WINDOW_S * 1_000_000
-
-# Times are taken from the start of the window so that no digits are lost.
-_AGGREGATE = f"""
-    SELECT sensor, us // {WINDOW_US} AS bucket, count(*) AS n, avg(value) AS mean,
-        stddev_pop(value) AS std, min(value) AS low, max(value) AS high,
-        regr_slope(value, (us % {WINDOW_US}) / 1e6) AS slope
-    FROM (SELECT sensor, value, epoch_us(time) AS us FROM points)
-    GROUP BY sensor, bucket ORDER BY sensor, bucket
-"""
 
 
 @dataclass(frozen=True)
@@ -83,80 +74,75 @@ class Windows:
         return pa.table([columns[field.name].cast(field.type) for field in of], of)
 
 
-def windows_of(points: "pyarrow.dataset.Dataset", settings: FermentationSettings) -> Windows:
-    """All windows of a batch.
+def sensor_windows(
+    name: str, times: "np.ndarray", values: "np.ndarray", frozen: "np.ndarray", settings: FermentationSettings
+) -> "Columns":
+    """The windows of one sensor, in the columns of `Windows.long`.
+
+    Sums are of differences from the first reading of a window and from the means, so that no digits are lost and equal
+    readings have exactly their value as mean.
 
     Args:
-        points: columns `time, sensor, value`.
-        settings: the plan's expected values, and which sensors hold.
+        name: tag of the plan.
+        times: microseconds since the epoch, ascending.
+        values: as many readings.
+        frozen: first and last moment of each stretch of the same reading (`frozen`).
+        settings: what is expected of the sensor, and whether it holds.
     """
     import numpy as np
 
-    found: Mapping[str, Any]
-    with duck.connect() as connection:
-        # One thread: the order of summation decides the last digit, and equal input gives equal bytes.
-        connection.execute("SET threads = 1")
-        connection.register("points", points)
-        found = connection.execute(_AGGREGATE).fetchnumpy()
-        names, starts = np.unique(np.asarray(found["sensor"], dtype=object).astype(str), return_index=True)
-        edges = [*starts.tolist(), len(found["bucket"])]
-        rows = {str(name): slice(edges[i], edges[i + 1]) for i, name in enumerate(names)}
-        several = np.asarray(found["n"]) > 1
-        long = {
-            "bucket": np.asarray(found["bucket"], np.int64),
-            "count": np.asarray(found["n"], np.int64),
-            "mean": np.ma.getdata(found["mean"]),
-            "std": np.where(several, np.ma.getdata(found["std"]), np.nan),
-            "min": np.ma.getdata(found["low"]),
-            "max": np.ma.getdata(found["high"]),
-            "slope": np.where(several, np.ma.getdata(found["slope"]), np.nan),
-            "held": np.zeros(len(several), bool),
-            "outside": np.zeros(len(several), np.int64),
-        }
-        for name, of in rows.items():
-            expected = settings.plan.sensors[name].expected
-            if expected and (long["min"][of].min() < expected[0] or long["max"][of].max() > expected[1]):
-                _count_outside(connection, name, expected, long, of)
-        held = {name: settings.held_s(name) for name in rows if settings.held_s(name)}
-        carried = {
-            name: _carried(*_raw(connection, name), hold_s, {key: column[rows[name]] for key, column in long.items()})
-            for name, hold_s in held.items()
-            if hold_s
-        }
-    if carried:
-        parts = [carried.get(name) or {key: column[of] for key, column in long.items()} for name, of in rows.items()]
-        lengths = np.cumsum([0, *(len(part["bucket"]) for part in parts)])
-        long = {key: np.concatenate([part[key] for part in parts]) for key in long}
-        rows = {name: slice(int(lengths[i]), int(lengths[i + 1])) for i, name in enumerate(rows)}
-    first = int(long["bucket"].min()) if rows else 0
-    count = int(long["bucket"].max()) - first + 1 if rows else 0
-    return Windows(first, count, list(rows), long, rows)
+    bucket = times // WINDOW_US
+    starts = np.concatenate(([0], np.flatnonzero(bucket[1:] != bucket[:-1]) + 1))
+    n = np.diff(np.append(starts, len(times)))
+    several = n > 1
+
+    def total(of: "np.ndarray") -> "np.ndarray":
+        return np.add.reduceat(of, starts)
+
+    first = values[starts]
+    shift = total(values - np.repeat(first, n)) / n
+    mean = first + shift
+    value = values - np.repeat(mean, n)
+    moment = (times - np.repeat(bucket[starts] * WINDOW_US, n)) / 1e6
+    moment -= np.repeat(total(moment) / n, n)
+    spread = np.where(several, total(moment * moment), 1.0)
+    low, high = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
+    found = {
+        "bucket": bucket[starts],
+        "count": n,
+        "mean": mean,
+        "std": np.where(several, np.sqrt(total(value * value) / n), np.nan),
+        "min": low,
+        "max": high,
+        "slope": np.where(several, total(moment * value) / spread, np.nan),
+        "held": np.zeros(len(n), bool),
+        "outside": np.zeros(len(n), np.int64),
+        "frozen": np.zeros(len(n), bool),
+    }
+    expected = settings.plan.sensors[name].expected
+    if expected and (low.min() < expected[0] or high.max() > expected[1]):
+        found["outside"] = total(((values < expected[0]) | (values > expected[1])).astype(np.int64))
+    for begin, end in frozen // WINDOW_US:
+        found["frozen"] |= (found["bucket"] >= begin) & (found["bucket"] <= end) & (low == high)
+    hold_s = settings.held_s(name)
+    return _carried(times, values, hold_s, found) if hold_s else found
 
 
-def _count_outside(connection, name: str, expected: tuple[float, float], long, of: slice) -> None:
+def together(of_sensors: "Mapping[str, Columns]") -> Windows:
+    """The windows of a batch from those of its sensors, in alphabetical order."""
     import numpy as np
 
-    counted = connection.execute(
-        f"SELECT epoch_us(time) // {WINDOW_US} AS bucket, count(*) AS n FROM points "
-        "WHERE sensor = ? AND NOT value BETWEEN ? AND ? GROUP BY bucket",
-        [name, *expected],
-    ).fetchnumpy()
-    at = np.searchsorted(long["bucket"][of], np.asarray(counted["bucket"]))
-    long["outside"][of.start + at] = np.asarray(counted["n"])
+    if not of_sensors:
+        return Windows(0, 0, [], {name: np.empty(0) for name in ("bucket", *schema.STATISTICS)}, {})
+    edges = np.cumsum([0, *(len(columns["bucket"]) for columns in of_sensors.values())]).tolist()
+    names = next(iter(of_sensors.values()))
+    long = {name: np.concatenate([columns[name] for columns in of_sensors.values()]) for name in names}
+    rows = {name: slice(edges[at], edges[at + 1]) for at, name in enumerate(of_sensors)}
+    first = int(long["bucket"].min())
+    return Windows(first, int(long["bucket"].max()) - first + 1, list(rows), long, rows)
 
 
-def _raw(connection, name: str) -> "tuple[np.ndarray, np.ndarray]":
-    import numpy as np
-
-    found = connection.execute(
-        "SELECT epoch_us(time) AS us, value FROM points WHERE sensor = ? ORDER BY us", [name]
-    ).fetchnumpy()
-    return np.asarray(found["us"], np.int64), np.asarray(found["value"], float)
-
-
-def _carried(
-    times: "np.ndarray", values: "np.ndarray", hold_s: float, own: "Mapping[str, np.ndarray]"
-) -> "dict[str, np.ndarray]":
+def _carried(times: "np.ndarray", values: "np.ndarray", hold_s: float, own: "Columns") -> "Columns":
     """The windows of a sensor that is logged on change: each value holds until the next one, up to its limit.
 
     Means are over time; in a window into which a value was only carried, it is the mean, minimum and maximum.
@@ -189,6 +175,7 @@ def _carried(
         "slope": np.full(len(bucket), np.nan),
         "held": np.ones(len(bucket), bool),
         "outside": np.zeros(len(bucket), np.int64),
+        "frozen": np.zeros(len(bucket), bool),
     }
     for key in ("count", "std", "min", "max", "slope", "held", "outside"):
         carried[key][at] = own[key]

@@ -15,7 +15,7 @@ from sheaf.fermentation.readers.fields import FieldError, read_time, shorten
 class Run:
     """When a batch occupied its vessel; times in UTC, None where it has not happened or is not known.
 
-    `problem` says which time cannot be read, as a sentence.
+    `problem` says which time cannot be read, as a sentence; `number` and `phase` are what people call the batch.
     """
 
     batch: str
@@ -23,6 +23,8 @@ class Run:
     inoculated_at: datetime | None = None
     completed_at: datetime | None = None
     problem: str = ""
+    number: int | None = None
+    phase: str | None = None
 
 
 def run_from(batch: str, row: Mapping[str, Any], naive_timezone: str | None) -> Run:
@@ -30,7 +32,7 @@ def run_from(batch: str, row: Mapping[str, Any], naive_timezone: str | None) -> 
 
     Args:
         batch: its id.
-        row: `vessel_id`, `inoculated_at`, `completed_at`.
+        row: `vessel_id`, `inoculated_at`, `completed_at`, `batch_number`, `phase`.
         naive_timezone: zone of times that carry none, the same that the record is read with.
     """
     times: dict[str, datetime | None] = {"inoculated_at": None, "completed_at": None}
@@ -40,7 +42,21 @@ def run_from(batch: str, row: Mapping[str, Any], naive_timezone: str | None) -> 
             times[key] = None if row.get(key) is None else read_time(row[key], naive_timezone)
         except FieldError as error:
             problems.append(f"Batch {batch}: {key} {shorten(row[key])} {error}.")
-    return Run(batch, row.get("vessel_id"), times["inoculated_at"], times["completed_at"], " ".join(problems))
+    return Run(
+        batch,
+        row.get("vessel_id"),
+        times["inoculated_at"],
+        times["completed_at"],
+        " ".join(problems),
+        *number_and_phase(row),
+    )
+
+
+def number_and_phase(row: Mapping[str, Any]) -> tuple[int | None, str | None]:
+    """What people call a batch by, as far as its record tells."""
+    number, phase = row.get("batch_number"), row.get("phase")
+    told = isinstance(number, int) or (isinstance(number, str) and number.isdecimal())
+    return int(number) if told and number is not None else None, phase if isinstance(phase, str) else None
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,10 @@ _CHILDREN: tuple[tuple[str, str, bool, str], ...] = (
 )
 
 
-_TIMES = "jsonb_build_object('vessel_id', vessel_id, 'inoculated_at', inoculated_at, 'completed_at', completed_at)"
+_RUN = (
+    "jsonb_build_object('vessel_id', vessel_id, 'inoculated_at', inoculated_at, 'completed_at', completed_at, "
+    "'batch_number', batch_number, 'phase', phase)"
+)
 
 
 class ElnPostgres:
@@ -47,7 +50,7 @@ class ElnPostgres:
         """All batches, by id."""
         with snapshot(self._dsn(), _DATABASE) as database:
             # As texts: a database holds years that no other program can.
-            rows = _query(database, f"SELECT batch_id::text, ({_TIMES})::text FROM batches ORDER BY 1")
+            rows = _query(database, f"SELECT batch_id::text, ({_RUN})::text FROM batches ORDER BY 1")
         return [run_from(batch, json.loads(row), self._naive_timezone) for batch, row in rows]
 
     def fingerprints(self, batches: Sequence[str]) -> Generator[Fingerprint, None, None]:

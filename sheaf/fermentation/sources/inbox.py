@@ -1,23 +1,25 @@
-"""The batches of the inbox; one without a sensors file gets its points from InfluxDB where that is configured.
+"""The batches of the inbox, and which batches are partitions already.
 
-The sensors know no batch, so that other batches in the same vessel have to be known: those are all that
-were ever read, wherever from.
+A batch without a sensors file gets its points from InfluxDB where that is configured. The sensors know no batch, so
+that other batches in the same vessel have to be known: those are all that were ever read, wherever from.
 """
 
+import json
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from sheaf.errors import SheafError
+from sheaf.errors import InputError, SheafError
 from sheaf.fermentation import schema
 from sheaf.fermentation.readers.batch_file import FILE, MOST_BYTES
 from sheaf.fermentation.readers.ingest import ingest
 from sheaf.fermentation.readers.sensor_files import FILES
 from sheaf.fermentation.settings import FermentationSettings
 from sheaf.fermentation.sources import live_sensors
-from sheaf.fermentation.sources.eln import Run
+from sheaf.fermentation.sources.eln import Run, number_and_phase
+from sheaf.fermentation.sources.identity import Known, already, other_names
 from sheaf.fermentation.sources.influx import InfluxSensors
 from sheaf.outside.files import named, read_bytes
 from sheaf.outside.inbox import InboxSource, partition_folder
@@ -28,6 +30,10 @@ from sheaf.tables.generations import Place
 from sheaf.tables.pinned import Tables
 
 _STEP = "records"
+
+
+def _place(partition: str) -> Place:
+    return Place(schema.BATCHES.domain, _STEP, schema.BATCHES.kind, partition)
 
 
 @dataclass(frozen=True)
@@ -46,10 +52,12 @@ class BatchInbox:
     name: str = "inbox"
     authoritative: bool = False
     _runs: dict[str, Run] = field(default_factory=dict, repr=False, compare=False)
+    _known: dict[str, Known] = field(default_factory=dict, repr=False, compare=False)
 
     def offers(self) -> Offer:
         """The folders; an inbox that cannot be read raises, it is not empty."""
-        return self._folders.offers()
+        offer = self._folders.offers()
+        return replace(offer, other_names=other_names(self._of_folders(offer.partitions)))
 
     def states(self, partitions: Sequence[str]) -> Generator[State, None, None]:
         """The fingerprint of each folder, and of its sensors where the folder has none."""
@@ -66,7 +74,17 @@ class BatchInbox:
 
     @contextmanager
     def deliver(self, store: Store, partition: str, folder: Path) -> Iterator[Delivery]:
-        """One folder; its record and the points of the database where it has no sensors file."""
+        """One folder; its record and the points of the database where it has no sensors file.
+
+        A batch that is another partition already is refused, so that it is in no export twice.
+        """
+        own = next(iter(self._of_folders([partition])), None)
+        new = own is not None and generations.current(store, _place(partition)) is None
+        if own and new and (other := already(own, self._read_before(store))):
+            called = own.batch_id or own.called
+            raise InputError(
+                f"Batch {called} is the partition {other} already, so {partition} is not read: name the folder so."
+            )
         if record := self._record_alone(partition):
             runs = self._known_runs(store)
             yield live_sensors.deliver(read_bytes(record, MOST_BYTES), partition, runs, self.settings, folder, store)
@@ -79,6 +97,49 @@ class BatchInbox:
         found = self._folders.check()
         if self.settings.sensors:
             found += f"; sensors in {InfluxSensors(self.settings.sensors).check()}"
+        return found
+
+    def known(self) -> list[Known]:
+        """The folders, then the partitions that were read before, each with the batch that it is."""
+        try:
+            folders = self._of_folders(self._folders.offers().partitions)
+        except SheafError:  # its own tick says so
+            folders = []
+        return [*folders, *self._read_before(self._store)]
+
+    def _of_folders(self, partitions: Sequence[str]) -> list[Known]:
+        """Which batches folders are; a record that cannot be read tells nothing here."""
+        found = []
+        for partition in partitions:
+            try:
+                record = named(partition_folder(self.root, schema.BATCHES.domain, partition), [FILE]).get(FILE)
+                if record is None:
+                    continue
+                state = record.stat()
+                key = f"{partition} {state.st_mtime_ns} {state.st_size}"
+                if key not in self._known:
+                    row = json.loads(read_bytes(record, MOST_BYTES))["batch"]
+                    batch_id = row.get("batch_id")
+                    self._known[key] = Known(partition, str(batch_id) if batch_id else None, *number_and_phase(row))
+                found.append(self._known[key])
+            except (SheafError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                continue
+        return found
+
+    def _read_before(self, store: Store) -> list[Known]:
+        """Which batches the partitions are that were ever read."""
+        found = []
+        for partition in generations.partitions(store, schema.BATCHES.domain, _STEP, schema.BATCHES.kind):
+            if partition not in self._known:
+                generation = generations.current(store, _place(partition))
+                if generation is None:
+                    continue
+                tables = Tables(store, partition, {_STEP: generation})
+                (row,) = tables.read(schema.BATCHES, ["batch_id", "batch_number", "phase"]).to_pylist()
+                from_folder = generation.source == self.name and row["batch_id"] == partition
+                batch_id = None if from_folder else row["batch_id"]
+                self._known[partition] = Known(partition, batch_id, row["batch_number"], row["phase"])
+            found.append(self._known[partition])
         return found
 
     @property
@@ -104,10 +165,9 @@ class BatchInbox:
 
     def _known_runs(self, store: Store) -> list[Run]:
         """When each batch that was ever read occupied its vessel."""
-        domain, kind = schema.BATCHES.domain, schema.BATCHES.kind
         found = []
-        for partition in generations.partitions(store, domain, _STEP, kind):
-            if generation := generations.current(store, Place(domain, _STEP, kind, partition)):
+        for partition in generations.partitions(store, schema.BATCHES.domain, _STEP, schema.BATCHES.kind):
+            if generation := generations.current(store, _place(partition)):
                 tables = Tables(store, partition, {_STEP: generation})
                 path = tables.file(schema.BATCHES).path
                 if path not in self._runs:  # what lies there never changes

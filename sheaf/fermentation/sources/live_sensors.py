@@ -6,7 +6,7 @@ asking (`influx`), which points belong to a batch (`vessel_window`).
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +19,7 @@ from sheaf.fermentation.readers.batch_file import FILE
 from sheaf.fermentation.readers.fields import FieldError, read_time
 from sheaf.fermentation.readers.ingest import ingest
 from sheaf.fermentation.readers.sensor_points import KEPT
-from sheaf.fermentation.readers.series import FoundSeries, refuse_mixed, without_writers
+from sheaf.fermentation.readers.series import FoundSeries, by_writers, refuse_mixed, without_writers
 from sheaf.fermentation.settings import FermentationSettings
 from sheaf.fermentation.sources.eln import Run
 from sheaf.fermentation.sources.influx import InfluxSensors
@@ -98,7 +98,10 @@ def _series(database: InfluxSensors, chosen: Selection, settings: FermentationSe
     found = database.series(chosen)
     names, where = settings.names(), f"The database {database.settings.bucket!r}"
     mine = [replace(one, sensor=names[one.sensor]) for one in found if one.sensor in names]
-    # The vessel is chosen by its own tag, so that the machine that wrote says no more of it.
+    # One machine may take over from another; of two that write at once nobody knows whether it is one probe.
+    mixed = written_at_once(database.series, chosen, [of for of in by_writers(found).values() if len(of) > 1])
+    if mixed:
+        refuse_mixed([replace(one, sensor=names.get(one.sensor, one.sensor)) for one in mixed], settings, where)
     refuse_mixed(without_writers(mine), settings, where)
     if texts := database.texts(chosen):
         raise InputError(
@@ -106,6 +109,40 @@ def _series(database: InfluxSensors, chosen: Selection, settings: FermentationSe
             "out of the plan."
         )
     return found
+
+
+_HANDOVER = timedelta(minutes=1)
+
+
+def written_at_once(
+    series: Callable[[Selection], Sequence[FoundSeries]], chosen: Selection, groups: Sequence[Sequence[FoundSeries]]
+) -> Sequence[FoundSeries]:
+    """The first group of series that several machines wrote at the same time; none where each took over from another.
+
+    The time is halved again and again: a handover is in one of the halves, series that alternate are in both.
+
+    Args:
+        series: asks for the series that have points in a span.
+        chosen: the whole span.
+        groups: series that differ in nothing but the machine.
+    """
+    for group in groups:
+        spans = [chosen]
+        while spans and spans[0].stop - spans[0].start > _HANDOVER:
+            halves = [half for span in spans for half in _halves(span)]
+            spans = [half for half in halves if len(_among(group, series(half))) > 1]
+            if len(spans) >= len(group):  # so many machines take over from each other one time less
+                return group
+    return ()
+
+
+def _halves(span: Selection) -> tuple[Selection, Selection]:
+    middle = span.start + (span.stop - span.start) / 2
+    return replace(span, stop=middle), replace(span, start=middle)
+
+
+def _among(group: Sequence[FoundSeries], found: Sequence[FoundSeries]) -> set[str | None]:
+    return {one.text for one in found if one.sensor == group[0].sensor} & {one.text for one in group}
 
 
 def _nothing(database: InfluxSensors, chosen: Selection) -> InputError:

@@ -1,12 +1,13 @@
 """`batch_{n}_phase_{p}_report.md`: the batch as a laboratory notebook page, with plots beside it.
 
 The page is line for line the specification's, and before its end tells the yields, with standard errors, and the
-constants that the plots follow from, where there are sensor data. Its header lines end in two spaces, so that they stay
+constants that the plots follow from, where there are sensor data; then what the checks found, and which rows were not
+used, changed or doubted. Its header lines end in two spaces, so that they stay
 lines when rendered; free text is escaped so that it cannot break a table or start a heading.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from sheaf.exports.series import Draft, Written
 from sheaf.fermentation import schema
 from sheaf.fermentation.analysis.plots import gas_plot, growth_plot, growth_rate_plot
 from sheaf.fermentation.writers.names import export_name, provisional
+from sheaf.tables.accounts import Kind
+from sheaf.tables.generations import Generation
 from sheaf.tables.table import Table
 
 Row = Mapping[str, Any]
@@ -41,6 +44,8 @@ def write_batch_report(draft: Draft) -> Written:
         *_closure(next(iter(read(schema.CLOSURES)), None)),
         *(_yields(read(schema.YIELDS)[0]) if draft.tables.rows(schema.FEATURES) else ()),
         *(_constants(draft.made_with, _volume(draft)) if draft.tables.rows(schema.FEATURES) else ()),
+        *_checks(draft.tables.generations.values()),
+        *_not_as_delivered(draft.partition, draft.tables.generations.values()),
         "---",
         "",
         f"*Exported: {_minute(draft.now)} UTC*",
@@ -238,6 +243,34 @@ def _constants(made_with: Mapping[str, Any], volume: float | None) -> Iterator[s
 
 def _constant(value: Any) -> str:
     return value if isinstance(value, str) else f"{value:g}"
+
+
+def _checks(generations: Iterable[Generation]) -> Iterator[str]:
+    found = [(name, verdict) for one in generations for name, verdict in one.checks.items()]
+    if found:
+        yield from ("## Checks", "")
+        for name, verdict in found:
+            mark = "✅" if verdict.passed else "❌"
+            yield f"- {mark} **{name.replace('_', ' ')}:** {_line(verdict.detail or 'good')}"
+        yield ""
+
+
+_BECAME = {Kind.REJECT: "not used", Kind.CHANGE: "changed", Kind.FAULT: "used with a fault"}
+
+
+def _not_as_delivered(partition: str, generations: Iterable[Generation]) -> Iterator[str]:
+    """What became of rows with which something was wrong; the lines of the files are in `sheaf rejects`."""
+    accounts = [account for one in generations for account in one.account]
+    found = [(account, reason) for account in accounts for reason in account.reasons]
+    if not found:
+        return
+    yield from ("## Rows Rejected, Changed or Doubted", "")
+    yield "| Table | What | Rows | Of | Code | First reason |"
+    yield "|-------|------|------|----|------|--------------|"
+    for account, reason in found:
+        became = _BECAME[reason.kind]
+        yield _cells(account.table, became, str(reason.rows), str(account.seen), reason.code, _line(reason.reason))
+    yield from ("", f"Each with file and line: `sheaf rejects fermentation {partition} --all`", "")
 
 
 def _cells(*cells: str) -> str:
