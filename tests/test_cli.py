@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,13 +15,16 @@ from sheaf.fermentation.settings import FermentationSettings
 START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 
 
+UUID = "8f0e2d3c-5b5a-4c43-9c0d-0d5c2f3a1b11"
+
+
 def write_batch(inbox: Path, key: str, samples: int = 3, **batch: object) -> Path:
     """A small complete batch without sensors."""
     folder = inbox / "fermentation" / key
     folder.mkdir(parents=True, exist_ok=True)
     document = {
         "batch": {
-            "batch_id": "8f0e2d3c-5b5a-4c43-9c0d-0d5c2f3a1b11",
+            "batch_id": UUID if key == "b4" else str(uuid.uuid5(uuid.UUID(UUID), key)),
             "batch_number": 4,
             "phase": "B",
             "vessel_id": "V-1",

@@ -9,7 +9,7 @@ from test_cli import home, sheaf, write_batch  # noqa: F401  # fixtures
 from pipelines.cli import main
 from sheaf import choices, listing
 from sheaf.domains import DOMAINS, domain_named
-from sheaf.errors import NotFoundError, UsageError
+from sheaf.errors import NotFoundError
 from sheaf.settings import Settings
 from sheaf.store.store import Store
 
@@ -130,12 +130,14 @@ def test_saved_filters_have_names_as_people_write_them(published):
     assert published("filters", "delete", "fermentation", "all")[0] == 0
 
 
-def test_two_partitions_of_one_id_have_to_be_named(published, home, local_store):  # noqa: F811
-    write_batch(home / "inbox", "b6")
-    published("run", "fermentation", "b6", "--json")
+def test_a_batch_is_found_by_folder_id_or_number_and_is_never_a_second_partition(published, home):  # noqa: F811
     store, domain = Store.open(Settings.load().store_url), domain_named("fermentation")
-    with pytest.raises(UsageError, match="several partitions that are"):
-        listing.find(store, domain, UUID)
+    assert [listing.find(store, domain, name) for name in ("b4", UUID, "4-B")] == ["b4"] * 3
+    assert json.loads(published("run", "fermentation", UUID, "--json")[1])[0]["partition"] == "b4"
+    write_batch(home / "inbox", "b6", batch_id=UUID)
+    code, out, _ = published("run", "fermentation", "b6", "--json")
+    assert code == 1
+    assert f"Batch {UUID} is the partition b4 already, so b6 is not read: name the folder so." in out
     with pytest.raises(NotFoundError, match="was never read"):
         listing.find(store, domain, "nothing-like-it")
 

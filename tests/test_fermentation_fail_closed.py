@@ -237,7 +237,7 @@ def test_the_same_reading_is_suspect_only_where_the_sensor_has_noise(readings, e
     hours = times / 3600e6
     values = {
         "hangs": np.where((hours > 3) & (hours < 4), 60.1, noisy),
-        "set point": np.round(np.clip(500 + 20 * (hours - 8), 500, 700)),
+        "set point": np.round(np.clip(500 + 200 * (hours - 8), 500, 1700)),
         "coarse": np.round(60 + 0.4 * np.sin(hours) + random.normal(0, 0.05, len(times))),
         "end of the scale": np.where((hours > 3) & (hours < 8), 0.0, noisy),
         "never changes": np.full(len(times), 60.0),

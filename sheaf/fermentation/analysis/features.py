@@ -387,6 +387,9 @@ def _completeness(
     }
 
 
+_NAMED = 3
+
+
 def _fact_warnings(facts: Sequence[Mapping[str, Any]]) -> list[str]:
     warnings = []
     for flag, what in (
@@ -395,8 +398,12 @@ def _fact_warnings(facts: Sequence[Mapping[str, Any]]) -> list[str]:
     ):
         found = [row for row in facts if flag in (row["flags"] or "").split()]
         if found:
-            told = ", ".join(f"{row['sensor']} ({row['interval_s']:g} s, not {row['promised_s']:g} s)" for row in found)
-            warnings.append(f"Sensors that send {what}: {told}. What is missing is measured against what they send.")
+            few = found[:_NAMED] if len(found) > _NAMED + 1 else found
+            told = ", ".join(f"{row['sensor']} ({row['interval_s']:g} s, not {row['promised_s']:g} s)" for row in few)
+            more = f" and {len(found) - len(few)} more" if len(found) > len(few) else ""
+            warnings.append(
+                f"Sensors that send {what}: {told}{more}. What is missing is measured against what they send."
+            )
     for row in facts:
         flags = (row["flags"] or "").split()
         if "on_change" in flags:

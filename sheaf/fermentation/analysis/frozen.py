@@ -4,8 +4,9 @@ Two limits, the shorter one counts:
 
 - by its own noise. Outside of its three longest stretches, a share `p` of its readings equals the one before. Of `n`
   readings, `k` equal ones in a row come by chance `n * p^k` times; a stretch is frozen where that is below 1e-9, and it
-  lasts half an hour at least. A reading at an end of the scale (`expected`) is no frozen one, and where nine of ten
-  readings repeat, the noise is below what the instrument shows: nothing is told by it;
+  lasts half an hour at least. A reading at an end of the scale (`expected`) is no frozen one. Where nine of ten
+  readings repeat, the noise is below what the instrument shows, and where hardly any change goes back it is a set point
+  on its way: nothing is told by those;
 - `frozen_s` of the plan: no culture leaves its oxygen the same for so long.
 
 A sensor that is held (`hold_s`) is logged on change and is not looked at. Not here: what follows (`eligibility`).
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _LONG_US = 30 * 60 * 1_000_000
 _MOSTLY_REPEATS = 0.9
 _BY_CHANCE = 1e-9
+_TURNS_BACK = 0.3
 _FEW = 20
 _SET_ASIDE = 3
 """A sensor that hangs does so a few times; one that shows less than its noise repeats all along."""
@@ -51,11 +53,19 @@ def frozen_stretches(times: "np.ndarray", values: "np.ndarray", plan: Sensor) ->
     if plan.frozen_s is not None:
         frozen |= lengths >= plan.frozen_s * 1e6
     long = lengths >= _LONG_US
-    most = _most_by_chance(np.sort(counts)[:-_SET_ASIDE]) if long.any() else None
+    most = _most_by_chance(np.sort(counts)[:-_SET_ASIDE]) if long.any() and _has_noise(values[firsts]) else None
     if most is not None:
         low, high = plan.expected or (-math.inf, math.inf)
         frozen |= long & (counts > most) & (values[firsts] > low) & (values[firsts] < high)
     return np.column_stack((times[firsts[frozen]], times[lasts[frozen]]))
+
+
+def _has_noise(levels: "np.ndarray") -> bool:
+    """Whether readings go up and down: of noise two changes in three turn back."""
+    import numpy as np
+
+    up = np.diff(levels) > 0
+    return len(up) > 1 and float(np.mean(up[1:] != up[:-1])) > _TURNS_BACK
 
 
 def _most_by_chance(counts: "np.ndarray") -> float | None:
