@@ -68,6 +68,7 @@ def test_coco_to_yolo_to_coco_keeps_every_object(store: Store, tmp_path: Path) -
     second = Export(store, SERIES["segmentation"], Request("again"))
     # an object that has only a box is an outline in YOLO
     outlines = [item for item in drawn(second) if item[0] in first.paths]
+    assert len(drawn(second)) == yolo.report["annotation_count"]
     assert len(outlines) >= len(drawn(first))
     left = list(outlines)
     for path, name, shape in drawn(first):

@@ -53,6 +53,8 @@ _EXACT = 2**53
 
 
 def _text(value: Any) -> Any:
+    if type(value) is str:
+        return value.strip()
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, float) and value.is_integer():
@@ -70,10 +72,11 @@ def _utc(value: datetime) -> datetime:
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-Key = Annotated[str, BeforeValidator(_text), Field(min_length=1, max_length=255)]
-LongKey = Annotated[str, BeforeValidator(_text), Field(min_length=1, max_length=2048)]
+# lengths stand before `_text`, so that pydantic checks them in its core: behind it, it calls Python for each
+Key = Annotated[str, Field(min_length=1, max_length=255), BeforeValidator(_text)]
+LongKey = Annotated[str, Field(min_length=1, max_length=2048), BeforeValidator(_text)]
 """Of an annotation: it may hold the path of its image."""
-Name = Annotated[str, BeforeValidator(_text), Field(min_length=1, max_length=255)]
+Name = Annotated[str, Field(min_length=1, max_length=255), BeforeValidator(_text)]
 Json = Annotated[Any, BeforeValidator(_json)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Confidence = Annotated[Number, Field(ge=0, le=1 + ROUNDING)]

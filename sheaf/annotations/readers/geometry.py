@@ -8,6 +8,8 @@ coordinates have their origin at the top left, y down; areas are in square pixel
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import ne
 from typing import Any
 
 import orjson
@@ -169,7 +171,7 @@ def _flat(ring: Any) -> list[float]:
         if any(not isinstance(point, list) or len(point) != 2 for point in ring):
             raise UnusableError("not_points", "the polygon has something that is no pair of numbers")
         ring = [number for point in ring for number in point]
-    if len(ring) % 2 or any(type(number) not in (float, int) for number in ring):
+    if len(ring) % 2 or not set(map(type, ring)) <= {float, int}:
         raise UnusableError("not_points", "the polygon has something that is no pair of numbers")
     return ring
 
@@ -192,7 +194,7 @@ def polygon(rings: list[list[tuple[float, float]]], frame: Frame) -> Shape:
     import shapely
 
     parts, corrections = _parts(rings, frame)
-    outlines = [shapely.Polygon(part) for part in parts]
+    outlines = [shapely.polygons(part) for part in parts]
     areas = [_shoelace(part) for part in parts]
     if all(outline.is_valid for outline in outlines):
         area = areas[0] if len(parts) == 1 else shapely.union_all(outlines).area
@@ -226,7 +228,7 @@ def _parts(
         points = _without_repeats(ring)
         if len(points) < 3:
             corrections.append(SHORT_PART)
-        elif all(0 <= x <= frame.width and 0 <= y <= frame.height for x, y in points):
+        elif _is_inside(points, frame):
             parts.append(points)
         else:
             corrections.append(CLIPPED)
@@ -238,13 +240,16 @@ def _parts(
     return parts, corrections
 
 
+def _is_inside(points: list[tuple[float, float]], frame: Frame) -> bool:
+    xs, ys = zip(*points, strict=True)
+    return min(xs) >= 0 and max(xs) <= frame.width and min(ys) >= 0 and max(ys) <= frame.height
+
+
 def _without_repeats(ring: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """Rounded points without repetitions in a row; a closing point is no point of its own."""
-    points: list[tuple[float, float]] = []
-    for x, y in ring:
-        point = (round(x, _DECIMALS), round(y, _DECIMALS))
-        if not points or points[-1] != point:
-            points.append(point)
+    points = [(round(x, _DECIMALS), round(y, _DECIMALS)) for x, y in ring]
+    if not all(map(ne, points, points[1:])):
+        points = [point for point, _ in groupby(points)]
     if len(points) > 1 and points[0] == points[-1]:
         points.pop()
     return points
@@ -265,7 +270,7 @@ def _clipped(points: list[tuple[float, float]], frame: Frame) -> list[list[tuple
 def _shoelace(points: list[tuple[float, float]]) -> float:
     """https://en.wikipedia.org/wiki/Shoelace_formula."""
     following = points[1:] + points[:1]
-    return abs(sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in zip(points, following, strict=True))) / 2
+    return abs(sum([x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in zip(points, following, strict=True)])) / 2
 
 
 def _mask_area(parts: list[list[tuple[float, float]]], frame: Frame) -> float:

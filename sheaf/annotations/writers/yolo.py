@@ -194,13 +194,14 @@ def _objects(selection: Selection, classes: Categories, options: YoloOptions) ->
             picked, image_at = batch.filter(pa.array(wanted)), image_at[wanted]
             box = np.stack([picked.column(name).to_numpy() for name in ("x", "y", "width", "height")], 1)
             crowd = picked.column("is_crowd").to_numpy(zero_copy_only=False)
-            shapes = picked.column(shape_column).to_pylist() if drawn else [None] * len(box)
+            shapes: list[str | None] = picked.column(shape_column).to_pylist() if drawn else [None] * len(box)
             size, turned = sizes[image_at], turns[image_at]
             for at in np.flatnonzero(turned != 1).tolist():
                 width, height = map(int, size[at])
                 how = int(turned[at]), *((height, width) if turned[at] >= 5 else (width, height))
                 box[at] = turn_box(tuple(box[at].tolist()), *how)
-                shapes[at] = shapes[at] and turn_segmentation(shapes[at], *how)
+                if shape := shapes[at]:
+                    shapes[at] = turn_segmentation(shape, *how)
             yield _Objects(image_at, class_at[wanted], size, box, shapes, crowd)
 
 
