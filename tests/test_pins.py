@@ -1,11 +1,16 @@
 """Tags: a version that somebody has pinned is found by its tag everywhere, and stays."""
 
+import json
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from demo_domain import BATCH, DEMO, ingest, publish_readings
+from typer.testing import CliRunner
 
 import sheaf
+from pipelines.cli import completion
+from pipelines.cli.main import app
 from sheaf.damage import examine
 from sheaf.errors import DamagedError, NotFoundError, UsageError
 from sheaf.exports import catalogue, outcome
@@ -89,3 +94,21 @@ def test_whether_something_is_pinned_is_never_guessed(local_store: Store) -> Non
         outcome.delete(local_store, export, "ada")
     assert [one.path for one in examine(local_store, [DEMO])] == [BATCH.tags_path]
     outcome.delete(local_store, export, "ada")
+
+
+def test_the_commands_pin_name_and_unpin(local_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHEAF_STORE_URL", local_store.url)
+    monkeypatch.setenv("SHEAF_HOME", str(tmp_path))
+    ingest(local_store, "a")
+    export = publish_readings(local_store).export
+
+    def said(*words: str) -> str:
+        return CliRunner().invoke(app, list(words), catch_exceptions=False).stdout
+
+    assert said("pin", f"{BATCH}/latest", "--as", "paper") == f"{export} is pinned as {BATCH}/@paper.\n"
+    assert json.loads(said("show", f"{BATCH}/@paper", "--json"))["tags"] == ["paper"]
+    assert f"{BATCH}/@paper" in completion.exports(None, f"{BATCH}/@")  # type: ignore[arg-type]
+    assert str(export) in said("verify", f"{BATCH}/@paper")
+    assert said("unpin", f"{BATCH}/@paper").startswith("@paper is gone")
+    with pytest.raises(UsageError, match="names no tag"):
+        said("unpin", f"{BATCH}/v1")

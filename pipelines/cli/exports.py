@@ -96,14 +96,15 @@ def show_export(name: ExportName, as_json: AsJson = False) -> None:
     export = resolve(store, name)
     record = read_record(store, export)
     manifest = read_manifest(store, export) if record.status is Status.COMPLETED else None
+    tags = tags_of(read_pins(store, export.series), export.version)
     if as_json:
-        show.json({"record": record, "manifest": manifest})
+        show.json({"record": record, "manifest": manifest, "tags": tags})
         return
     facts = {
         "export": export,
         "name": record.name,
         "status": record.status,
-        "pinned as": ", ".join(f"@{tag}" for tag in tags_of(read_pins(store, export.series), export.version)),
+        "pinned as": ", ".join(f"@{tag}" for tag in tags),
         "created": f"{record.created_at:%Y-%m-%d %H:%M:%S} UTC by {record.requested_by}",
         "filter": " ".join(typed(record.filter)) or "none",
         "options": record.options or "none",

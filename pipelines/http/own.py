@@ -135,7 +135,8 @@ def export(the: The, user: Viewer, domain: str, partition: str, series: str, ver
     name = _named(the, domain, partition, series, version)
     record = read_record(the.store, name)
     manifest = read_manifest(the.store, name) if record.status is Status.COMPLETED else None
-    return Json({"record": record, "manifest": manifest})
+    tags = pins.tags_of(pins.read_pins(the.store, name.series), name.version)
+    return Json({"record": record, "manifest": manifest, "tags": tags})
 
 
 class Rename(BaseModel):
