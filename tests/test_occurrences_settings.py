@@ -59,7 +59,7 @@ def without_own_words() -> Tables:
     given["main_detection"].append(detection(102, 11, 2, path="crops/102.jpg"))
     given["main_taxon"].append({"id": 6, "name": "Geometridae", "rank": "FAMILY", "parents_json": []})
     given["main_event"].append({**given["main_event"][0], "id": 2, "deployment_id": 2})
-    given["main_deployment"].append({**given["main_deployment"][0], "id": 2, "name": "Wood"})
+    given["main_deployment"].append({**given["main_deployment"][0], "id": 2, "name": "Wood", "latitude": 48.0})
     given["main_taxon"].append({"id": 7, "name": "Kobold", "rank": "UNKNOWN", "parents_json": []})
     for number, taxon in enumerate((1, 7), 11):
         given["main_occurrence"].append({**given["main_occurrence"][0], "id": number, "event_id": 2,

@@ -39,7 +39,7 @@ from sheaf.occurrences.settings import OccurrencesSettings
 from sheaf.occurrences.writers.camtrap_dp import TABLES
 from sheaf.store.store import Store
 
-SERIES = ("occurrences_simple_csv", "occurrences_api_json", "dwca", "camtrap_dp", "taxa_csv")
+SERIES = ("occurrences_simple_csv", "occurrences_api_json", "dwca", "camtrap_dp", "taxa_csv", "season_html")
 
 
 def add(tables: Tables, number: int, taxon: int = 4, event: int = 1, station: int = 1, **seen: Any) -> None:
@@ -485,3 +485,49 @@ def test_the_list_of_taxa_counts_days_and_stations(tmp_path: Path, local_store: 
         "peakDate": "2024-06-17",
     }  # fmt: skip
     assert (row["stations"], row["byStation"]) == ("2", "Wood: 2 | Meadow: 1")
+
+
+def test_a_date_alone_is_published_as_a_date_and_never_as_midnight(tmp_path: Path, local_store: Store) -> None:
+    tables = project()
+    tables["main_event"][0] |= {"start": "2024-06-15", "end": "2024-06-15"}
+    tables["main_detection"] = []
+    add(tables, 10, timestamp="2024-06-15")
+    add(tables, 20, timestamp="2024-06-15T00:00:00+02:00")
+    built(local_store, tables, tmp_path / "p1")
+    for profile in ("spec", "gbif"):
+        files = archive(local_store, profile)
+        (event,) = tsv(files["event.txt"])
+        assert (event["eventDate"], event["eventTime"], event["samplingEffort"]) == ("2024-06-15", "", "")
+        assert [(row["eventDate"], row["eventTime"]) for row in tsv(files["occurrence.txt"])] == [
+            ("2024-06-15", ""), ("2024-06-15", "00:00:00+02:00"),
+        ]  # fmt: skip
+    first, other = csv_rows(local_store)
+    assert (first["first_appearance_timestamp"], first["duration"]) == ("2024-06-15", "")
+    assert (other["first_appearance_timestamp"], other["duration"]) == ("2024-06-15 00:00:00", "0:00:00")
+    first = json.loads(content(local_store, export(local_store, "occurrences_api_json")))[0]
+    assert (first["first_appearance_timestamp"], first["first_appearance_time"], first["duration"]) == (
+        "2024-06-15", None, None,
+    )  # fmt: skip
+    assert first["detections"][0]["timestamp"] == "2024-06-15"
+    assert package(local_store)["observations"] == []  # which wants moments
+
+
+def test_a_sensitive_station_is_named_nowhere_however_it_is_written(tmp_path: Path, local_store: Store) -> None:
+    tables = with_a_lynx()
+    tables["main_project"][0]["name"] = "Cats of den-valley_3"
+    station = tables["main_deployment"][1]
+    tables["main_deployment"] += [
+        {**station, "id": 3, "name": "Spring 2024", "latitude": 46.1235},  # the same place in another season
+        {**station, "id": 4, "name": "DEN VALLEY 3", "latitude": None, "longitude": None},
+    ]
+    for number, other in ((3, 3), (4, 4)):
+        tables["main_event"].append({**tables["main_event"][0], "id": number, "deployment_id": other})
+        add(tables, number * 10 + 30, 4, number, other)
+    tables["main_sourceimagecollection"] = [{"id": 7, "name": "Den Valley 3, June", "project_id": 1}]
+    settings = SETTINGS.model_copy(update={"sensitive_taxa": ("Lynx lynx",), "title": "Cats in Den  Valley 3"})
+    built(local_store, tables, tmp_path / "p1", settings)
+    text = published_text(local_store, settings)
+    assert "den-valley" not in text.lower()
+    assert not [secret for secret in (*SECRETS, "Spring 2024", "DEN VALLEY", "Den  Valley") if secret in text]
+    assert {row["name"] for row in rows(local_store, schema.COLLECTIONS)} == {"[place withheld], June"}
+    assert rows(local_store, schema.DATASET)[0]["slug"] == "cats-of-place-withheld"

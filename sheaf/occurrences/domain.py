@@ -14,7 +14,9 @@ from sheaf.occurrences.writers.dwca_verify import verify_dwca
 from sheaf.occurrences.writers.occurrences_api_json import verify_json, write_json
 from sheaf.occurrences.writers.occurrences_simple_csv import verify_csv, write_csv
 from sheaf.occurrences.writers.request import ArchiveOptions, OccurrenceFilter, check_filter
+from sheaf.occurrences.writers.season_html import verify_season, write_season
 from sheaf.occurrences.writers.taxa_csv import verify_taxa, write_taxa
+from sheaf.occurrences.writers.validation_json import verify_validation, write_validation
 from sheaf.steps import Choices, Domain, Step
 
 _NAME = "occurrences"
@@ -24,7 +26,7 @@ READING = Step(
     "A project's tables as its source has them: typed, checked, with what could not be used in `rejects`.",
     writes=tuple(source.table for source in SOURCES),
     settings=("source_time_zone",),
-    version=3,
+    version=4,
     pool="ingest",
 )
 BUILDING = Step(
@@ -33,7 +35,7 @@ BUILDING = Step(
     writes=schema.DERIVED,
     reads=READING.writes,
     work=build_occurrences,
-    version=4,
+    version=5,
     settings=(
         "title",
         "protocol",
@@ -131,6 +133,30 @@ OCCURRENCES = Domain(
             filter=OccurrenceFilter,
             kinds=("csv",),
             row_key=("scientificName",),
+        ),
+        Series(
+            _NAME,
+            "validation_json",
+            "What GBIF will say of the archive: issues by GBIF's names, with counts and examples.",
+            schema.DERIVED,
+            write_validation,
+            verify_validation,
+            check=check_filter,
+            authorise=check_role,
+            filter=OccurrenceFilter,
+            kinds=("json",),
+        ),
+        Series(
+            _NAME,
+            "season_html",
+            "A season on one page: map of the stations, activity by hour and date, accumulation of taxa, their table.",
+            schema.DERIVED,
+            write_season,
+            verify_season,
+            check=check_filter,
+            authorise=check_role,
+            filter=OccurrenceFilter,
+            kinds=("html",),
         ),
     ),
     in_one_run=10,  # they can be large

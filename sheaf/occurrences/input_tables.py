@@ -14,6 +14,8 @@ from sheaf.tables.table import Table, column
 
 WALL_TIME = pa.timestamp("us")  # what a clock showed, without a zone
 OFFSET, OFFSET_TYPE = "_offset", pa.int16()  # minutes from UTC
+DATE_ONLY = 24 * 60
+"""In the place of an offset, which is never so large: of this time only the date is known, its clock shows midnight."""
 SHARE = "proportion"
 
 _INT, _TEXT, _FLAG, _NUMBER = pa.int64(), pa.string(), pa.bool_(), pa.float64()
@@ -87,7 +89,12 @@ def _time(name: str, description: str) -> tuple[pa.Field, pa.Field]:
     """A time as it was written, and the offset that was written with it."""
     return (
         column(name, WALL_TIME, description, "wall time as written"),
-        column(name + OFFSET, OFFSET_TYPE, f"Offset from UTC that was written with {name}, if any", "minute"),
+        column(
+            name + OFFSET,
+            OFFSET_TYPE,
+            f"Offset from UTC that was written with {name}, if any; {DATE_ONLY} where it is only a date",
+            "minute",
+        ),
     )
 
 
@@ -115,6 +122,8 @@ PROJECT = Source(
         _share("default_filters_score_threshold", "Lowest score of the default filters"),
         _text("license", "Licence of the data", null=False),
         _text("rights_holder", "Holder of the rights", null=False),
+        _text("protocol", "How animals are recorded, where that is not by automated cameras"),
+        _text("protocol_description", "The same in a sentence or two"),
         *_STAMPS,
         needed="rows of main_project",
     ),
@@ -275,6 +284,8 @@ OCCURRENCE = Source(
         _key("event_id", "Session"),
         _key("deployment_id", "Station"),
         _key("project_id", "Project"),
+        column("individual_count", _INT, "How many there were together; one where nothing is said", "individuals"),
+        _text("basis_of_record", "What the record is, in a word of Darwin Core; MachineObservation where none is said"),
         *_STAMPS,
         needed="rows of main_occurrence",
     ),

@@ -61,3 +61,17 @@ def recognise(text: str) -> str:
         if re.fullmatch(pattern, plain):
             return name
     return text
+
+
+def current(text: str) -> str:
+    """The short name of a licence as platforms write it that offer version 4.0 only.
+
+    Example:
+        >>> current("CC-BY-NC")
+        'CC-BY-NC-4.0'
+        >>> current("all rights reserved")
+        'all rights reserved'
+    """
+    name = recognise(text)
+    versioned = recognise(f"{name} 4.0")
+    return versioned if versioned in GBIF_LICENCES else name

@@ -9,7 +9,7 @@ it, so that a writer can walk through ranges of positions with bounded memory.
 
 import pyarrow as pa
 
-from sheaf.occurrences.input_tables import OFFSET_TYPE, SHARE, WALL_TIME
+from sheaf.occurrences.input_tables import DATE_ONLY, OFFSET_TYPE, SHARE, WALL_TIME
 from sheaf.tables.table import Table, column
 
 _INT, _TEXT, _FLAG, _NUMBER = pa.int64(), pa.string(), pa.bool_(), pa.float64()
@@ -17,7 +17,12 @@ _WALL = "wall time of the station"
 
 
 def _offset(name: str, of: str) -> pa.Field:
-    return column(name, OFFSET_TYPE, f"Offset from UTC of {of}; empty where nobody can know", "minute")
+    return column(
+        name,
+        OFFSET_TYPE,
+        f"Offset from UTC of {of}; empty where nobody can know, {DATE_ONLY} where only the date is known",
+        "minute",
+    )
 
 
 RANKS = ("kingdom", "phylum", "class", "order", "family", "genus")
@@ -238,6 +243,8 @@ OCCURRENCES_TABLE = _table(
     column("identified_at", WALL_TIME, "When", _WALL),
     _offset("identified_offset", "that time"),
     column("detections_count", _INT, "Detections", null=False),
+    column("individual_count", _INT, "How many animals there were together", "individuals", null=False),
+    column("basis_of_record", _TEXT, "MachineObservation or HumanObservation", null=False),
     column("first_appearance", WALL_TIME, "First detection", _WALL),
     _offset("first_offset", "that time"),
     column("last_appearance", WALL_TIME, "Last detection", _WALL),

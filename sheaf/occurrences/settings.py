@@ -58,7 +58,8 @@ class ProjectSettings(Publication):
 
     Attributes:
         title: title of the dataset; by default the project's name.
-        protocol: how animals are recorded, such as `automated light trap with camera`.
+        protocol: how animals are recorded, such as `automated light trap with camera`; by default what the source
+            says, else `automated camera`.
         protocol_description: the same in a sentence or two.
         sampling_design: how stations were chosen, in the words of Camtrap DP.
         capture_method: what makes the cameras take images, in the words of Camtrap DP.
@@ -83,7 +84,7 @@ class ProjectSettings(Publication):
     """
 
     title: str = ""
-    protocol: str = "automated camera"
+    protocol: str = ""
     protocol_description: str = ""
     sampling_design: Literal[
         "simpleRandom", "systematicRandom", "clusteredRandom", "experimental", "targeted", "opportunistic"

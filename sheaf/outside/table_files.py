@@ -72,6 +72,15 @@ def table_file(folder: Path, table: str) -> Path | None:
     return found[0] if found else None
 
 
+def csv_columns(path: Path) -> list[str]:
+    """The names in the first line of a CSV; none where it cannot be read as one: whoever reads it says why."""
+    try:
+        first = next(_lines(path), (0, b""))[1].decode()
+        return [name.strip() for name in next(csv.reader([first], strict=True), [])]
+    except (InputError, UnicodeDecodeError, csv.Error):
+        return []
+
+
 def read_rows(file: TableFile, known: Collection[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     """The rows with their line, from 1 (Parquet: the number of the row); an empty cell of a CSV is None.
 

@@ -16,6 +16,7 @@ from sheaf.errors import InputError
 from sheaf.occurrences import input_tables, schema
 from sheaf.occurrences.analysis import clocks, names, public
 from sheaf.occurrences.analysis.plots import season_plots
+from sheaf.occurrences.input_tables import DATE_ONLY
 from sheaf.occurrences.licence import recognise
 from sheaf.occurrences.settings import Contact
 from sheaf.occurrences.working_database import ROWS, open_tables
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     import duckdb
 
 STEP = "occurrences"
+_PROTOCOL = "automated camera"
 _PREVIEW = 20
+_SAME_PLACE = 0.001  # degrees
 _METRES_PER_DEGREE = 111_320  # of latitude, and of longitude at the equator
 
 # A relative path is resolved as browsers do it: what follows the last slash of the base is replaced.
@@ -48,19 +51,25 @@ CREATE MACRO at_rank(parents, own_rank, own_name, wanted) AS coalesce(
     CASE WHEN upper(own_rank) = wanted THEN own_name END);
 """
 
-_STATIONS = """
+_STATIONS = f"""
 CREATE TABLE station AS
 SELECT id, name, time_zone, coordinate_uncertainty,
     CASE WHEN latitude <> 0 OR longitude <> 0 THEN latitude END AS latitude,
     CASE WHEN latitude <> 0 OR longitude <> 0 THEN longitude END AS longitude,
-    id IN (
-        SELECT coalesce(o.deployment_id, e.deployment_id) FROM main_occurrence o
-        LEFT JOIN main_event e ON e.id = o.event_id
-        WHERE o.determination_id IN (SELECT id FROM sensitive_taxon)
-        OR o.id IN (SELECT occurrence_id FROM main_identification
-            WHERE NOT withdrawn AND taxon_id IN (SELECT id FROM sensitive_taxon))
-    ) AS sensitive
-FROM main_deployment
+    false AS sensitive
+FROM main_deployment;
+CREATE TABLE sensitive_station AS SELECT * FROM station WHERE id IN (
+    SELECT coalesce(o.deployment_id, e.deployment_id) FROM main_occurrence o
+    LEFT JOIN main_event e ON e.id = o.event_id
+    WHERE o.determination_id IN (SELECT id FROM sensitive_taxon)
+    OR o.id IN (SELECT occurrence_id FROM main_identification
+        WHERE NOT withdrawn AND taxon_id IN (SELECT id FROM sensitive_taxon))
+);
+-- a place is the same place under another id, such as that of another season
+UPDATE station SET sensitive = true WHERE id IN (SELECT id FROM sensitive_station)
+    OR lower(trim(name)) IN (SELECT lower(trim(name)) FROM sensitive_station WHERE trim(name) <> '')
+    OR EXISTS (SELECT 1 FROM sensitive_station s WHERE abs(s.latitude - station.latitude) < {_SAME_PLACE}
+        AND abs(s.longitude - station.longitude) < {_SAME_PLACE});
 """
 # Half the diagonal of the cell, in metres, beside what is known of the station itself.
 _DEPLOYMENTS = f"""
@@ -77,6 +86,8 @@ SELECT s.id, CASE WHEN s.sensitive THEN 'Station ' || s.id ELSE s.name END AS na
 FROM station s LEFT JOIN station_zone z ON z.id = s.id, dataset d ORDER BY s.id
 """
 
+_IN_ORDER = f"""CASE WHEN {DATE_ONLY} IN (start_offset, end_offset) THEN "end"::DATE >= start::DATE
+    ELSE "end" >= start END"""
 _EVENTS = f"""
 WITH taken AS (  -- for sessions without a time of their own
     SELECT event_id, arg_min(struct_pack(at := timestamp, minutes := timestamp_offset), timestamp) AS first,
@@ -102,8 +113,8 @@ WITH taken AS (  -- for sessions without a time of their own
     {clocks.joined("a", "d.time_zone", "e.start", "e.start_offset")}
     {clocks.joined("b", "d.time_zone", 'e."end"', "e.end_offset")}
 ), ordered AS (
-    SELECT * REPLACE (CASE WHEN "end" >= start THEN "end" END AS "end",
-        CASE WHEN "end" >= start THEN end_offset END AS end_offset) FROM placed
+    SELECT * REPLACE (CASE WHEN {_IN_ORDER} THEN "end" END AS "end",
+        CASE WHEN {_IN_ORDER} THEN end_offset END AS end_offset) FROM placed
 )
 SELECT *, coalesce(strftime(start, '%A, ') || date_label(start, "end"), '') AS name,
     coalesce(date_label(start, "end"), '') AS date_label
@@ -236,7 +247,9 @@ SELECT p.position, o.id, o.event_id, e.name AS event_name, e.start AS event_star
     CASE WHEN identified.best IS NOT NULL THEN identified.best.at ELSE predicted.best.at END AS identified_at,
     CASE WHEN identified.best IS NOT NULL THEN identified.best.minutes ELSE predicted.best.minutes END
         AS identified_offset,
-    seen.detections_count, seen.first_appearance, seen.first_offset, seen.last_appearance, seen.last_offset,
+    seen.detections_count, coalesce(o.individual_count, 1) AS individual_count,
+    coalesce(o.basis_of_record, 'MachineObservation') AS basis_of_record,
+    seen.first_appearance, seen.first_offset, seen.last_appearance, seen.last_offset,
     seen.best.id AS detection_id,
     seen.best.url AS detection_url, seen.best.bbox AS detection_bbox, seen.best.width AS detection_width,
     seen.best.height AS detection_height, seen.best.capture_url AS detection_capture_url, o.created_at, o.updated_at,
@@ -288,7 +301,8 @@ def build_occurrences(work: Work) -> Report:
             schema.TAXA, _TAXA.format(ranks=", ".join(f"{_at_rank(rank)} AS {sql.name(rank)}" for rank in schema.RANKS))
         )
         make(schema.ALGORITHMS, "SELECT * EXCLUDE (task_type) FROM ml_algorithm ORDER BY id")
-        make(schema.COLLECTIONS, "SELECT id, name FROM main_sourceimagecollection ORDER BY id")
+        _name_collections(database)
+        make(schema.COLLECTIONS, "SELECT id, name FROM collection ORDER BY id")
         make(schema.MEMBERS, "SELECT user_id, lower(role) AS role FROM main_project_members ORDER BY ALL")
         database.execute(_PLACE)
         database.execute(_PEOPLE)
@@ -407,30 +421,32 @@ def _write_dataset(work: Work, database: "duckdb.DuckDBPyConnection") -> None:
     settings = work.settings
     found = database.execute(
         """SELECT p.id, p.name, p.description, p.draft, p.default_filters_score_threshold, p.license,
-            p.rights_holder, coalesce(u.name, '')
+            p.rights_holder, coalesce(u.name, ''), p.protocol, p.protocol_description
         FROM main_project p LEFT JOIN users_user u ON u.id = p.owner_id WHERE p.id = ?""",
         [int(work.partition[1:])],
     ).fetchall()
-    id_, name, description, draft, threshold, licence, rights_holder, owner = found[0]
-    hidden = database.execute("SELECT name FROM station WHERE sensitive ORDER BY length(name) DESC").fetchall()
+    id_, name, description, draft, threshold, licence, rights_holder, owner, protocol, described = found[0]
+    hidden = _hidden(database)
     single = Contact(name=settings.contact_name or owner or name, email=settings.contact_email)
-    named = settings.contact_name or settings.contact_email or not settings.contacts
-    contacts = [*([single] if named else []), *settings.contacts]
+    alone = settings.contact_name or settings.contact_email or not settings.contacts
+    contacts = [*([single] if alone else []), *settings.contacts]
     row = {
         "project_id": id_,
         "name": _without(name, hidden),
-        "title": settings.title or _without(name, hidden),
+        "title": _without(settings.title or name, hidden),
         "description": _without(description, hidden),
-        "protocol": settings.protocol,
+        "protocol": _without(settings.protocol or protocol or _PROTOCOL, hidden),
         "sampling_design": settings.sampling_design,
         "capture_method": orjson.dumps(settings.capture_method).decode(),
-        "protocol_description": settings.protocol_description,
-        "slug": _frozen_slug(work) or slug_of(name, work.partition),
+        "protocol_description": _without(
+            settings.protocol_description or ("" if settings.protocol else described or ""), hidden
+        ),
+        "slug": _slug(work, name, hidden),
         "draft": draft,
         "score_threshold": threshold,
         "licence": recognise(licence or settings.licence),
-        "rights_holder": rights_holder or settings.rights_holder,
-        "publisher": settings.publisher or _without(name, hidden),
+        "rights_holder": _without(rights_holder or settings.rights_holder, hidden),
+        "publisher": _without(settings.publisher or name, hidden),
         "owner": owner,
         "contacts": orjson.dumps([contact.model_dump() for contact in contacts]).decode(),
         "api_url": settings.api_url.rstrip("/"),
@@ -444,12 +460,41 @@ def _write_dataset(work: Work, database: "duckdb.DuckDBPyConnection") -> None:
     _table_of(database, "dataset", known, ("DOUBLE", "DOUBLE"), [tuple(row[column] for column in known)])
 
 
-def _without(text: str, hidden: Sequence[tuple[str]]) -> str:
+def _hidden(database: "duckdb.DuckDBPyConnection") -> list[re.Pattern[str]]:
+    """What sensitive stations are called, however it is spaced and spelled; the longest name first."""
+    found = database.execute("SELECT DISTINCT trim(name) FROM station WHERE sensitive").fetchall()
+    patterns = []
+    for (name,) in sorted(found, key=lambda row: (-len(row[0]), row[0])):
+        words = re.findall(r"\w+", name.replace("_", " "))
+        if len("".join(words)) < 2 or re.fullmatch(r"\d{1,3}", "".join(words)):  # in too many texts
+            continue
+        pattern = r"[\W_]*".join(map(re.escape, words))
+        if len("".join(words)) <= 3:  # short ones are in other words
+            pattern = rf"(?<![^\W_]){pattern}(?![^\W_])"
+        patterns.append(re.compile(pattern, re.IGNORECASE))
+    return patterns
+
+
+def _without(text: str, hidden: Sequence[re.Pattern[str]]) -> str:
     """A text in which no sensitive station is named."""
-    for (name,) in hidden:
-        if len(name) > 3:  # shorter ones are in too many words
-            text = re.sub(re.escape(name), "[place withheld]", text, flags=re.IGNORECASE)
+    for pattern in hidden:
+        text = pattern.sub("[place withheld]", text)
     return text
+
+
+def _name_collections(database: "duckdb.DuckDBPyConnection") -> None:
+    """Make the table `collection`: capture sets, named without naming a sensitive station."""
+    hidden = _hidden(database)
+    found = database.execute("SELECT id, name FROM main_sourceimagecollection").fetchall()
+    rows = [(id_, _without(name, hidden)) for id_, name in found]
+    _table_of(database, "collection", ("id", "name"), ("BIGINT", "VARCHAR"), rows)
+
+
+def _slug(work: Work, name: str, hidden: Sequence[re.Pattern[str]]) -> str:
+    """The slug of a project: the frozen one, unless it names a station that has become sensitive since."""
+    frozen = _frozen_slug(work)
+    plain = [pattern for pattern in hidden if pattern.search(frozen or "")]
+    return frozen if frozen and not plain else slug_of(_without(name, hidden), work.partition)
 
 
 def _target_taxon(database: "duckdb.DuckDBPyConnection") -> str:

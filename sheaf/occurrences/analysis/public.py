@@ -41,7 +41,7 @@ CREATE MACRO person_name(name) AS CASE WHEN regexp_matches(name, '{_MAIL}') THEN
 """
 
 _TEXTS: Mapping[str, tuple[str, ...]] = {
-    "main_project": ("name", "description", "license", "rights_holder"),
+    "main_project": ("name", "description", "license", "rights_holder", "protocol", "protocol_description"),
     "main_deployment": ("name",),
     "main_sourceimagecollection": ("name",),
     "main_taxon": ("name", "parents_json", "common_name_en", "fieldguide_id", "author"),

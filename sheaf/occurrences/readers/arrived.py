@@ -1,10 +1,10 @@
 """What was delivered, as the tables of `input_tables` whatever form it came in: one row, one place it is from.
 
 Here: what a form of delivery has to give, and that of Antenna, one file for each table. Not here: other forms
-(`camtrap_dp`, `megadetector`), what rows must be (`ingest`).
+(`camtrap_dp`, `megadetector`, `wildlife_insights`, `inaturalist`), what rows must be (`ingest`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -104,6 +104,20 @@ def load(database: "duckdb.DuckDBPyConnection", name: str, read: pa.RecordBatchR
         if isinstance(problem, InputError):
             raise problem
         raise InputError(f"{path} cannot be read: {str(problem).splitlines()[0].rstrip('.')}.") from problem
+
+
+def load_all(database: "duckdb.DuckDBPyConnection", name: str, file: TableFile, columns: Sequence[str]) -> None:
+    """Make a table of what a file holds, with all of some columns, as text; `_at` is the line of a row.
+
+    Raises:
+        InputError: it cannot be read to its end, or has none of the columns.
+    """
+    read = table_files.read_batches(file, columns)
+    load(database, name, read, file.path)
+    database.execute(f'ALTER TABLE "{name}" RENAME COLUMN {LINE} TO _at')
+    for column in columns:
+        if column not in read.schema.names:
+            database.execute(f'ALTER TABLE "{name}" ADD COLUMN "{column}" VARCHAR')
 
 
 def arrange(database: "duckdb.DuckDBPyConnection", source: Source, query: str, path: Path) -> Arrived:

@@ -1,7 +1,7 @@
 """Deployments, media and observations, as data of cameras are exchanged, turned into the tables of Antenna.
 
 Here: which occurrence an observation is, on which media it was seen, to which session it belongs; the ids that texts
-get. Not here: reading the files of a format (`camtrap_dp`, `megadetector`), what rows must be (`ingest`).
+get. Not here: reading the files of a format (the modules that have `found`), what rows must be (`ingest`).
 
 The three tables are called and have the columns that Camtrap DP 1.0 gives them (https://camtrap-dp.tdwg.org/data),
 with `_at`, the line that a row is from; several may be from one. An observation of an event is one occurrence, and the
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pyarrow as pa
 
+from sheaf import sql
 from sheaf.errors import InputError
 from sheaf.occurrences import input_tables as tables
 from sheaf.occurrences.input_tables import Source
@@ -35,7 +36,8 @@ COLUMNS: Mapping[str, Sequence[str]] = {
     "media": ("mediaID", "deploymentID", "timestamp", "filePath", "filePublic"),
     "observations": (
         *("observationID", "deploymentID", "mediaID", "eventID", "eventStart", "eventEnd", "observationLevel"),
-        *("observationType", "scientificName", "individualID", "bboxX", "bboxY", "bboxWidth", "bboxHeight"),
+        *("observationType", "scientificName", "count", "individualID"),
+        *("bboxX", "bboxY", "bboxWidth", "bboxHeight"),
         *("classificationMethod", "classifiedBy", "classificationTimestamp", "classificationProbability"),
         *("observationTags", "observationComments"),
     ),
@@ -148,7 +150,8 @@ _QUERIES: Mapping[str, str] = {
         FROM dp_media""",
     tables.OCCURRENCE.name: f"""SELECT key AS id, hashed('taxon/' || name) AS determination_id,
         CASE WHEN {_HUMAN} THEN '1.0' ELSE classificationProbability END AS determination_score,
-        key_of(event, 'event') AS event_id, key_of(deploymentID, 'deployment') AS deployment_id, _at
+        key_of(event, 'event') AS event_id, key_of(deploymentID, 'deployment') AS deployment_id,
+        "count" AS individual_count, $basis AS basis_of_record, _at
         FROM dp_occurrence WHERE key IN (SELECT occurrence FROM dp_detection)""",
     tables.DETECTION.name: f"""SELECT key AS id, key_of(mediaID, 'media') AS source_image_id,
         occurrence AS occurrence_id, shown_at AS timestamp, {_BOX} AS bbox, _at FROM dp_detection""",
@@ -172,23 +175,22 @@ class CameraTables:
         paths: the files that they are from.
         project: the row of `main_project`.
         described: where that is from.
-        taxa: what is said of names: rank, ancestors, English name, GBIF key; the keys are those of Camtrap DP.
+        taxa: what is said of names: rank, ancestors, English name, GBIF key; the keys are those of Camtrap DP,
+            and `inaturalist`, the key there.
+        basis: what the records are, in a word of Darwin Core.
     """
 
     paths: Mapping[str, Path]
     project: Mapping[str, Any]
     described: Path
     taxa: Sequence[Mapping[str, Any]] = ()
+    basis: str = "MachineObservation"
     whole: bool = field(default=False, init=False)
 
     def prepare(self, database: "duckdb.DuckDBPyConnection", rejects: Rejects) -> None:
         """Find occurrences and their detections, and account for the observations that are none."""
-        for name, columns in COLUMNS.items():
-            there = database.sql(f"FROM dp_{name}").columns
-            for column in columns:
-                if column not in there:
-                    database.execute(f'ALTER TABLE dp_{name} ADD COLUMN "{column}" VARCHAR')
         database.execute(_MACROS)
+        self._set_apart_unnamed(database, rejects)
         database.execute(_PREPARE)
         ((blank, unlooked, told, kept),) = database.execute(
             """SELECT count(*) FILTER (kind = 'blank'), count(*) FILTER (kind = 'unclassified'),
@@ -207,6 +209,20 @@ class CameraTables:
                         primary_key=key)  # fmt: skip
         rejects.used("observations", kept - blank - unlooked - told - len(unseen))
 
+    def _set_apart_unnamed(self, database: "duckdb.DuckDBPyConnection", rejects: Rejects) -> None:
+        """Reject observations without an id, but for those of people: they withhold media whatever they are called."""
+        database.execute(
+            """UPDATE dp_observations SET "observationID" = 'unnamed/' || _at
+            WHERE nullif(trim("observationID"), '') IS NULL AND lower(trim("observationType")) = 'human'"""
+        )
+        unnamed = database.execute(
+            """DELETE FROM dp_observations WHERE nullif(trim("observationID"), '') IS NULL RETURNING _at"""
+        ).fetchall()
+        rejects.saw("observations", len(unnamed))
+        for (line,) in sorted(unnamed):
+            rejects.add("observations", "empty", "observationID is empty", file=self.paths["observations"].name,
+                        line=line)  # fmt: skip
+
     def bring(self, database: "duckdb.DuckDBPyConnection", source: Source, rejects: Rejects) -> Arrived | None:
         """As in `Delivered`."""
         if source is tables.PROJECT:
@@ -223,7 +239,8 @@ class CameraTables:
                 FROM given"""
             path = self.paths["observations"]
         elif source.name in _QUERIES:
-            query, path = _QUERIES[source.name], self.paths[_FILE_OF.get(source.name, "observations")]
+            query = _QUERIES[source.name].replace("$basis", sql.literal(self.basis))
+            path = self.paths[_FILE_OF.get(source.name, "observations")]
         else:
             return None
         file = path.name.replace("'", "''")
@@ -254,11 +271,12 @@ def _taxa(found: Sequence[tuple[str, int, int]], said: Sequence[Mapping[str, Any
             "id": id_, "name": name, "rank": own, "parents_json": parents, "_at": line,
             "common_name_en": _english(one.get("vernacularNames")),
             "gbif_taxon_key": key.rpartition("/")[2] if "gbif.org/species/" in key else None,
+            "inat_taxon_id": one.get("inaturalist"),
         }  # fmt: skip
         for index, parent in enumerate(parents):
             above.setdefault(parent["name"], {
                 "id": None, "name": parent["name"], "rank": parent["rank"], "parents_json": parents[:index],
-                "_at": line, "common_name_en": None, "gbif_taxon_key": None,
+                "_at": line, "common_name_en": None, "gbif_taxon_key": None, "inat_taxon_id": None,
             })  # fmt: skip
     return [*rows.values(), *(row for name, row in above.items() if name not in rows)] or [_NO_TAXON]
 
@@ -270,7 +288,7 @@ def _english(names: Any) -> str | None:
 
 _NO_TAXON: dict[str, Any] = {
     "id": None, "name": "Animalia", "rank": "KINGDOM", "parents_json": [{"name": "", "rank": ""}][:0], "_at": 1,
-    "common_name_en": None, "gbif_taxon_key": None,
+    "common_name_en": None, "gbif_taxon_key": None, "inat_taxon_id": None,
 }  # fmt: skip
 
 

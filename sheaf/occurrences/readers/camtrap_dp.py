@@ -1,20 +1,17 @@
-"""Reading a Camera Trap Data Package 1.0 (https://camtrap-dp.tdwg.org), in a folder or in a zip.
+"""Reading a Camera Trap Data Package 1.0 (https://camtrap-dp.tdwg.org).
 
 Here: finding the package, its description, its three tables as they came. Not here: what they become (`camera_tables`).
 """
 
-import shutil
-import zipfile
-import zlib
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sheaf.errors import InputError
-from sheaf.occurrences.readers.arrived import load
+from sheaf.occurrences.readers.arrived import load_all
 from sheaf.occurrences.readers.camera_tables import COLUMNS, CameraTables, document
-from sheaf.outside.files import named, read_bytes, top_files
-from sheaf.outside.table_files import LINE, TableFile, read_batches
+from sheaf.outside.files import named, read_bytes
+from sheaf.outside.table_files import TableFile, csv_columns
 from sheaf.tables.work import Work
 
 if TYPE_CHECKING:
@@ -22,7 +19,6 @@ if TYPE_CHECKING:
 
 DESCRIPTION = "datapackage.json"
 _MOST_DESCRIPTION = 64 << 20
-_MOST_TABLE = 16 << 30
 _NEEDED: Mapping[str, tuple[str, ...]] = {
     "deployments": ("deploymentID", "latitude", "longitude"),
     "media": ("mediaID", "deploymentID", "timestamp"),
@@ -36,19 +32,17 @@ def found(folder: Path, project: int, work: Work, database: "duckdb.DuckDBPyConn
     Raises:
         InputError: it cannot be read, or is no Camtrap DP 1.0.
     """
-    place = _unpacked(folder, work) if DESCRIPTION not in named(folder, [DESCRIPTION]) else folder
-    if place is None:
+    described = named(folder, [DESCRIPTION]).get(DESCRIPTION)
+    if described is None:
         return None
-    described = named(place, [DESCRIPTION])[DESCRIPTION]
     about = document(read_bytes(described, _MOST_DESCRIPTION), described)
-    paths = {name: _path(about, name, place, described) for name in COLUMNS}
+    paths = {name: _path(about, name, folder, described) for name in COLUMNS}
     for name, path in paths.items():
-        read = read_batches(TableFile(path, name, work.rejects), COLUMNS[name])
+        there = csv_columns(path)
         for column in _NEEDED[name]:
-            if column not in read.schema.names:
+            if there and column not in there:
                 raise InputError(f"{path} has no column {column}, which Camtrap DP 1.0 asks for.")
-        load(database, f"dp_{name}", read, path)
-        database.execute(f"ALTER TABLE dp_{name} RENAME COLUMN {LINE} TO _at")
+        load_all(database, f"dp_{name}", TableFile(path, name, work.rejects), COLUMNS[name])
     delivered = CameraTables(paths, _project(about, project), described, _list(about, "taxonomic"))
     delivered.prepare(database, work.rejects)
     return delivered
@@ -86,31 +80,3 @@ def _project(about: dict[str, Any], project: int) -> dict[str, Any]:
         "license": str(licence.get("name") or licence.get("title") or licence.get("path") or ""),
         "rights_holder": str(holder.get("title") or ""),
     }
-
-
-def _unpacked(folder: Path, work: Work) -> Path | None:
-    """A folder with the package of the only zip file of a folder; None where that is no package."""
-    zips = [path for path in top_files(folder) if path.suffix.lower() == ".zip"]
-    if not zips:
-        return None
-    if len(zips) > 1:
-        raise InputError(f"{folder}: there are {zips[0].name} and {zips[1].name}: keep one package.")
-    place = work.scratch / "package"
-    place.mkdir()
-    try:
-        with zipfile.ZipFile(zips[0]) as archive:
-            inside = {info.filename: info for info in archive.infolist() if not info.is_dir()}
-            description = min((name for name in inside if PurePosixPath(name).name == DESCRIPTION), key=len, default="")
-            if not description:
-                raise InputError(f"{zips[0]} holds no {DESCRIPTION}: it is no data package.")
-            top = description.removesuffix(DESCRIPTION)
-            for name, info in inside.items():
-                own = name.removeprefix(top)
-                if name.startswith(top) and "/" not in own and own.lower().endswith((".csv", ".json")):
-                    if info.file_size > _MOST_TABLE:
-                        raise InputError(f"{zips[0]}: {name} is larger than {_MOST_TABLE >> 30} GB: deliver a folder.")
-                    with archive.open(info) as source, (place / PurePosixPath(own).name).open("wb") as target:
-                        shutil.copyfileobj(source, target, 1 << 20)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise InputError(f"{zips[0]} is no whole zip file ({error}): copy it again.") from error
-    return place

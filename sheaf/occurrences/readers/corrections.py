@@ -7,6 +7,8 @@ Here: coordinates, ancestors and bounding boxes. Not here: faults for which a ro
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sheaf.occurrences.input_tables import DATE_ONLY
+
 _PARENTS = """from_json({0}, '[{{"id":"BIGINT","name":"VARCHAR","rank":"VARCHAR"}}]')"""
 
 
@@ -49,7 +51,8 @@ SOFT: Mapping[str, tuple[Soft, ...]] = {
     ),
     "main_event": (
         Soft(
-            '"end" - to_minutes(coalesce(end_offset, 0)) < start - to_minutes(coalesce(start_offset, 0))',
+            f'CASE WHEN {DATE_ONLY} IN (start_offset, end_offset) THEN "end"::DATE < start::DATE'
+            ' ELSE "end" - to_minutes(coalesce(end_offset, 0)) < start - to_minutes(coalesce(start_offset, 0)) END',
             "end_before_start",
             "end is before start: kept without an end",
             ("end", "end_offset"),
@@ -75,6 +78,20 @@ SOFT: Mapping[str, tuple[Soft, ...]] = {
             "circular_ancestors",
             "parents_json goes round in a circle: kept without ancestors",
             ("parents_json",),
+        ),
+    ),
+    "main_occurrence": (
+        Soft(
+            "individual_count < 1",
+            "bad_count",
+            "individual_count is not a number from 1: kept without it",
+            ("individual_count",),
+        ),
+        Soft(
+            "basis_of_record NOT IN ('MachineObservation', 'HumanObservation')",
+            "bad_basis",
+            "basis_of_record is neither MachineObservation nor HumanObservation: kept without it",
+            ("basis_of_record",),
         ),
     ),
     "main_detection": (

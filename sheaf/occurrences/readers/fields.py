@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import pyarrow as pa
 
-from sheaf.occurrences.input_tables import SHARE
+from sheaf.occurrences.input_tables import DATE_ONLY, SHARE
 
 SQL_TYPES = {
     pa.int64(): "BIGINT",
@@ -90,6 +90,8 @@ def offset(time: str, arrived: pa.DataType) -> str:
     """
     if pa.types.is_timestamp(arrived):
         return "CAST(0 AS SMALLINT)" if arrived.tz else "CAST(NULL AS SMALLINT)"
+    if pa.types.is_date(arrived):
+        return f"CAST({DATE_ONLY} AS SMALLINT)"
     if not pa.types.is_string(arrived):
         return "CAST(NULL AS SMALLINT)"
     text = f"""trim(a."{time}")"""
@@ -98,10 +100,15 @@ def offset(time: str, arrived: pa.DataType) -> str:
     hours = [f"CAST(TRY_CAST(substr({text}, -{width}, 3) AS INTEGER) * 60 AS SMALLINT)" for width in (6, 5, 3)]
     minutes = f"TRY_CAST(substr({text}, -{{}}, 1) || right({text}, 2) AS SMALLINT)"
     return (
-        f"CASE WHEN a.\"{time}\" IS NULL OR length({text}) < 14 THEN NULL WHEN right({text}, 1) IN ('Z', 'z') THEN 0"
+        f'CASE WHEN a."{time}" IS NULL THEN NULL WHEN {_is_date(text)} THEN {DATE_ONLY}'
+        f" WHEN length({text}) < 14 THEN NULL WHEN right({text}, 1) IN ('Z', 'z') THEN 0"
         f" WHEN {at[0]} THEN {hours[0]} + {minutes.format(6)} WHEN {at[1]} THEN {hours[1]} + {minutes.format(5)}"
         f" WHEN {at[2]} THEN {hours[2]} END::SMALLINT"
     )
+
+
+def _is_date(text: str) -> str:
+    return f"length({text}) <= {len('2024-06-15')}"
 
 
 def _given(arrived: pa.DataType, raw: str) -> str:
@@ -138,8 +145,9 @@ def _time(name: str, arrived: pa.DataType, given: str, raw: str, now: datetime) 
         bare = f"regexp_replace({given}, '{_WRITTEN_OFFSET}', '')"
         other = f"TRY_CAST({bare} AS TIMESTAMP), try_strptime({bare}, {_OTHER_TIMES})"
         value = f"coalesce(TRY_CAST({given} AS TIMESTAMP), {other})"
+    if pa.types.is_string(arrived) or pa.types.is_date(arrived):
         odd.append(
-            (f"length({given}) <= 10", Fault("no_time_of_day", f"{name} is a date without a time: taken as midnight"))
+            (_is_date(given), Fault("no_time_of_day", f"{name} is a date without a time: it is published as one"))
         )
     first, last = f"'{FIRST_YEAR}-01-01'::TIMESTAMP", f"'{LAST_YEAR + 1}-01-01'::TIMESTAMP"
     used = f"CASE WHEN {value} >= {first} AND {value} < {last} THEN {value} END"

@@ -1,7 +1,7 @@
 """From an inbox folder to checked tables: every row is kept or rejected with its reason.
 
 Here: types, ranges, keys and what belongs to the project. Not here: the forms in which a project is delivered
-(`arrived`, `camtrap_dp`, `megadetector`), what is made from the tables (`build`).
+(`arrived` and the modules beside it), what is made from the tables (`build`).
 """
 
 from collections.abc import Callable, Iterator
@@ -17,10 +17,11 @@ from sheaf import clock, sql
 from sheaf.errors import InputError
 from sheaf.names import check_partition
 from sheaf.occurrences.input_tables import OFFSET, PROJECT, SOURCES, Source
-from sheaf.occurrences.readers import camtrap_dp, megadetector
+from sheaf.occurrences.readers import camtrap_dp, inaturalist, megadetector, wildlife_insights
 from sheaf.occurrences.readers.arrived import AntennaFiles, Arrived, Delivered
 from sheaf.occurrences.readers.corrections import SOFT
 from sheaf.occurrences.readers.fields import SQL_TYPES, Fault, offset, typed
+from sheaf.occurrences.readers.unpacked import unpacked
 from sheaf.occurrences.working_database import ROWS, working_database
 from sheaf.outside.table_files import LINE, table_file
 from sheaf.report import Report
@@ -93,8 +94,9 @@ def _delivered(folder: Path, work: Work, database: "duckdb.DuckDBPyConnection") 
     project = project_id_of(work.partition)
     if table_file(folder, PROJECT.name) is not None:
         return AntennaFiles(folder)
-    for form in (camtrap_dp, megadetector):
-        if found := form.found(folder, project, work, database):
+    place = unpacked(folder, work)
+    for form in (camtrap_dp, megadetector, wildlife_insights, inaturalist):
+        if found := form.found(place, project, work, database):
             return found
     return AntennaFiles(folder)
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from sheaf.errors import InputError
-from sheaf.occurrences.readers.arrived import load
+from sheaf.occurrences.readers.arrived import load_all
 from sheaf.occurrences.readers.camera_tables import COLUMNS, CameraTables, document
 from sheaf.outside.files import named, read_bytes, top_files
-from sheaf.outside.table_files import LINE, TableFile, read_batches
+from sheaf.outside.table_files import TableFile, csv_columns
 from sheaf.tables.rejects import Rejects
 from sheaf.tables.work import Work
 
@@ -46,11 +46,9 @@ def found(folder: Path, project: int, work: Work, database: "duckdb.DuckDBPyConn
     said = document(read_bytes(path, _MOST), path)
     if not isinstance(said, dict) or not isinstance(said.get("images"), list):
         raise InputError(f"{path} has no list of images: it is no output of MegaDetector.")
-    read = read_batches(TableFile(deployments, "deployments", work.rejects), COLUMNS["deployments"])
-    if "deploymentID" not in read.schema.names:
+    if (there := csv_columns(deployments)) and "deploymentID" not in there:
         raise InputError(f"{deployments} has no column deploymentID, the folder that its images are in.")
-    load(database, "dp_deployments", read, deployments)
-    database.execute(f"ALTER TABLE dp_deployments RENAME COLUMN {LINE} TO _at")
+    load_all(database, "dp_deployments", TableFile(deployments, "deployments", work.rejects), COLUMNS["deployments"])
     stations = [one for (one,) in database.execute("SELECT deploymentID FROM dp_deployments").fetchall() if one]
     media, observations = _rows(said, path, stations, work.rejects)
     for name, rows in (("media", media), ("observations", observations)):

@@ -24,6 +24,7 @@ from sheaf.errors import VerificationError
 from sheaf.exports.series import Draft, Written
 from sheaf.exports.zips import Zip, opened
 from sheaf.occurrences import schema
+from sheaf.occurrences.input_tables import DATE_ONLY
 from sheaf.occurrences.licence import GBIF_LICENCES
 from sheaf.occurrences.writers.dwca_terms import iso_time
 from sheaf.occurrences.writers.selection import remarks, select
@@ -123,24 +124,25 @@ OBSERVATIONS = (
     Field("bboxHeight", "o.box[4]", _NUMBER),
     Field("classificationMethod", "CASE WHEN o.kind = 'animal' THEN o.method END", "human|machine"),
     Field("classifiedBy", "CASE WHEN o.kind = 'animal' THEN o.classified_by END", text=True),
-    Field("classificationTimestamp", f"CASE WHEN o.at_minutes IS NOT NULL THEN {iso_time('o.at', 'o.at_minutes')} END",
-          _MOMENT),
+    Field("classificationTimestamp", f"CASE WHEN known(o.at_minutes) IS NOT NULL"
+          f" THEN {iso_time('o.at', 'o.at_minutes')} END", _MOMENT),
     Field("classificationProbability", "o.probability", _NUMBER),
     Field("observationTags", "concat_ws(' | ', 'occurrence:' || o.tagged, 'qualifier:' || o.remark)", text=True),
     Field("observationComments", "o.remark", text=True),
 )  # fmt: skip
 TABLES: Mapping[str, Sequence[Field]] = {"deployments": DEPLOYMENTS, "media": MEDIA, "observations": OBSERVATIONS}
 
-_VIEWS = """
+_VIEWS = f"""
+CREATE MACRO known(minutes) AS nullif(minutes, {DATE_ONLY});  -- of a date alone no moment is known
 CREATE TABLE usable AS  -- sessions whose moments are known, at places that are known
 SELECT e.id, e.deployment_id, e.start, e.start_offset, coalesce(e."end", e.start) AS "end",
     CASE WHEN e."end" IS NULL THEN e.start_offset ELSE e.end_offset END AS end_offset
 FROM events e JOIN deployments d ON d.id = e.deployment_id
-WHERE e.start IS NOT NULL AND e.start_offset IS NOT NULL AND d.latitude IS NOT NULL
-    AND (e."end" IS NULL OR e.end_offset IS NOT NULL);
+WHERE e.start IS NOT NULL AND known(e.start_offset) IS NOT NULL AND d.latitude IS NOT NULL
+    AND (e."end" IS NULL OR known(e.end_offset) IS NOT NULL);
 CREATE TABLE shown AS SELECT o.position, o.id, o.event_id, e.deployment_id, o.is_person
 FROM chosen o JOIN usable e ON e.id = o.event_id
-WHERE (is_taxon OR is_person) AND (first_offset IS NOT NULL OR first_appearance IS NULL);
+WHERE (is_taxon OR is_person) AND (known(first_offset) IS NOT NULL OR first_appearance IS NULL);
 CREATE TABLE sampled AS SELECT * FROM usable e WHERE id IN (SELECT event_id FROM shown) OR $sampled;
 """
 _DEPLOYED = """(
@@ -153,16 +155,17 @@ _TAKEN = """(
         any_value(coalesce(d.capture_time, d.timestamp)) AS at,
         any_value(CASE WHEN d.capture_time IS NULL THEN d.timestamp_offset ELSE d.capture_offset END) AS minutes
     FROM detections d JOIN shown s USING (position)
-    WHERE CASE WHEN d.capture_time IS NULL THEN d.timestamp_offset ELSE d.capture_offset END IS NOT NULL
+    WHERE known(CASE WHEN d.capture_time IS NULL THEN d.timestamp_offset ELSE d.capture_offset END) IS NOT NULL
     GROUP BY d.capture_id
 ) m ORDER BY m.capture_id"""
 _KIND = "CASE WHEN c.is_person THEN 'human' ELSE 'animal' END"
 _OF_EVENTS = f"""(
     SELECT 'occurrence-' || c.id AS key, s.deployment_id, NULL AS media_id, s.event_id,
         coalesce(c.first_appearance, e.start) AS first, coalesce(c.first_offset, e.start_offset) AS first_minutes,
-        coalesce(CASE WHEN c.last_offset IS NOT NULL THEN c.last_appearance END, c.first_appearance, e."end") AS last,
-        coalesce(c.last_offset, c.first_offset, e.end_offset) AS last_minutes,
-        'event' AS level, {_KIND} AS kind, c.scientific_name, 1 AS individuals, NULL::DOUBLE[] AS box,
+        coalesce(CASE WHEN known(c.last_offset) IS NOT NULL THEN c.last_appearance END, c.first_appearance, e."end")
+            AS last,
+        coalesce(known(c.last_offset), c.first_offset, e.end_offset) AS last_minutes,
+        'event' AS level, {_KIND} AS kind, c.scientific_name, c.individual_count AS individuals, NULL::DOUBLE[] AS box,
         CASE WHEN c.verified THEN 'human' ELSE 'machine' END AS method, c.identified_by AS classified_by,
         c.identified_at AS at, c.identified_offset AS at_minutes,
         CASE WHEN NOT c.verified AND NOT c.is_person THEN c.determination_score END AS probability,
@@ -180,8 +183,8 @@ _OF_MEDIA = f"""(
         CASE WHEN NOT c.verified AND NOT c.is_person THEN d.score END AS probability, c.qualifier AS remark,
         c.id AS tagged, d.position, d.id AS part
     FROM (SELECT *, CASE WHEN json_valid(bbox) THEN from_json(bbox, '["DOUBLE"]') END AS px FROM detections
-        WHERE $rows AND timestamp_offset IS NOT NULL
-        AND CASE WHEN capture_time IS NULL THEN timestamp_offset ELSE capture_offset END IS NOT NULL) d
+        WHERE $rows AND known(timestamp_offset) IS NOT NULL
+        AND known(CASE WHEN capture_time IS NULL THEN timestamp_offset ELSE capture_offset END) IS NOT NULL) d
     JOIN shown s USING (position) JOIN occurrences c USING (position),
     LATERAL (SELECT CASE WHEN len(d.px) = 4 AND list_max(d.px) <= 1 THEN list_transform(d.px, lambda v: in_range(v))
         WHEN len(d.px) = 4 AND d.capture_width > 0 AND d.capture_height > 0 THEN [

@@ -17,6 +17,7 @@ from sheaf.occurrences.writers.dwca_eml import Coverage, eml
 from sheaf.occurrences.writers.dwca_gbif_terms import GBIF_FILES
 from sheaf.occurrences.writers.dwca_terms import SPEC_FILES, DwcFile, Term
 from sheaf.occurrences.writers.dwca_xml_schemas import check_schemas
+from sheaf.occurrences.writers.gbif_issues import count_issues
 from sheaf.occurrences.writers.request import Profile
 from sheaf.occurrences.writers.selection import remarks, select
 from sheaf.occurrences.writers.text_lines import delimited, quoted
@@ -38,22 +39,23 @@ def write_dwca(draft: Draft) -> Written:
         VerificationError: one of its XML documents breaks the schemas that the settings name.
     """
     profile: Profile = draft.options.profile
-    wanted = [schema.EVENTS]
+    wanted = [schema.EVENTS, schema.DEPLOYMENTS]
     if profile is Profile.GBIF:
         wanted += [schema.DETECTIONS, schema.ALGORITHMS]
     with select(draft, wanted) as chosen:
-        warnings = _leave_out(chosen)
+        warnings = leave_out(chosen)
         path = draft.folder / f"{chosen.dataset['slug']}_export-v{draft.version}.zip"
-        counts = {}
+        counts: dict[str, int] = {}
         with Zip(path, _MODE) as archive:
             for file in FILES[profile]:
                 counts[file.counted_as] = _write_file(archive, chosen, file, QUOTE[profile])
             archive.add_document("meta.xml", meta_xml(profile))
             archive.add_document("eml.xml", eml(chosen.dataset, _coverage(chosen), draft.now.date()))
+        issues = count_issues(chosen, draft.now.date())
     if draft.settings.schemas is not None:
         check_schemas(path, draft.settings.schemas)
     rows = counts["occurrences"]
-    return Written(rows, {path.name: rows}, counts, (*warnings, *remarks(draft)))
+    return Written(rows, {path.name: rows}, {**counts, "issues": issues}, (*warnings, *remarks(draft)))
 
 
 def meta_xml(profile: Profile) -> bytes:
@@ -80,8 +82,8 @@ def meta_xml(profile: Profile) -> bytes:
     return b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="utf-8") + b"\n"
 
 
-def _leave_out(chosen: "Selection") -> list[str]:
-    """Make the views `shown` and `sampled`: the occurrences and events that an archive can hold."""
+def leave_out(chosen: "Selection") -> list[str]:
+    """Make the views `shown` and `sampled`: the occurrences and events that an archive can hold; says what cannot."""
     chosen.database.execute(
         """CREATE VIEW shown AS SELECT * FROM chosen
         WHERE is_taxon AND event_id IN (SELECT id FROM events WHERE start IS NOT NULL)"""
@@ -137,7 +139,9 @@ def _column(term: Term, quote: str) -> str:
 
 
 def _coverage(chosen: "Selection") -> Coverage:
-    ((occurrences,),) = chosen.rows("SELECT count(*) FROM shown")
+    ((occurrences, by_machine),) = chosen.rows(
+        "SELECT count(*), coalesce(bool_or(basis_of_record = 'MachineObservation'), true) FROM shown"
+    )
     # the box of a sensitive station is that of its cell
     ((events, stations, first, last, west, east, north, south),) = chosen.rows(
         """WITH e AS (SELECT sampled.*, CASE WHEN sensitive THEN d.cell / 2 ELSE 0 END AS half FROM sampled, dataset d)
@@ -147,4 +151,4 @@ def _coverage(chosen: "Selection") -> Coverage:
         FROM e"""
     )
     box = (west, east, north, south) if west is not None else None
-    return Coverage(occurrences, events, stations, box, first, last)
+    return Coverage(occurrences, events, stations, box, first, last, by_machine)

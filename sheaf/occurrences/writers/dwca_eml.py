@@ -28,6 +28,7 @@ class Coverage:
     Attributes:
         box: west, east, north, south in degrees; None without coordinates.
         first, last: days, by the stations' clocks; None without events.
+        by_machine: whether any of it was recorded by a machine.
     """
 
     occurrences: int
@@ -36,6 +37,7 @@ class Coverage:
     box: tuple[float, float, float, float] | None
     first: date | None
     last: date | None
+    by_machine: bool = True
 
 
 def eml(dataset: Mapping[str, Any], coverage: Coverage, published: date) -> bytes:
@@ -70,7 +72,8 @@ def eml(dataset: Mapping[str, Any], coverage: Coverage, published: date) -> byte
         _party(body, "contact", contact["name"], contact["organisation"] or dataset["publisher"], contact)
     methods = _add(body, "methods")
     _add(methods, "methodStep/description/para", f"{dataset['protocol']}. {dataset['protocol_description']}")
-    _add(methods, "methodStep/description/para", _METHODS)
+    if coverage.by_machine:
+        _add(methods, "methodStep/description/para", _METHODS)
     if coverage.first:
         sampling = _add(methods, "sampling")
         _add(sampling, "studyExtent/description/para", f"{coverage.stations} stations, {coverage.events} sessions.")

@@ -8,6 +8,7 @@ Each column is SQL: on `o`, a row of `occurrences`, or `e`, one of `events`; `d`
 
 from dataclasses import dataclass
 
+from sheaf.occurrences.input_tables import DATE_ONLY
 from sheaf.occurrences.schema import RANKS
 from sheaf.occurrences.writers.text_lines import one_line
 
@@ -97,8 +98,18 @@ def offset(minutes: str) -> str:
 
 
 def iso_time(value: str, minutes: str) -> str:
-    """SQL of a wall time with its offset, where that is known."""
-    return f"strftime({value}, '%Y-%m-%dT%H:%M:%S') || {offset(minutes)}"
+    """SQL of a wall time with its offset, where that is known; of a date alone the date."""
+    return (
+        f"CASE WHEN {minutes} = {DATE_ONLY} THEN strftime({value}, '%Y-%m-%d')"
+        f" ELSE strftime({value}, '%Y-%m-%dT%H:%M:%S') || {offset(minutes)} END"
+    )
+
+
+def time_of_day(value: str, minutes: str) -> str:
+    """SQL of the time of a day with its offset; null where only the day is known."""
+    return (
+        f"CASE WHEN {minutes} IS DISTINCT FROM {DATE_ONLY} THEN strftime({value}, '%H:%M:%S') || {offset(minutes)} END"
+    )
 
 
 def degrees(value: str) -> str:
@@ -112,14 +123,14 @@ EVENT_DATE = dwc(
     "eventDate",
     f"strftime(e.start, '%Y-%m-%d') || CASE WHEN {MULTI_DAY} THEN strftime(e.\"end\", '/%Y-%m-%d') ELSE '' END",
 )
-EVENT_TIME = dwc("eventTime", f"strftime(e.start, '%H:%M:%S') || {offset('e.start_offset')}")
+EVENT_TIME = dwc("eventTime", time_of_day("e.start", "e.start_offset"))
 EFFORT = (
     dwc("samplingProtocol", "d.protocol", text=True),
     dwc("sampleSizeValue", "e.captures_count"),
     dwc("sampleSizeUnit", "'images'"),
     dwc(
         "samplingEffort",
-        """CASE WHEN e."end" >= e.start THEN
+        f"""CASE WHEN e."end" >= e.start AND coalesce({DATE_ONLY} NOT IN (e.start_offset, e.end_offset), true) THEN
         CASE WHEN date_diff('second', e.start, e."end") >= 3600
             THEN date_diff('second', e.start, e."end") // 3600 || 'h ' ELSE '' END
         || date_diff('second', e.start, e."end") % 3600 // 60 || 'm' END""",
@@ -170,7 +181,7 @@ OCCURRENCE_ID = dwc("occurrenceID", urn("occurrence", "o.id"))
 RECORD = (
     OCCURRENCE_EVENT_ID,
     OCCURRENCE_ID,
-    dwc("basisOfRecord", "'MachineObservation'"),
+    dwc("basisOfRecord", "o.basis_of_record"),
     dwc("occurrenceStatus", "'present'"),
     dwc("scientificName", "o.scientific_name", text=True),
 )
@@ -180,13 +191,13 @@ TAXONOMY = (
     dwc("specificEpithet", "o.specific_epithet"),
     dwc("vernacularName", "o.common_name", text=True),
     dwc("taxonID", "o.gbif_taxon_key"),
-    dwc("individualCount", "'1'"),
+    dwc("individualCount", "o.individual_count"),
 )
 VERIFICATION = dwc("identificationVerificationStatus", "CASE WHEN o.verified THEN 'verified' ELSE 'unverified' END")
 MODIFIED = dcterms("modified", iso_time("o.updated_at", "o.updated_offset"))
 OWN_TIME = (  # when it was seen, which is not all of its session
     dwc("eventDate", "strftime(coalesce(o.first_appearance, o.event_start), '%Y-%m-%d')"),
-    dwc("eventTime", f"strftime(o.first_appearance, '%H:%M:%S') || {offset('o.first_offset')}"),
+    dwc("eventTime", time_of_day("o.first_appearance", "o.first_offset")),
 )
 AS_WRITTEN = (
     dwc("verbatimIdentification", "o.determination_name", text=True),

@@ -16,7 +16,8 @@ from sheaf import sql
 from sheaf.errors import VerificationError
 from sheaf.exports.series import Draft, Written
 from sheaf.occurrences import schema
-from sheaf.occurrences.writers.occurrences_simple_csv import DURATION, pixels
+from sheaf.occurrences.input_tables import DATE_ONLY
+from sheaf.occurrences.writers.occurrences_simple_csv import DURATION, TIMED, pixels
 from sheaf.occurrences.writers.selection import remarks, select
 
 if TYPE_CHECKING:
@@ -44,6 +45,11 @@ def _plain(value: str) -> str:
 
 def _time(value: str) -> str:
     return f"""strftime({value}, '"%Y-%m-%dT%H:%M:%S"')"""
+
+
+def _seen_at(value: str, offset: str) -> str:
+    """A time, or the date where only that is known."""
+    return f"""CASE WHEN {offset} = {DATE_ONLY} THEN strftime({value}, '"%Y-%m-%d"') ELSE {_time(value)} END"""
 
 
 def _link(kind: str, value: str) -> str:
@@ -108,7 +114,7 @@ _PREDICTION = _object(
 _DETECTION = _object(
     id=_plain("d.id"),
     details=_link("detections", "d.id"),
-    timestamp=_time("d.timestamp"),
+    timestamp=_seen_at("d.timestamp", "d.timestamp_offset"),
     url=_text("d.url"),
     capture=_plain("d.capture_id"),
     width=pixels("d.width"),
@@ -133,11 +139,13 @@ _OCCURRENCE = _object(
     details=_link("occurrences", "o.id"),
     event="e.json",
     deployment="s.json",
-    first_appearance_timestamp=_time("o.first_appearance"),
-    first_appearance_time="""strftime(o.first_appearance, '"%H:%M:%S"')""",
+    first_appearance_timestamp=_seen_at("o.first_appearance", "o.first_offset"),
+    first_appearance_time=(
+        f"""CASE WHEN o.first_offset IS DISTINCT FROM {DATE_ONLY} THEN strftime(o.first_appearance, '"%H:%M:%S"') END"""
+    ),
     duration=(
-        f"""'"P' || {_SECONDS} // 86400 || 'DT' ||"""
-        f""" strftime(make_timestamp(({_SECONDS} % 86400) * 1000000), '%HH%MM%SS"')"""
+        f"""CASE WHEN {TIMED} THEN '"P' || {_SECONDS} // 86400 || 'DT' ||"""
+        f""" strftime(make_timestamp(({_SECONDS} % 86400) * 1000000), '%HH%MM%SS"') END"""
     ),
     duration_label=_text(DURATION),
     determination="t.determination",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sheaf.errors import VerificationError
 from sheaf.exports.series import Draft, Written
+from sheaf.occurrences.input_tables import DATE_ONLY
 from sheaf.occurrences.writers.selection import remarks, select
 from sheaf.occurrences.writers.text_lines import delimited, quoted
 
@@ -20,8 +21,9 @@ def _flag(value: str) -> str:
     return f"CASE WHEN {value} THEN 'True' WHEN NOT ({value}) THEN 'False' END"
 
 
-def _time(name: str) -> str:
-    return f"strftime({name}, '%Y-%m-%d %H:%M:%S')"
+def _time(name: str, offset: str) -> str:
+    date, time = (f"strftime({name}, '{form}')" for form in ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S"))
+    return f"CASE WHEN {offset} = {DATE_ONLY} THEN {date} ELSE {time} END"
 
 
 def pixels(value: str) -> str:
@@ -30,10 +32,11 @@ def pixels(value: str) -> str:
 
 
 _SECONDS = "date_diff('second', date_trunc('second', first_appearance), date_trunc('second', last_appearance))"
+TIMED = f"coalesce({DATE_ONLY} NOT IN (first_offset, last_offset), true)"  # both ends have a time of day
 DURATION = (  # as Python prints a timedelta: 0:22:01, 1 day, 2:00:00
-    f"CASE WHEN {_SECONDS} >= 172800 THEN {_SECONDS} // 86400 || ' days, '"
+    f"CASE WHEN {TIMED} THEN CASE WHEN {_SECONDS} >= 172800 THEN {_SECONDS} // 86400 || ' days, '"
     f" WHEN {_SECONDS} >= 86400 THEN '1 day, ' ELSE '' END"
-    f" || {_SECONDS} % 86400 // 3600 || strftime(first_appearance::DATE + to_seconds({_SECONDS} % 3600), ':%M:%S')"
+    f" || {_SECONDS} % 86400 // 3600 || strftime(first_appearance::DATE + to_seconds({_SECONDS} % 3600), ':%M:%S') END"
 )
 COLUMNS = {
     "id": "id",
@@ -56,8 +59,8 @@ COLUMNS = {
     "agreed_with_user": _text("agreed_with_user"),
     "determination_matches_machine_prediction": _flag("determination_id = prediction_taxon_id"),
     "detections_count": "detections_count",
-    "first_appearance_timestamp": _time("first_appearance"),
-    "last_appearance_timestamp": _time("last_appearance"),
+    "first_appearance_timestamp": _time("first_appearance", "first_offset"),
+    "last_appearance_timestamp": _time("last_appearance", "last_offset"),
     "duration": _text(DURATION),
     "best_detection_url": _text("detection_url"),
     "best_detection_bbox": _text("detection_bbox"),

@@ -32,7 +32,7 @@ COLUMNS = {
     "stations": "t.stations",
     "byStation": _text("t.by_station"),
 }
-_SOURCE = """
+SOURCE = """
 WITH o AS (
     SELECT *, coalesce(first_appearance, event_start)::DATE AS day FROM chosen WHERE is_taxon
 ), days AS (
@@ -63,7 +63,7 @@ def write_taxa(draft: Draft) -> Written:
         rows = 0
         with path.open("wb") as file:
             file.write(",".join(COLUMNS).encode() + b"\n")
-            for lines in chosen.lines([f"SELECT {line} FROM ({_SOURCE}) t ORDER BY occurrences DESC, scientific_name"]):
+            for lines in chosen.lines([f"SELECT {line} FROM ({SOURCE}) t ORDER BY occurrences DESC, scientific_name"]):
                 file.write(lines.data)
                 rows += lines.count
         ((left_out,),) = chosen.rows("SELECT count(*) FILTER (NOT is_taxon) FROM chosen")
