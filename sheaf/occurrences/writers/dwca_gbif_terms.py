@@ -11,7 +11,7 @@ from sheaf.occurrences.writers.dwca_terms import DESCRIPTION, DWC, DwcFile, Term
 _ECO = "http://rs.tdwg.org/eco/terms/"
 _OBIS = "http://rs.iobis.org/obis/terms/"
 _GBIF = "http://rs.gbif.org/terms/1.0/"
-_WHOLE_URL = "regexp_matches(url, '^https?://')"
+_WHOLE_URL = "(starts_with(url, 'https://') OR starts_with(url, 'http://'))"
 
 _LICENCE = dcterms("license", "(SELECT url FROM licence)")
 _RIGHTS_HOLDER = dcterms("rightsHolder", "d.rights_holder", text=True)
@@ -107,7 +107,8 @@ _HUMBOLDT = DwcFile(
     by_event=True,
 )
 
-_FORMAT = """CASE WHEN regexp_matches(lower(url), '\\.jpe?g([?#]|$)') THEN 'image/jpeg'
+_FORMAT = """CASE WHEN ends_with(url, '.jpg') THEN 'image/jpeg'
+    WHEN regexp_matches(lower(url), '\\.jpe?g([?#]|$)') THEN 'image/jpeg'
     WHEN regexp_matches(lower(url), '\\.png([?#]|$)') THEN 'image/png'
     WHEN regexp_matches(lower(url), '\\.(tiff?)([?#]|$)') THEN 'image/tiff'
     WHEN regexp_matches(lower(url), '\\.webp([?#]|$)') THEN 'image/webp' END"""

@@ -92,8 +92,8 @@ def urn(kind: str, id_: str) -> str:
 def offset(minutes: str) -> str:
     """SQL of an offset such as `+02:00`; empty where nobody knows it."""
     return (
-        f"CASE WHEN {minutes} IS NULL THEN '' ELSE printf('%s%02d:%02d', CASE WHEN {minutes} < 0 THEN '-' ELSE '+' END,"
-        f" abs({minutes})::INTEGER // 60, abs({minutes})::INTEGER % 60) END"
+        f"CASE WHEN {minutes} IS NULL THEN '' ELSE CASE WHEN {minutes} < 0 THEN '-' ELSE '+' END"
+        f" || left((TIME '00:00' + to_minutes(abs({minutes})::BIGINT))::VARCHAR, 5) END"
     )
 
 
