@@ -356,13 +356,14 @@ def test_a_vessel_that_is_not_mapped_refuses_the_batch(sensors, local_store, tmp
 @pytest.fixture(scope="module")
 def layouts(influx: Influx) -> Influx:
     """Databases as others have them: two probes in a vessel, a value that is text, each sensor a field."""
-    lines: dict[str, list[str]] = {"probes": [], "texts": [], "fields": [], "machines": []}
+    lines: dict[str, list[str]] = {"probes": [], "texts": [], "fields": [], "machines": [], "at_once": []}
     for second in range(0, 600, 10):
         at = nanoseconds(T0 + timedelta(seconds=second))
         lines["probes"] += [
             f"pH,vessel=vessel1,probe={probe} value={value} {at}" for probe, value in (("A", 5), ("B", 7))
         ]
         lines["machines"] += [f"pH,vessel=vessel1,host={'0f3c' if second < 300 else '77ad'} value=5 {at}"]
+        lines["at_once"] += [f"pH,vessel=vessel1,host={'ab'[second // 10 % 2]} value={5 + second // 10 % 2 * 2} {at}"]
         lines["texts"] += [f"pH,vessel=vessel1 value=5 {at}", f'Stir_SP,vessel=vessel1 value="600" {at}']
         dissolved = ",DO=60" if second % 20 == 0 else ""
         lines["fields"] += [
@@ -397,6 +398,11 @@ def test_an_agent_that_was_started_anew_under_another_name_writes_the_same_serie
     made = read_live(sensors, local_store, tmp_path / "in", {"bucket": "machines"})
     assert made.generation.refused is None
     assert made.report.counts["sensor_points"] == 60
+
+
+def test_two_machines_that_write_one_sensor_at_once_are_refused_by_name(layouts, sensors, local_store, tmp_path):
+    made = read_live(sensors, local_store, tmp_path / "in", {"bucket": "at_once"})
+    assert "pH has 2 series that differ in host ('a', 'b')" in (made.generation.refused or "")
 
 
 def test_each_sensor_may_be_a_field_of_one_measurement(layouts, sensors, local_store, tmp_path, monkeypatch):
