@@ -58,3 +58,6 @@ def test_a_map_is_true_to_scale_also_across_the_date_line() -> None:
     (west, south), (east, north) = ((float(one["x"]), float(one["y"])) for one in found["dots"])
     assert abs((east - west) / (south - north) - 0.5) < 0.01  # a degree of longitude is half of one of latitude
     assert [one["kind"] for one in found["dots"]] == ["dot", "cell"]
+    wide = _map([("a", 47.0, 8.0, False, 1), ("b", 47.0, 9.0, False, 1)])
+    assert wide is not None
+    assert [one["side"] for one in wide["dots"]] == ["start", "end"]  # names stay within the frame

@@ -117,6 +117,7 @@ def _map(stations: Sequence[tuple[Any, ...]]) -> dict[str, Any] | None:
             "kind": "cell" if hidden else "dot",
             "said": f"{name}: {count}" + (", shown within a cell" if hidden else ""),
             "name": name[:24],
+            "side": "end" if 40 + (longitude - west) * shrink * scale > _WIDTH / 2 else "start",  # within the frame
         }
         for (name, latitude, _, hidden, count), longitude in zip(stations, longitudes, strict=True)
     ]
