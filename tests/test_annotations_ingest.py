@@ -644,7 +644,7 @@ COCO = st.fixed_dictionaries(
 
 
 @given(COCO)
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=15)
 def test_any_coco_file_is_read_or_refused(document: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder, "signs", "coco")
@@ -660,7 +660,7 @@ def test_any_coco_file_is_read_or_refused(document: Any) -> None:
         max_size=4,
     )
 )
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=12)
 def test_any_row_is_kept_or_rejected(rows_: list[Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         project = Project(Path(folder, "signs"), Store.open(f"{folder}/store"))
@@ -692,7 +692,7 @@ HOSTILE = {
 @given(
     st.fixed_dictionaries({name: st.lists(st.just(row) | mangled(row), max_size=3) for name, row in HOSTILE.items()})
 )
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=15)
 def test_every_row_of_any_project_is_accounted_for(delivered: dict[str, list[Any]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         project = Project(Path(folder, "signs"), Store.open(f"{folder}/store"))

@@ -36,7 +36,7 @@ from sheaf.report import Report
 from sheaf.store.store import Store
 
 SECRET = "SHEAF_ELN_PASSWORD=hunter2"
-quick = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def everything(store: Store) -> bytes:
@@ -363,7 +363,7 @@ def test_damaged_parquet_is_refused_in_a_sentence(tmp_path_factory: pytest.TempP
         list(DeliveredParquet(path).rows())
 
 
-@settings(quick, max_examples=60)
+@settings(quick, max_examples=25)
 @given(cuts, st.sampled_from(["batch.json", "sensors.csv"]))
 def test_a_damaged_batch_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, hits, name) -> None:
     root = tmp_path_factory.mktemp("b")
@@ -373,7 +373,7 @@ def test_a_damaged_batch_is_read_or_refused(tmp_path_factory: pytest.TempPathFac
     assert made.generation.refused is None or made.generation.refused.endswith((".", ")", "!"))
 
 
-@settings(quick, max_examples=60)
+@settings(quick, max_examples=25)
 @given(cuts, st.sampled_from(["images", "labels", "detections"]), st.sampled_from(["ndjson", "csv", "parquet"]))
 def test_a_damaged_project_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, hits, table, ending) -> None:
     root = tmp_path_factory.mktemp("a")

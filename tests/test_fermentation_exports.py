@@ -425,7 +425,7 @@ def test_verification_notices_what_is_broken(store, tmp_path, name, pattern, old
         series(name).verify(tmp_path / "out", written)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(min_size=1, max_size=40))
 def test_any_free_text_keeps_the_table_whole(tmp_path_factory, text):
     work = tmp_path_factory.mktemp("batch")

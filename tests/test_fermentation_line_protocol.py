@@ -37,7 +37,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("points") / "sensors.lp"
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(points=POINTS, precision=st.sampled_from(list(PRECISIONS)))
 def test_what_the_client_writes_is_read_back(path, points, precision):
     lines, wanted = [], []

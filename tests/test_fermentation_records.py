@@ -301,7 +301,7 @@ sample_like = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     samples=st.lists(sample_like | json_values, max_size=4), extra=st.dictionaries(st.text(), json_values, max_size=2)
 )
@@ -315,7 +315,7 @@ def test_whatever_a_sample_holds_it_is_either_read_or_rejected(tmp_path_factory,
     assert account.rejected == sum(row["rows"] for row in notes(store, table="samples") if row["kind"] == "reject")
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=60) | json_values.map(lambda value: json.dumps(value).encode()))
 def test_whatever_the_file_holds_it_is_refused_with_a_reason(store, tmp_path, content):
     folder = put_batch(tmp_path / "batch-1", "")

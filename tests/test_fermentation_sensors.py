@@ -263,7 +263,7 @@ cells = st.one_of(
     st.text(st.characters(exclude_characters="\r\n", codec="utf-8"), max_size=6),
     st.datetimes(datetime(2025, 10, 21), datetime(2025, 10, 22), timezones=st.just(UTC)).map(datetime.isoformat),
 )
-quick = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def all_accounted_for(store: Store, made: Made, lines: int) -> None:

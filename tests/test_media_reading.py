@@ -121,7 +121,7 @@ row = st.tuples(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(st.lists(row, max_size=12), st.binary(max_size=30))
 def test_every_row_is_accounted_for(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, ...]], noise: bytes

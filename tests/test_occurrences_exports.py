@@ -509,7 +509,7 @@ def test_hostile_texts_pass_through_every_format(tmp_path: Path, local_store: St
             assert not any(bad in files[name] for bad in ("\0", "\r", "\x07", "\ufffd"))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), min_size=2, max_size=2))
 def test_any_texts_fit_on_one_line(texts: list[str]) -> None:
     kept = delimited([quoted("a", '[",\\r\\n]'), quoted("b", '[",\\r\\n]')], ",")

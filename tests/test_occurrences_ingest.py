@@ -499,7 +499,7 @@ VALUES = st.sampled_from(
 )
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_the_account_adds_up_whatever_comes(tmp_path: Path, data: st.DataObject) -> None:
     """Rows that came are counted here without the reader."""

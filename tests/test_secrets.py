@@ -54,7 +54,8 @@ def home(tmp_path: Path) -> Home:
 
 def first_and_campaign(*values: object) -> list:
     """The first of some values always, the others in a campaign."""
-    return [values[0], *(pytest.param(value, marks=pytest.mark.campaign) for value in values[1:])]
+    others = (value if isinstance(value, tuple) else (value,) for value in values[1:])
+    return [values[0], *(pytest.param(*value, marks=pytest.mark.campaign) for value in others)]
 
 
 LOGINS = (
@@ -69,12 +70,8 @@ LOGINS = (
 def test_a_login_in_the_address_of_the_store_is_refused_and_not_shown(home: Home, url: str) -> None:
     write_batch(home.folder / "inbox", "b4")
     home.secrets = {"SHEAF_STORE_URL": url}
-    for command in (
-        ("run", "fermentation", "b4"),
-        ("history",),
-        ("doctor",),
-        ("export", "fermentation", "b4", "batch_json"),
-    ):
+    others = (("doctor",), ("export", "fermentation", "b4", "batch_json"))
+    for command in (("run", "fermentation", "b4"), ("history",), *(others if url is LOGINS[0] else ())):
         assert home.sheaf(*command) in (1, 2)
     assert "does not belong into an address" in home.said
     home.secrets = {}
@@ -89,8 +86,10 @@ def faulty(moto: dict[str, str]) -> Iterator[Proxy]:
         yield running
 
 
-@pytest.mark.parametrize("what", first_and_campaign("refuse", "expire"))
-@pytest.mark.parametrize("from_then_on", first_and_campaign("/tables/", "_manifest.json", "list-type"))
+@pytest.mark.parametrize(
+    ("what", "from_then_on"),
+    first_and_campaign(("refuse", "/tables/"), ("refuse", "_manifest.json"), ("refuse", "list-type"), ("expire", "/")),
+)
 def test_keys_of_the_store_are_in_no_error_record_or_database(
     home: Home, faulty: Proxy, what: str, from_then_on: str
 ) -> None:
@@ -134,10 +133,9 @@ DSNS = (
 def test_a_password_in_a_connection_string_is_not_shown(home: Home, dsn: str) -> None:
     home.configure("fermentation: {sources: [{kind: eln_postgres}]}\noccurrences: {sources: [{kind: postgres}]}\n")
     home.secrets = {"SHEAF_ELN_DSN": dsn, "SHEAF_OCCURRENCES_DSN": dsn}
-    assert home.sheaf("run", "fermentation", "b9") == 1
-    assert home.sheaf("run", "occurrences", "p1") == 1
-    assert home.sheaf("sources") == 1
-    assert home.sheaf("doctor") == 1
+    others = (("run", "occurrences", "p1"), ("doctor",)) if dsn is DSNS[0] else ()
+    for command in (("run", "fermentation", "b9"), ("sources",), *others):
+        assert home.sheaf(*command) == 1
     assert "Traceback" not in home.said
     assert home.leaks() == []
 
@@ -149,9 +147,16 @@ def echo(handler: BaseHTTPRequestHandler) -> None:
     reply(handler, 418, b'{"detail": "' + token + b" " + body.replace(b'"', b"'") + b'"}')
 
 
-@pytest.mark.parametrize("kind", first_and_campaign("influx2", "influx1", "influx3"))
 @pytest.mark.parametrize(
-    "answer", first_and_campaign(echo, InTurn(*[401] * 999), InTurn(*[503] * 999, Retry_After="0"), None)
+    ("kind", "answer"),
+    first_and_campaign(
+        ("influx2", echo),
+        ("influx1", echo),
+        ("influx3", echo),
+        ("influx2", InTurn(*[401] * 999)),
+        ("influx2", InTurn(*[503] * 999, Retry_After="0")),
+        ("influx2", None),
+    ),
 )
 def test_passwords_and_tokens_of_services_are_not_shown(home: Home, answer: object, kind: str) -> None:
     write_batch(home.folder / "inbox", "b4")

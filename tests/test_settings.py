@@ -57,7 +57,7 @@ FIELDS = st.tuples(
 ).map(" ".join)
 
 
-@settings(max_examples=300)
+@settings(max_examples=80)
 @given(FIELDS)
 def test_what_is_accepted_dagster_can_run(expression: str) -> None:
     try:

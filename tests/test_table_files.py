@@ -168,7 +168,7 @@ def test_a_table_in_two_files_is_refused(tmp_path: Path) -> None:
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 2**62), TEXT), max_size=20))
 def test_text_formats_give_back_what_was_written(tmp_path: Path, written: list[tuple[int, str]]) -> None:
     ndjson, table = tmp_path / "t.ndjson", tmp_path / "t.csv"
@@ -181,7 +181,7 @@ def test_text_formats_give_back_what_was_written(tmp_path: Path, written: list[t
         assert wrong == []
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.one_of(
         st.binary(max_size=200), st.text('id,name"\r\n{}:1', max_size=60).map(lambda text: b"id\n" + text.encode())

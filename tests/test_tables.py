@@ -37,7 +37,7 @@ def test_a_table_comes_back_with_its_schema(work: Work) -> None:
     assert (written.rows, written.size) == (2, work.files["readings"].stat().st_size)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.lists(st.integers(0, 90_000), max_size=8))
 def test_equal_rows_give_equal_bytes_however_they_are_cut(
     tmp_path_factory: pytest.TempPathFactory, cuts: list[int]
