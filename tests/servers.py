@@ -82,7 +82,8 @@ memcache_servers = 127.0.0.1:1
 def moto_server(folder: Path) -> Iterator[dict[str, str]]:
     """An emulated S3 with an empty bucket; it accepts any credentials."""
     (port,) = free_ports(1)
-    with _running([[str(BIN / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]], folder):
+    program = Path(__file__).with_name("atomic_moto.py")
+    with _running([[sys.executable, str(program), str(port)]], folder):
         endpoint = f"http://127.0.0.1:{port}"
         _wait_for(f"{endpoint}/moto-api/data.json", folder)
         yield _with_bucket(_environment(endpoint, "test-key", "test-secret"))
