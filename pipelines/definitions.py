@@ -12,6 +12,7 @@ from assets.exports import export_assets
 from assets.steps import step_assets
 from pipelines.jobs import domain_jobs
 from pipelines.offload import offload_job, offload_schedule
+from pipelines.retention import retention_job, retention_schedule
 from pipelines.schedules import nightly
 from resources.sources import configured_sources
 from resources.store import StoreResource
@@ -35,14 +36,14 @@ def build_definitions(settings: Settings, domains: Iterable[Domain] = tuple(DOMA
         schedules.append(nightly(domain, settings))
     return dg.Definitions(
         assets=assets,
-        jobs=[*jobs, offload_job],
+        jobs=[*jobs, offload_job, retention_job],
         sensors=[
             *sensors,
             requests_sensor(settings.inbox, domains),
             *webhook_sensors(),
             *([exports_webhook_sensor()] if settings.webhooks else []),
         ],
-        schedules=[*schedules, offload_schedule(settings)],
+        schedules=[*schedules, offload_schedule(settings), retention_schedule(settings)],
         resources={"sources": sources, "store": StoreResource(url=settings.store_url), "settings": settings},
         executor=dg.in_process_executor,
     )

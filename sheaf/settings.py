@@ -31,6 +31,7 @@ from sheaf.occurrences.settings import OccurrencesSettings
 from sheaf.outside.addresses import Url, check_no_login
 from sheaf.outside.models import first_problem
 from sheaf.outside.yaml_files import read_yaml
+from sheaf.retention import RetentionSettings
 
 
 class ServeSettings(BaseModel):
@@ -93,6 +94,7 @@ class Settings(BaseSettings):
         timezone: zone of the nightly schedule.
         nightly: cron expression of the nightly exports.
         quiet_seconds: how long a partition must not have changed before it is read.
+        retention: what stays when what is old is removed.
         serve: how `sheaf serve` is reached.
         webhooks: who is told what became of exports and deliveries.
     """
@@ -107,6 +109,7 @@ class Settings(BaseSettings):
     timezone: str = "UTC"
     nightly: str = "0 2 * * *"
     quiet_seconds: float = Field(default=30.0, ge=0)
+    retention: RetentionSettings = Field(default_factory=RetentionSettings)
     serve: ServeSettings = Field(default_factory=ServeSettings)
     webhooks: tuple[WebhookSettings, ...] = ()
     fermentation: FermentationSettings = Field(default_factory=FermentationSettings)

@@ -372,22 +372,47 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove tables of earlier generations that no export is made from; every export stays.
+    """Remove what is old: exports that no rule of `retention` keeps, then the tables that nothing needs.
 
-    The newest tables of each partition stay, and all that a published version was made from.
+    Without a rule in the settings every export stays. What `latest` names, what is pinned and what was replaced
+    within a day always stays, as do the newest tables of each partition and all that a version was made from.
+    With `retention.runs_days`, Dagster's runs and ticks go, too.
 
     Example:
 
         sheaf prune --dry-run
     """
-    from sheaf.exports.kept import prune_tables
+    from pipelines.pruning import prune
+    from sheaf.settings import Settings
+    from sheaf.store.store import Store
 
-    gone = prune_tables(opened.store(), DOMAINS.values(), dry_run=dry_run)
+    settings = Settings.load()
+    instance = None
+    if settings.retention.runs_days is not None:
+        from pipelines.instance import open_instance
+
+        instance = open_instance(settings)
+    store = Store.open(settings.store_url)
+    gone = prune(store, DOMAINS.values(), settings.retention, getpass.getuser(), instance, dry_run=dry_run)
+    others = {"working files": gone.scratch[0], "runs": gone.runs, "ticks": gone.ticks}
     if as_json:
-        show.json(gone)
+        show.json(
+            [*gone.exports, *gone.tables, *({"what": what, "count": many} for what, many in others.items() if many)]
+        )
         return
-    rows = [(f"{one.domain}/{one.partition}", one.step, ", ".join(map(str, one.generations))) for one in gone]
-    show.table(("partition", "step", "would go" if dry_run else "gone"), rows, "There is nothing to remove.")
+    rows: list[tuple[object, ...]] = [
+        (f"{one.domain}/{one.partition}", one.series, f"v{one.version}", show.human_size(one.size))
+        for one in gone.exports
+    ]
+    rows += [
+        (f"{one.domain}/{one.partition}", one.step, ", ".join(map(str, one.generations)), show.human_size(one.size))
+        for one in gone.tables
+    ]
+    rows += [(what, "", many, "") for what, many in others.items() if many]
+    columns = ("partition", "series, or step", "would go" if dry_run else "gone", "size")
+    show.table(columns, rows, "There is nothing to remove.")
+    if rows:
+        show.OUT.print(f"\n{show.human_size(gone.size)} in all.", highlight=False)
 
 
 def list_activity(

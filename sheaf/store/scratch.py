@@ -9,7 +9,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sheaf.errors import SheafError, StoreError
@@ -86,7 +86,15 @@ def sweep(store: Store) -> int:
     Returns:
         How many folders and files were removed.
     """
-    removed = 0
+    found = left_behind(store)
+    for left in found:
+        left.unlink(missing_ok=True) if left.is_file() else remove_tree(left)
+    return len(found)
+
+
+def left_behind(store: Store) -> list[Path]:
+    """The folders and files of processes that are gone."""
+    found = []
     for left in sorted(store.scratch.iterdir()) if store.scratch.is_dir() else ():
         name = _NAME.fullmatch(left.name)
         if name is None:
@@ -96,9 +104,17 @@ def sweep(store: Store) -> int:
         else:
             abandoned = time.time() - _last_touched(left) > FOREIGN_AFTER_S and not _has_lease(store, name)
         if abandoned:
-            left.unlink(missing_ok=True) if left.is_file() else remove_tree(left)
-            removed += 1
-    return removed
+            found.append(left)
+    return found
+
+
+def size_of(left: Path) -> int:
+    """Bytes of a file, or of all files in a folder; what is removed meanwhile counts nothing."""
+    size = 0
+    for path in (left, *left.rglob("*")):
+        with suppress(OSError):
+            size += path.stat().st_size if path.is_file() else 0
+    return size
 
 
 def _has_lease(store: Store, name: "re.Match[str]") -> bool:

@@ -231,7 +231,9 @@ def unnamed(store: Store, place: Place, taken: Sequence[int], known: Sequence[Ge
     return left
 
 
-def prune(store: Store, place: Place, keep: Sequence[int], *, young: timedelta, dry_run: bool = False) -> list[int]:
+def prune(
+    store: Store, place: Place, keep: Sequence[int], *, young: timedelta, dry_run: bool = False
+) -> tuple[list[int], int]:
     """Remove generations that are neither current nor newest nor to be kept.
 
     Args:
@@ -240,18 +242,19 @@ def prune(store: Store, place: Place, keep: Sequence[int], *, young: timedelta, 
         dry_run: only say which.
 
     Returns:
-        The numbers that go. A table stays as long as a generation that stays names it.
+        The numbers that go, and how many bytes of tables. A table stays as long as a generation that stays names it.
     """
     there, known = numbers(store, place), list(history(store, place))
     if len(known) < len(there):  # one is damaged: nobody knows which tables it names
-        return []
+        return [], 0
     usable = next((found.number for found in known if found.refused is None), None)
     wanted = {*keep, usable, known[0].number if known else None}
     now = clock.now()
     wanted |= {found.number for after, found in pairwise(known) if now - after.made_at < young}
     gone = [found for found in known if found.number not in wanted]
+    named = {file.path for found in known if found.number in wanted for file in found.tables.values()}
+    sizes = {file.path: file.size for found in gone for file in found.tables.values() if file.path not in named}
     if not dry_run and gone:
-        named = {file.path for found in known if found.number in wanted for file in found.tables.values()}
         store.delete([place.commit_path(found.number) for found in gone])  # first, so that nobody begins to read it
-        store.delete({file.path for found in gone for file in found.tables.values()} - named)
-    return sorted(found.number for found in gone)
+        store.delete(sizes)
+    return sorted(found.number for found in gone), sum(sizes.values())
