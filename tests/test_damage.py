@@ -191,22 +191,22 @@ def test_exports_wait_for_the_run_where_the_newest_commit_was_torn(local_store: 
 
 
 @pytest.mark.parametrize("harm", [b"", b"PAR1 and so on", None])
-def test_a_table_that_is_gone_or_torn_is_named_and_made_again(store: Store, harm: bytes | None) -> None:
-    deliver(store, "a", "b")
+def test_a_table_that_is_gone_or_torn_is_named_and_made_again(atomic_store: Store, harm: bytes | None) -> None:
+    deliver(atomic_store, "a", "b")
     place = DEMO.place(DEMO.reading, "batch-1")
-    path = generations.current(store, place).tables["readings"].path
-    good = store.get(path)
-    store.put(path, harm) if harm is not None else store.delete([path])
+    path = generations.current(atomic_store, place).tables["readings"].path
+    good = atomic_store.get(path)
+    atomic_store.put(path, harm) if harm is not None else atomic_store.delete([path])
     with pytest.raises(DamagedError, match=r"readings\.parquet is (damaged|gone).*`sheaf run demo batch-1 --again`"):
-        pin(store, DEMO, "batch-1", [READINGS], SETTINGS).read(READINGS)
-    assert "`sheaf run demo batch-1 --again` makes it anew" in examined(store)[path]
-    assert (path in kept(store)) is (harm is not None)
-    deliver(store, "a", "b", how=How(again=True))
-    again = generations.current(store, place).tables["readings"].path
+        pin(atomic_store, DEMO, "batch-1", [READINGS], SETTINGS).read(READINGS)
+    assert "`sheaf run demo batch-1 --again` makes it anew" in examined(atomic_store)[path]
+    assert (path in kept(atomic_store)) is (harm is not None)
+    deliver(atomic_store, "a", "b", how=How(again=True))
+    again = generations.current(atomic_store, place).tables["readings"].path
     assert again != path
-    assert store.get(again) == good
-    assert pin(store, DEMO, "batch-1", [READINGS], SETTINGS).read(READINGS).num_rows == 2
-    assert examined(store) == {}
+    assert atomic_store.get(again) == good
+    assert pin(atomic_store, DEMO, "batch-1", [READINGS], SETTINGS).read(READINGS).num_rows == 2
+    assert examined(atomic_store) == {}
 
 
 def test_a_changed_byte_is_found_by_reading_every_byte(local_store: Store) -> None:

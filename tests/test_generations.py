@@ -98,20 +98,20 @@ def test_what_is_made_names_what_it_was_made_with(atomic_store: Store) -> None:
     assert manifest.problems[0].check == "rejects"
 
 
-def test_a_delivery_that_only_one_step_has_seen_is_published_nowhere(store: Store) -> None:
-    deliver(store, "a")
-    publish_series(store, TOTALS_CSV)
-    deliver(store, "b", "c", steps=["readings"])
+def test_a_delivery_that_only_one_step_has_seen_is_published_nowhere(atomic_store: Store) -> None:
+    deliver(atomic_store, "a")
+    publish_series(atomic_store, TOTALS_CSV)
+    deliver(atomic_store, "b", "c", steps=["readings"])
     with pytest.raises(
         StaleError, match=r"totals has to be made again \(it was made from an earlier state of readings\)"
     ):
-        publish_series(store, TOTALS_CSV)
+        publish_series(atomic_store, TOTALS_CSV)
     with pytest.raises(StaleError, match="sheaf run demo batch-1"):
-        publish_series(store, ALL_TOTALS_CSV, partition="campaign")
-    assert publish_series(store, SERIES).export.version == 1  # reads nothing that is stale
-    deliver(store, "b", "c")
-    publish_series(store, TOTALS_CSV)
-    assert totals(store, 2) == "batch-1,2,2,2,b,b\n"
+        publish_series(atomic_store, ALL_TOTALS_CSV, partition="campaign")
+    assert publish_series(atomic_store, SERIES).export.version == 1  # reads nothing that is stale
+    deliver(atomic_store, "b", "c")
+    publish_series(atomic_store, TOTALS_CSV)
+    assert totals(atomic_store, 2) == "batch-1,2,2,2,b,b\n"
 
 
 @pytest.mark.case("core/settings-not-in-data")
@@ -153,23 +153,23 @@ def test_a_step_never_reads_what_is_stale_before_it(local_store: Store) -> None:
         deliver(local_store, "b", steps=["third"], domain=domain)
 
 
-def test_a_refused_delivery_leaves_what_was_there_and_is_told_everywhere(store: Store) -> None:
-    deliver(store, "a")
-    published = publish_series(store, TOTALS_CSV)
-    refused = deliver(store, steps=["readings"])["readings"]
+def test_a_refused_delivery_leaves_what_was_there_and_is_told_everywhere(atomic_store: Store) -> None:
+    deliver(atomic_store, "a")
+    published = publish_series(atomic_store, TOTALS_CSV)
+    refused = deliver(atomic_store, steps=["readings"])["readings"]
     assert refused.generation.refused == "The delivery is empty: deliver something."
     assert not refused.generation.checks["readable"].passed
     assert not refused.generation.checks["rejects"].passed  # it could not look
     with pytest.raises(RefusedError, match="batch-1: The delivery is empty"):
-        publish_series(store, TOTALS_CSV)
-    assert deliver(store, steps=["readings"])["readings"].unchanged  # not tried again before something changes
-    assert current(store, DEMO, "batch-1").read(READINGS)["value"].to_pylist() == ["a"]
-    campaign = publish_series(store, ALL_TOTALS_CSV, partition="campaign")
+        publish_series(atomic_store, TOTALS_CSV)
+    assert deliver(atomic_store, steps=["readings"])["readings"].unchanged  # not tried again before something changes
+    assert current(atomic_store, DEMO, "batch-1").read(READINGS)["value"].to_pylist() == ["a"]
+    campaign = publish_series(atomic_store, ALL_TOTALS_CSV, partition="campaign")
     assert campaign.manifest.warnings == [
         "batch-1: its newest delivery was refused, so its last good records are used."
     ]
-    assert deliver(store, "a")["readings"].generation.number == 3
-    assert publish_series(store, TOTALS_CSV).export == published.export
+    assert deliver(atomic_store, "a")["readings"].generation.number == 3
+    assert publish_series(atomic_store, TOTALS_CSV).export == published.export
 
 
 def test_a_partition_that_was_only_ever_refused_is_left_out_of_a_campaign_by_name(local_store: Store) -> None:
@@ -188,17 +188,17 @@ def test_a_delivery_all_of_whose_rows_were_rejected_is_refused(local_store: Stor
     assert made.tables.keys() == {"rejects"}
 
 
-def test_rows_that_are_stored_are_not_replaced_by_less_without_a_yes(store: Store) -> None:
-    deliver(store, "a", "b", "c")
-    refused = deliver(store, "a", "b", steps=["readings"])["readings"].generation
+def test_rows_that_are_stored_are_not_replaced_by_less_without_a_yes(atomic_store: Store) -> None:
+    deliver(atomic_store, "a", "b", "c")
+    refused = deliver(atomic_store, "a", "b", steps=["readings"])["readings"].generation
     assert refused.refused is not None
     assert "points: 3 → 2" in refused.refused
     assert "sheaf run demo batch-1 --accept-loss" in refused.refused
-    assert current(store, DEMO, "batch-1").rows(POINTS) == 3
-    accepted = deliver(store, "a", "b", how=How(accept_loss=True))
+    assert current(atomic_store, DEMO, "batch-1").rows(POINTS) == 3
+    accepted = deliver(atomic_store, "a", "b", how=How(accept_loss=True))
     assert accepted["readings"].generation.refused is None
-    assert current(store, DEMO, "batch-1").rows(POINTS) == 2
-    assert deliver(store, "a", "b")["readings"].unchanged
+    assert current(atomic_store, DEMO, "batch-1").rows(POINTS) == 2
+    assert deliver(atomic_store, "a", "b")["readings"].unchanged
 
 
 def test_what_an_attempt_left_is_swept_by_the_next_generation(local_store: Store) -> None:
@@ -285,19 +285,23 @@ def test_a_lease_that_the_store_does_not_take_back_keeps_nobody_waiting(
         pass
 
 
-def test_pruning_keeps_what_exports_were_made_from_and_they_can_be_made_again(store: Store, tmp_path: Path) -> None:
+def test_pruning_keeps_what_exports_were_made_from_and_they_can_be_made_again(
+    atomic_store: Store, tmp_path: Path
+) -> None:
     for value in ("a", "b", "c"):
-        deliver(store, value)
+        deliver(atomic_store, value)
         if value != "b":
-            publish_series(store, TOTALS_CSV)
-    assert prune_tables(store, [DEMO]) == []  # what was replaced so lately may still be read
-    gone = prune_tables(store, [DEMO], young=timedelta(0))
+            publish_series(atomic_store, TOTALS_CSV)
+    assert prune_tables(atomic_store, [DEMO]) == []  # what was replaced so lately may still be read
+    gone = prune_tables(atomic_store, [DEMO], young=timedelta(0))
     assert [(one.step, one.generations) for one in gone] == [("readings", [2]), ("totals", [2])]
-    assert numbers(store) == [1, 3]
+    assert numbers(atomic_store) == [1, 3]
     for version in (1, 2):
-        export = publish_series(store, TOTALS_CSV).export
-        (made,) = rebuild(store, DEMO, dataclasses.replace(export, version=version), SETTINGS, tmp_path / str(version))
-        assert made.read_text() == totals(store, version)
+        export = publish_series(atomic_store, TOTALS_CSV).export
+        (made,) = rebuild(
+            atomic_store, DEMO, dataclasses.replace(export, version=version), SETTINGS, tmp_path / str(version)
+        )
+        assert made.read_text() == totals(atomic_store, version)
 
 
 def test_an_export_whose_generations_are_gone_cannot_be_made_again(local_store: Store, tmp_path: Path) -> None:

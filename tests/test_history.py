@@ -69,22 +69,22 @@ def test_verify_notices_every_kind_of_damage(atomic_store: Store) -> None:
         verify(atomic_store, export)
 
 
-def test_deleting_moves_latest_and_keeps_a_tombstone(store: Store) -> None:
-    ingest(store, "a")
-    publish_readings(store)
-    publish_readings(store, filter={"min_id": 2})
-    third = publish_readings(store, always=True).export
-    tombstone = outcome.delete(store, third, "ada")
+def test_deleting_moves_latest_and_keeps_a_tombstone(atomic_store: Store) -> None:
+    ingest(atomic_store, "a")
+    publish_readings(atomic_store)
+    publish_readings(atomic_store, filter={"min_id": 2})
+    third = publish_readings(atomic_store, always=True).export
+    tombstone = outcome.delete(atomic_store, third, "ada")
     assert (tombstone.status, tombstone.deleted_by) == (Status.DELETED, "ada")
-    assert check_readers(store, BATCH) == 1
+    assert check_readers(atomic_store, BATCH) == 1
     with pytest.raises(NotFoundError, match="v3 has no files, it is deleted"):
-        verify(store, third)
+        verify(atomic_store, third)
     with pytest.raises(NotFoundError, match=r"v3 was deleted already, by ada\."):
-        outcome.delete(store, third, "bob")
-    outcome.delete(store, ExportId(BATCH, 1), "ada")
-    assert read_latest(store, BATCH) is None  # v2 has a filter
-    assert publish_readings(store).export.version == 4
-    check_recovered(store, BATCH)
+        outcome.delete(atomic_store, third, "bob")
+    outcome.delete(atomic_store, ExportId(BATCH, 1), "ada")
+    assert read_latest(atomic_store, BATCH) is None  # v2 has a filter
+    assert publish_readings(atomic_store).export.version == 4
+    check_recovered(atomic_store, BATCH)
 
 
 def test_an_export_in_the_making_cannot_be_deleted(local_store: Store) -> None:
