@@ -122,7 +122,6 @@ class Constants(_Part):
         saturation_mg_per_l: dissolved oxygen at 100 %.
         biomass_g_per_l_per_od: biomass per unit of in-situ OD, for specific rates only, never for DCW.
         density_kg_per_l: density of the broth, for volumes from weight.
-        base_g_per_ml: density of the base, for weights from volumes.
         substrate: key of the medium's substrate in the record (`media_preparation`), for yields.
         o2_noise_percent: uncertainty of the oxygen analyser after calibration, % v/v.
         co2_noise_percent: uncertainty of the carbon dioxide analyser after calibration, % v/v.
@@ -146,7 +145,6 @@ class Constants(_Part):
     saturation_mg_per_l: float = Field(default=8.0, gt=0)
     biomass_g_per_l_per_od: float = Field(default=0.4, gt=0)
     density_kg_per_l: float = Field(default=1.0, gt=0)
-    base_g_per_ml: float = Field(default=1.0, gt=0)
     substrate: str = "glycerol_g"
     o2_noise_percent: float = Field(default=0.01, ge=0)
     co2_noise_percent: float = Field(default=0.01, ge=0)
