@@ -109,6 +109,32 @@ def test_numbers_that_are_none_become_null_whatever_stands_beside_them(
     assert all(orjson.loads(line) for file in files for line in match.store.get(file.path).splitlines())
 
 
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        ("1e999", "not_finite_number"),
+        ("-1E+999", "not_finite_number"),
+        ("9" * 320, "not_finite_number"),
+        ('"a \\ud83d b"', "half_a_character"),
+        ('"\\udc00"', "half_a_character"),
+    ],
+)
+@pytest.mark.parametrize("end", [b"", b"{broken\n"])
+def test_a_value_that_is_none_costs_the_value_and_not_its_line(match: Match, value: str, code: str, end: bytes) -> None:
+    lines = [json.dumps(line) for line in LINES]
+    lines[2] = lines[2][:-1] + f', "more": [{value}, 1.5]}}'
+    (run,) = read(match, "\n".join(lines).encode() + b"\n" + end)
+    assert (run["shots_detected"], run["flags"]) == (3, "")
+    assert orjson.loads(match.rows(schema.EVENTS)[2]["raw"])["more"] == [None, 1.5]
+    changes = [row for row in match.rejects() if row["kind"] == "change"]
+    assert [(row["code"], row["line"]) for row in changes] == [(code, 3)]
+
+
+def test_a_last_line_without_its_end_is_mended_like_any_other(match: Match) -> None:
+    read(match, ndjson(*LINES) + json.dumps(LINES[2]).encode()[:-1] + b', "more": NaN}')
+    assert [(row["code"], row["line"]) for row in match.rejects()] == [("not_finite_number", len(LINES) + 1)]
+
+
 ODD = [
     '"x": 1e999',
     '"x": 01',

@@ -199,6 +199,36 @@ def test_a_run_before_any_clock_was_set_is_flagged(match: Match, year: int) -> N
     assert brief(runs(match, *shifted(string(0), 0, by), *string(100))) == [(3, "clock_not_set;clock_step"), (3, "")]
 
 
+@pytest.mark.parametrize("years", [81, 6, -6])
+def test_a_run_years_from_the_others_or_after_2099_is_flagged(match: Match, years: int) -> None:
+    by = (START.replace(year=START.year + years) - START).total_seconds()
+    match.log(*string(0), *shifted(string(100), 0, by), *string(200))
+    report = match.read()
+    found = sorted(match.rows(schema.RUNS), key=lambda run: run["start_time"])
+    assert sorted(brief(found)) == [(3, ""), (3, ""), (3, "clock_not_set;clock_step")]
+    assert found[-1 if years > 0 else 0]["flags"] == "clock_not_set;clock_step"
+    assert report.counts["clock_steps"] == 1
+
+
+def test_a_match_of_one_run_after_2099_is_flagged(match: Match) -> None:
+    by = (START.replace(year=2106) - START).total_seconds()
+    assert brief(runs(match, *shifted(string(0), 0, by))) == [(3, "clock_not_set;clock_step")]
+
+
+def test_a_clock_that_was_set_from_2106_within_a_run_gives_the_dates_of_the_later_one(match: Match) -> None:
+    by = (START.replace(year=2106) - START).total_seconds()
+    records = string(0)
+    (run,) = runs(match, *shifted(records[:4], 0, by), *records[4:])
+    assert (run["flags"], run["start_time"], run["duration_seconds"]) == ("clock_step", START, 11.01)
+
+
+def test_a_clock_in_2106_does_not_move_what_another_log_holds(match: Match) -> None:
+    by = (START.replace(year=2106) - START).total_seconds()
+    match.log(*string(0), *shifted(string(100), 0, by), *string(200))
+    found = runs(match, *string(50, gap=1.5), *string(150, gap=1.5), name="logs/other.ndjson")
+    assert sorted(brief(found)) == [*[(3, "")] * 4, (3, "clock_not_set;clock_step")]
+
+
 @pytest.mark.parametrize("counted_from", [0.0, 2.25])
 def test_a_string_time_may_count_from_the_button_or_the_beep_to_any_end(match: Match, counted_from: float) -> None:
     records = [*string(0)[:-1], summary(12.5, 9.75 - counted_from, 3, 3)]

@@ -20,6 +20,7 @@ ORPHANED_LOG = "write_ahead_log_alone"
 BROKEN_GZIP = "broken_gzip"
 BAD_SQUAD = "bad_squad_row"
 NOT_FINITE = "not_finite_number"
+HALF_CHARACTER = "half_a_character"
 
 SENTENCES = {
     BAD_TIME: "The time cannot be read: write it as 2025-09-14T10:00:00.250Z or, in local time, 9/14/25 10:00:00.25am.",
@@ -32,7 +33,8 @@ SENTENCES = {
     TOO_LONG: "It is longer than the setting max_line_bytes allows.",
     NULS: "It holds NUL bytes, as after a power cut.",
     BAD_ENCODING: "It is no UTF-8.",
-    NOT_FINITE: "It holds NaN or Infinity, which JSON has not; they were replaced by null.",
+    NOT_FINITE: "It holds NaN, Infinity or a number beyond 1e308, which JSON has not; they were replaced by null.",
+    HALF_CHARACTER: "A text of it holds half of a character (a lone surrogate); the text was replaced by null.",
     NO_NUMBER: "A number of it is none, and was left empty.",
 }
 """What is wrong with a line; the sentences about files name the file."""

@@ -10,9 +10,13 @@ from itertools import pairwise
 
 from sheaf.matches.analysis.run_events import LONGEST_US, STEP_US
 from sheaf.matches.analysis.run_shots import Shot
+from sheaf.matches.readers.clocks import BEYOND_US
 
 NOT_SET_US = 978_307_200_000_000
 """2001-01-01: a clock that shows an earlier time was never set; it began at 1970 or 2000."""
+
+YEARS_US = 2 * 366 * 86_400_000_000
+"""A run this far from the middle one of its match has another clock: no match lasts for years."""
 
 _SURE_US = 1_000_000
 _LATE_US = 60_000_000
@@ -124,6 +128,11 @@ def _pairs(joined: Sequence[tuple[int, int]]) -> Iterator[tuple[tuple[int, int],
     return pairwise(joined)
 
 
+def is_set(time_us: int) -> bool:
+    """Whether a clock that shows a time was ever set."""
+    return NOT_SET_US <= time_us < BEYOND_US
+
+
 class Repair:
     """Times as one clock would have shown them: the one at the start, unless that was not set.
 
@@ -137,7 +146,7 @@ class Repair:
         self.sure = all(step.by_us is not None for step in found)
         total = sum(step.by_us or 0 for step in found)
         # The clock of the start holds, unless it was never set and a later one was.
-        self._before = total if start < NOT_SET_US <= start + total else 0
+        self._before = total if not is_set(start) and is_set(start + total) else 0
 
     def __bool__(self) -> bool:
         return bool(self.steps) and self.sure

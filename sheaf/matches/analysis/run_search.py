@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from sheaf.matches.analysis import run_search_clean
-from sheaf.matches.analysis.run_clock import NOT_SET_US, Repair, steps
+from sheaf.matches.analysis.run_clock import Repair, is_set, steps
 from sheaf.matches.analysis.run_columns import RUN_SCHEMA, Found, extend, in_order
 from sheaf.matches.analysis.run_events import IMPACT, KINDS, LONGEST_US, SHOT, Event, Events, codes
 from sheaf.matches.analysis.run_search_clean import CleanRuns
@@ -481,7 +481,7 @@ class RunBuilder:
         start = repair.time(first, run.start)
         end = summed_up.ts if summed_up else run.stop
         end = None if end is None else repair.time(last, end)
-        if start < NOT_SET_US:
+        if not is_set(start):
             run.flags |= {"clock_not_set", "clock_step"}
         stage, bay = self._place(run.device_id, run.position)
         self._closed.append(

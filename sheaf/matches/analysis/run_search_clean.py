@@ -27,6 +27,7 @@ from sheaf.matches.analysis.run_events import (
     Events,
     codes,
 )
+from sheaf.matches.readers.clocks import BEYOND_US
 from sheaf.matches.vocabulary import summary
 
 
@@ -75,7 +76,7 @@ def find(events: Events, window_us: int, min_split_us: int) -> CleanRuns:
     turn = np.maximum.accumulate(np.where(kind <= TOLD, np.arange(len(kind)), -1))  # the last one before each event
     known = turn >= 0
     gap = np.diff(ts, prepend=ts[:1])
-    odd = events.ambiguous | (shot & events.numbered) | (ts < NOT_SET_US)
+    odd = events.ambiguous | (shot & events.numbered) | (ts < NOT_SET_US) | (ts >= BEYOND_US)
     odd |= shot & known & ((kind[turn] != BEEP) | ((timer != timer[turn]) & (timer >= 0)))
     odd |= impact & known & (kind[turn] == STOP) & (ts > ts[turn] + window_us)
     shots = np.flatnonzero(shot)

@@ -17,10 +17,12 @@ from sheaf.ahead import ahead
 from sheaf.matches import schema
 from sheaf.matches.analysis import bays
 from sheaf.matches.analysis.correlate import Correlated, Impacts, Interval, Shots, correlate, share_interval
+from sheaf.matches.analysis.run_clock import NOT_SET_US, YEARS_US
 from sheaf.matches.analysis.run_columns import RUN_SCHEMA, Found
 from sheaf.matches.analysis.run_events import COLUMNS, LONGEST_US, STEP_US, TEXTS
 from sheaf.matches.analysis.run_search import RunBuilder
 from sheaf.matches.readers import devices
+from sheaf.matches.readers.clocks import BEYOND_US
 from sheaf.matches.readers.match_yaml import Device, Manifest, Squad
 from sheaf.matches.settings import Correlation
 from sheaf.report import Report
@@ -91,7 +93,7 @@ class _Result:
         squad: Sequence[Squad] = (),
     ) -> None:
         self.found, self.known, self.events_count = found, known, events
-        self.opened = pa.Table.from_batches(found.runs, RUN_SCHEMA)
+        self.opened = _of_other_years(pa.Table.from_batches(found.runs, RUN_SCHEMA))
         self.by_start = np.argsort(_ints(self.opened["start"]), kind="stable")
         self.number = np.empty(len(self.by_start), np.int32)
         self.number[self.by_start] = np.arange(1, len(self.by_start) + 1)
@@ -347,6 +349,24 @@ class _Result:
         return pa.array(self.correlated.delay_us[impact] / 1000, mask=impact < 0)
 
 
+def _of_other_years(opened: pa.Table) -> pa.Table:
+    """The runs, with a flag on those that are years away from the middle one of the match: their clock was not set."""
+    start = _ints(opened["start"])
+    known = np.sort(start[(start >= NOT_SET_US) & (start < BEYOND_US)])
+    if not len(known):
+        return opened
+    away = np.abs(start - known[(len(known) - 1) // 2]) > YEARS_US
+    if not away.any():
+        return opened
+    place = opened.schema.get_field_index("flags")
+    flags = [
+        ";".join(sorted({*filter(None, said.split(";")), "clock_not_set", "clock_step"})) if is_away else said
+        for said, is_away in zip(opened["flags"].cast(pa.string()).to_pylist(), away.tolist(), strict=True)
+    ]
+    column = pa.chunked_array([pa.array(flags, pa.string()).dictionary_encode()])
+    return opened.set_column(place, opened.schema.field(place), column)
+
+
 def _parts(indices: np.ndarray) -> Iterator[np.ndarray]:
     return (indices[start : start + _PART] for start in range(0, len(indices), _PART))
 
@@ -385,8 +405,8 @@ def _warnings(counts: dict[str, int], squad: Sequence[Squad], unused: int) -> It
         yield f"Shots that the timer counted and no record reports: {counts['shots_lost']}."
     if counts["clock_steps"]:
         yield (
-            "Runs during which a clock was set, or dated before 2001, when it was not set yet (flag clock_step): "
-            f"{counts['clock_steps']}."
+            "Runs during which a clock was set, or whose date is before 2001, after 2099 or years from the others' "
+            f"(flag clock_step): {counts['clock_steps']}."
         )
     if unused:
         yield f"Rows of the squad list that fit no run: {unused} of {len(squad)}."

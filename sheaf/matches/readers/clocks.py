@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _LATEST = 7_258_118_400_000_000  # 2200-01-01: later is a broken clock, or not a time at all
+BEYOND_US = 4_102_444_800_000_000
+"""2100-01-01: a clock that shows this or later was never set; one that counts seconds in four bytes ends in 2106."""
 _TWELVE_HOURS = re.compile(
     r"(\d{1,2})/(\d{1,2})/(\d{2}|\d{4}) (\d{1,2}):(\d{2}):(\d{2})(?:\.(\d{1,6}))? ?([ap])m", re.I
 )

@@ -20,7 +20,7 @@ from sheaf.ahead import ahead
 from sheaf.errors import InputError
 from sheaf.matches import faults, schema
 from sheaf.matches.readers import devices, match_yaml, sqlite, squad, staging
-from sheaf.matches.readers.clocks import Clock
+from sheaf.matches.readers.clocks import BEYOND_US, Clock
 from sheaf.matches.readers.files import READERS, Source, discover
 from sheaf.matches.readers.log_blocks import LogFile
 from sheaf.matches.readers.match_yaml import Device, Manifest
@@ -199,14 +199,15 @@ class _Reading:
 
         An event counts at its own time, unless it is more than two seconds behind an earlier one of
         the same source: then the clock was set back or the lines are a replay, and the order of the
-        source holds until its times are where they were before.
+        source holds until its times are where they were before. So it does for times of a clock that was not set.
         """
         ts = arrays["ts"].to_numpy(zero_copy_only=False).astype(np.int64)
-        running = np.maximum.accumulate(np.concatenate([[latest.ts], ts]))[1:]
+        beyond = ts >= BEYOND_US
+        running = np.maximum.accumulate(np.concatenate([[latest.ts], np.where(beyond, 0, ts)]))[1:]
         places = np.arange(1, len(ts) + 1)
         back = np.maximum.accumulate(np.where(running - ts > _LATE_US, places, 0 if latest.set_back else -1))
         behind = back > np.maximum.accumulate(np.where(running == ts, places, -1))
-        order = np.where(behind, running, ts)
+        order = np.where(behind | beyond, running, ts)
         columns = {
             **arrays,
             "n": pa.array(np.arange(self._next, self._next + len(ts))),

@@ -25,7 +25,7 @@ _SCHEMA = pa.schema(
 )
 
 _NO_JSON = (b"NaN", b"Inf")
-_LONG = 2000
+_LONG = 300
 
 
 def bridge_columns(block: Block, clock: Clock, max_line: int) -> dict[str, pa.Array] | None:
@@ -42,7 +42,7 @@ def bridge_columns(block: Block, clock: Clock, max_line: int) -> dict[str, pa.Ar
     # One object per line and one line per object: each line begins and ends with a brace.
     if (bytes_[starts] != ord("{")).any() or (bytes_[ends - 1] != ord("}")).any() or (ends - starts).max() > max_line:
         return None
-    # Only a long line can be nested deeper than the reader of single lines goes.
+    # Only a long line can be nested deeper, or hold a number of more digits, than the reader of single lines takes.
     if any(not _is_json(block.data[starts[long] : ends[long]]) for long in np.flatnonzero(ends - starts > _LONG)):
         return None
     offsets = np.append(starts, ends[-1] + 1).astype(np.int32)

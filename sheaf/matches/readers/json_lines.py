@@ -6,7 +6,9 @@ record, never from the file's name.
 """
 
 import json
-from collections.abc import Callable
+import math
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -65,20 +67,30 @@ class JsonLines:
             content = None if line.too_long else parse(line.raw)
             if content is not None:
                 self._take(_Record(line.number, line.offset, line.raw, content), batch)
-            elif found := self._salvage(line, batch):
-                record, code = found
-                known = len(batch.columns["ts"])
-                self._take(record, batch)
-                if len(batch.columns["ts"]) > known:
-                    batch.change(line.number, line.offset, code, line.raw.lstrip(b"\0"))
+            elif found := _salvage(line):
+                self._take_mended(line, *found, batch)
+            elif reason := fault(line):
+                batch.reject(line.number, line.offset, reason, line.raw)
+            else:
+                batch.blank += 1
         if line := block.tail:
             # A whole object needs no line end to be whole; anything less is still being written.
-            content = None if line.too_long else parse(line.raw) or _finite(line.raw)
-            if content is None:
-                batch.pending += 1
-            else:
+            content = None if line.too_long else parse(line.raw)
+            if content is not None:
                 self._take(_Record(line.number, line.offset, line.raw, content), batch)
+            elif found := _salvage(line):
+                self._take_mended(line, *found, batch)
+            else:
+                batch.pending += 1
         return batch
+
+    def _take_mended(self, line: Line, record: _Record, codes: Sequence[str], batch: Batch) -> None:
+        """Take what is left of a line, and note what was changed if it is an event."""
+        known = len(batch.columns["ts"])
+        self._take(record, batch)
+        if len(batch.columns["ts"]) > known:
+            for code in codes:
+                batch.change(line.number, line.offset, code, line.raw.lstrip(b"\0"))
 
     def _take(self, record: _Record, batch: Batch) -> None:
         kind = dialect_of(record.object)
@@ -88,20 +100,6 @@ class JsonLines:
             batch.skipped += 1
         else:
             batch.reject(record.line, record.offset, faults.UNKNOWN, record.bytes)
-
-    def _salvage(self, line: Line, batch: Batch) -> tuple[_Record, str] | None:
-        """Say why a line is no object; one behind the NULs of a power cut, or with numbers that are none, is kept."""
-        if not line.too_long:
-            rest = line.raw.lstrip(b"\0")
-            if rest != line.raw and (content := parse(rest)) is not None:
-                return _Record(line.number, line.offset, rest, content), faults.NULS
-            if (content := _finite(rest)) is not None:
-                return _Record(line.number, line.offset, orjson.dumps(content), content), faults.NOT_FINITE
-        if reason := fault(line):
-            batch.reject(line.number, line.offset, reason, line.raw)
-        else:
-            batch.blank += 1
-        return None
 
     def _bridge(self, record: _Record, batch: Batch) -> None:
         item = record.object
@@ -251,19 +249,56 @@ def parse(raw: bytes) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def _finite(raw: bytes) -> dict[str, Any] | None:
-    """The object in a line that writes NaN or Infinity, as Python does by default: they become null."""
-    if not any(word in raw for word in (b"NaN", b"Infinity")):
+def _salvage(line: Line) -> tuple[_Record, tuple[str, ...]] | None:
+    """The object behind the NULs of a power cut, or with null for the values that are none, and what was changed."""
+    if line.too_long:
         return None
+    rest = line.raw.lstrip(b"\0")
+    if rest != line.raw and (content := parse(rest)) is not None:
+        return _Record(line.number, line.offset, rest, content), (faults.NULS,)
+    if found := _without_bad_values(rest):
+        content, codes = found
+        return _Record(line.number, line.offset, orjson.dumps(content), content), codes
+    return None
+
+
+def _without_bad_values(raw: bytes) -> tuple[dict[str, Any], tuple[str, ...]] | None:
+    """The object in a line of which only values are wrong: NaN, Infinity, numbers too large, halves of characters.
+
+    They become null. Anything else that Python reads and JSON has not, such as digits without end, is no object.
+    """
+    codes: dict[str, None] = {}
+
+    def number(text: str) -> float | None:
+        value = float(text)
+        return value if math.isfinite(value) else none(faults.NOT_FINITE)
+
+    def integer(text: str) -> int | float | None:
+        value = int(text) if len(text) <= 20 else None
+        return value if value is not None and -(2**63) <= value < 2**64 else number(text)  # as orjson reads it
+
+    def none(code: str) -> None:
+        codes[code] = None
+
+    def whole(value: Any) -> Any:
+        if isinstance(value, str):
+            return none(faults.HALF_CHARACTER) if _SURROGATE.search(value) else value
+        if isinstance(value, list):
+            return [whole(each) for each in value]
+        return {key: whole(each) for key, each in value.items()} if isinstance(value, dict) else value
+
     try:
-        content = json.loads(raw, parse_constant=lambda _: None)
-    except (ValueError, RecursionError):
+        content = json.loads(
+            raw.decode(), parse_constant=lambda _: none(faults.NOT_FINITE), parse_float=number, parse_int=integer
+        )
+        content = whole(content)
+        same = isinstance(content, dict) and codes and orjson.loads(orjson.dumps(content)) == content
+    except (ValueError, RecursionError, orjson.JSONEncodeError):
         return None
-    # What Python reads beyond that is no JSON either: digits without end, broken characters.
-    try:
-        return content if isinstance(content, dict) and orjson.loads(orjson.dumps(content)) == content else None
-    except (orjson.JSONEncodeError, orjson.JSONDecodeError):
-        return None
+    return (content, tuple(codes)) if same else None
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def fault(line: Line) -> str | None:

@@ -15,7 +15,7 @@ from sheaf.exports import pages
 from sheaf.exports.series import Draft, Written
 from sheaf.matches import schema
 from sheaf.matches.analysis.events_stream import counts, warnings
-from sheaf.matches.analysis.run_clock import NOT_SET_US
+from sheaf.matches.analysis.run_clock import is_set
 
 _MOST_RUNS = 2000
 _MOST_SUSPICIONS = 200
@@ -130,7 +130,11 @@ def _of_sensors(sensors: Sequence[dict[str, Any]]) -> Iterator[Suspicion]:
 
 def _timeline(runs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """A bar for each run, a line for each bay; None without a run of a known date."""
-    dated = [run for run in runs if run["start_time"].timestamp() * 1e6 >= NOT_SET_US]
+    dated = [
+        run
+        for run in runs
+        if is_set(round(run["start_time"].timestamp() * 1e6)) and "clock_not_set" not in run["flags"].split(";")
+    ]
     if not dated:
         return None
     shown = dated[:_MOST_RUNS]
