@@ -95,7 +95,7 @@ def _export_asset(domain: Domain, series: Series, partitions: dg.PartitionsDefin
                 if not config["asked"] and domain.offered and not series.campaign:
                     tables = pin(opened, domain, partition, series.tables, own)
                     if series.name not in domain.offered(tables):
-                        return _nothing("The partition has no records of this kind.")
+                        return _nothing("The partition has no records of this kind, or wants none of them published.")
                 done = publish(opened, domain, series, request, own, stopped)
                 if not done.unchanged:
                     catalogue.note(opened, done.export)

@@ -108,8 +108,8 @@ class Domain:
         kind: what a partition is called: `batch`, `match`, `media_batch` or `project`.
         steps: in the order data flows; the first reads what a source delivers.
         series: its formats, in the order people read them.
-        offered: the names of the series that a partition has anything for; the others are made only on
-            request. None where every partition has something for each.
+        offered: the names of the series that a partition has anything for, and wants; the others are made only
+            on request. None where every partition has something for each.
         in_one_run: how many partitions of a backfill share a run; None for all, where they are light.
         choices: what people ask of a partition before they export it.
     """

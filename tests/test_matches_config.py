@@ -4,15 +4,16 @@ from pathlib import Path
 
 import orjson
 import pytest
-from matches_logs import Match, accounted
+from matches_logs import START, Match, accounted, ndjson, put, string
 
+from pipelines.cli.partitions import tell_read
 from sheaf.errors import InputError
 from sheaf.exports.publish import Request, publish
 from sheaf.matches import schema
 from sheaf.matches.domain import MATCHES
+from sheaf.matches.readers.bridge_config import load_data_export
 from sheaf.matches.sample import match as sample_match
 from sheaf.matches.settings import MatchesSettings
-from sheaf.matches.writers.bridge_config import load_data_export
 
 BLOCK = {
     "enabled": True,
@@ -89,6 +90,114 @@ def test_what_an_export_does_not_do_is_named_with_what_does_it() -> None:
 def test_anything_else_is_an_error_that_names_the_key(block: dict, said: str) -> None:
     with pytest.raises(InputError, match=said):
         load_data_export({"data_export": block})
+
+
+@pytest.fixture
+def match(tmp_path: Path) -> Match:
+    return Match(tmp_path)
+
+
+def configured(match: Match, **block: object) -> None:
+    put(match.folder, "config.json", orjson.dumps({"mqtt": {"enabled": True}, "data_export": block}))
+
+
+NAIVE = [{**record, "timestamp_iso": record["timestamp_iso"].removesuffix("Z")} for record in string(0)]
+
+
+def test_the_configuration_beside_the_logs_holds_for_its_match(match: Match) -> None:
+    match.log(*NAIVE)
+    configured(match, timezone="America/Chicago", correlation={"window_ms": 400, "estimate_offsets": False})
+    read = match.read()
+    (run,) = match.rows(schema.RUNS)
+    assert run["start_time"] == START.replace(hour=15)
+    assert run["impacts_correlated"] == 0
+    assert (read.counts["files"], read.counts["unknown_files"]) == (1, 0)
+    assert "Of the data_export block these keys hold for this match: timezone, correlation." in read.warnings
+
+
+@pytest.mark.parametrize("place", ["match.yaml", "config.json"])
+def test_match_yaml_goes_before_the_block_wherever_it_is(match: Match, place: str) -> None:
+    match.log(*NAIVE)
+    block = {"timezone": "America/Chicago", "correlation": {"window_ms": 400, "estimate_offsets": False}}
+    own = {"timezone": "Asia/Tokyo", "correlation": {"window_ms": 900}}
+    if place == "config.json":
+        configured(match, **block)
+    put(match.folder, "match.yaml", orjson.dumps(own | ({"data_export": block} if place == "match.yaml" else {})))
+    match.read()
+    (run,) = match.rows(schema.RUNS)
+    assert (run["start_time"], run["impacts_correlated"]) == (START.replace(hour=1), 3)
+
+
+@pytest.mark.parametrize(
+    ("block", "left_out"),
+    [
+        ({}, set()),
+        ({"enabled": False}, {"runs_csv", "events_ndjson", "analytics_parquet"}),
+        ({"formats": {"csv": {"enabled": False}}}, {"runs_csv"}),
+        ({"auto_export": {"enabled": True, "formats": ["csv"]}}, {"events_ndjson", "analytics_parquet"}),
+        ({"auto_export": {"enabled": False, "formats": ["csv"]}}, set()),
+        (
+            {"auto_export": {"enabled": True, "formats": ["parquet"]}, "formats": {"parquet": {"enabled": False}}},
+            {"runs_csv", "events_ndjson", "analytics_parquet"},
+        ),
+    ],
+)
+def test_the_formats_that_it_wants_are_published_unasked(match: Match, block: dict, left_out: set[str]) -> None:
+    match.log(*string(0))
+    configured(match, **block)
+    match.read()
+    assert MATCHES.offered
+    assert {series.name for series in MATCHES.series} - set(MATCHES.offered(match.tables)) == left_out
+
+
+def test_keys_without_meaning_for_a_match_are_named(match: Match) -> None:
+    match.log(*string(0))
+    configured(
+        match,
+        export_dir="out",
+        auto_export={"enabled": True, "interval_hours": 1, "formats": ["csv", "parquet"]},
+        formats={"csv": {"include_debug": True}, "parquet": {"compression": "zstd", "partition_by": "date"}},
+        offload={"auto_offload": True, "retention_days": 7},
+    )
+    told = "\n".join(match.read().warnings)
+    for key in ("export_dir='out'", "auto_export.interval_hours=1", "formats.csv.include_debug", "offload"):
+        assert f"Without meaning here: {key}" in told
+    assert "analytics_parquet --option compression=zstd --option partition_by=date" in told
+    assert "hold for this match: auto_export.formats." in told
+
+
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        ({"timezone": "Mars/Olympus"}, "data_export.timezone: 'Mars/Olympus' is no IANA time zone"),
+        ({"export_directory": "x"}, "unknown key 'export_directory'"),
+    ],
+)
+def test_a_match_with_a_configuration_that_cannot_be_meant_is_refused(match: Match, block: dict, said: str) -> None:
+    match.log(*string(0))
+    configured(match, **block)
+    assert said in (match.read().refused or "")
+
+
+def test_two_blocks_for_one_match_are_refused(match: Match) -> None:
+    match.log(*string(0))
+    configured(match)
+    put(match.folder, "match.yaml", b"data_export: {enabled: true}\n")
+    assert "both have data_export" in (match.read().refused or "")
+
+
+def test_what_was_read_is_told_file_by_file(match: Match, capfd: pytest.CaptureFixture[str]) -> None:
+    match.log(*string(0))
+    put(match.folder, "logs/other.ndjson", ndjson(*string(100)) + b"{broken\n{unfin")
+    tell_read(match.store, MATCHES, match.name)
+    assert capfd.readouterr() == ("", "")
+    match.read()
+    tell_read(match.store, MATCHES, match.name)
+    out, told = capfd.readouterr()
+    assert not out
+    assert "read matches/m1: logs/main.ndjson, bridge_log, 10 lines, 0 rejected, " in told
+    assert "read matches/m1: logs/other.ndjson, bridge_log, 12 lines, 1 rejected, 1 unfinished, " in told
+    assert "events: 22 seen, 20 used, 1 rejected, 1 pending" in told
 
 
 def test_a_configuration_that_is_no_json(tmp_path: Path) -> None:

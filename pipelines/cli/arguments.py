@@ -8,6 +8,9 @@ from pipelines.cli import completion
 from sheaf.domains import DOMAINS
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Tell on stderr what was read: files, dialects, lines, rejected ones.")
+]
 _DOMAINS = f"One of: {', '.join(DOMAINS)}."
 DomainName = Annotated[str, typer.Argument(metavar="DOMAIN", help=_DOMAINS, autocompletion=completion.domains)]
 AnyDomain = Annotated[str | None, typer.Argument(metavar="DOMAIN", help=_DOMAINS, autocompletion=completion.domains)]

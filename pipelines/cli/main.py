@@ -31,6 +31,7 @@ from pipelines.cli.arguments import (
     FilterPairs,
     OptionPairs,
     SavedFilter,
+    Verbose,
 )
 from pipelines.cli.progress import Progress
 from sheaf import __version__
@@ -136,6 +137,7 @@ def run(
         bool, typer.Option("--accept-loss", help="Also where stored rows are replaced by less; needs PARTITION.")
     ] = False,
     again: Annotated[bool, typer.Option("--again", help="Also the steps that would make the same.")] = False,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Ingest, analyse and publish partitions of a domain.
@@ -164,6 +166,8 @@ def run(
         accept_loss=accept_loss,
         again=again,
     )
+    if verbose:
+        _tell_read(settings, found)
     _finish(found, as_json)
 
 
@@ -273,6 +277,16 @@ def _all_partitions(domain: "Domain", sources: "Sequence[Source]") -> "tuple[lis
     return sorted(keys), failed
 
 
+def _tell_read(settings: "Settings", found: "list[Result]") -> None:
+    """Say what was read of the partitions of some results."""
+    from sheaf.store.store import Store
+
+    store = Store.open(settings.store_url)
+    for domain, partition in dict.fromkeys((result.domain, result.partition) for result in found):
+        if partition != CAMPAIGN:
+            cli_partitions.tell_read(store, domain_named(domain), partition)
+
+
 def _finish(found: "list[Result]", as_json: bool) -> None:
     from sheaf.exports.records import Status
 
@@ -296,6 +310,7 @@ def export(
     spec: SpecFile = None,
     always: Annotated[bool, typer.Option("--always", help="A new version even if nothing changed.")] = False,
     requested_by: exports.RequestedBy = None,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Make one export now, with a filter and options of its own.
@@ -317,7 +332,7 @@ def export(
     from sheaf import listing
     from sheaf.exports.records import Status
     from sheaf.exports.spec import ExportSpec
-    from sheaf.matches.writers.bridge_config import load_data_export
+    from sheaf.matches.readers.bridge_config import load_data_export
     from sheaf.settings import Settings
 
     notes: tuple[str, ...] = ()
@@ -331,7 +346,8 @@ def export(
     else:
         asked = _spec(domain, partition, series, filter_, saved, option, name, spec, always)
         wanted = [asked.model_copy(update={"requested_by": requested_by or asked.requested_by})]
-    runner = Runner(Settings.load())
+    settings = Settings.load()
+    runner = Runner(settings)
     results: list[Result] = []
     stop.say(
         lambda: (
@@ -354,6 +370,8 @@ def export(
             results.append(failed.model_copy(update={"error": str(error)}))
     for note in notes:
         show.say(f"[yellow]note[/] {escape(note)}")
+    if verbose:
+        _tell_read(settings, results)
     results = (
         [found.model_copy(update={"warnings": [*found.warnings, *notes]}) for found in results] if as_json else results
     )

@@ -1,5 +1,6 @@
 """The commands that tell how a partition stands: what was not used of it, and why its exports are as they are."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -94,6 +95,36 @@ def newest_generations(store: "Store", domain: "Domain", partition: str) -> "dic
 
     found = {step.name: generations.newest(store, domain.place(step, partition)) for step in domain.steps}
     return {name: generation for name, generation in found.items() if generation}
+
+
+def tell_read(store: "Store", domain: "Domain", partition: str) -> None:
+    """Say on stderr what the newest delivery of a partition held: rows by table, and files where the domain tells them.
+
+    Nothing is said of one that was never read.
+    """
+    reading = newest_generations(store, domain, partition).get(domain.reading.name)
+    for line in _read_lines(store, domain, reading) if reading else ():
+        show.say(f"[dim]read[/] {escape(f'{domain.name}/{partition}: {line}')}")
+
+
+def _read_lines(store: "Store", domain: "Domain", reading: "Generation") -> Iterator[str]:
+    from sheaf.tables.accounts import Kind
+    from sheaf.tables.pinned import Tables
+
+    newest = {domain.reading.name: reading}
+    rejected: Counter[str] = Counter()
+    for row in noted(store, newest, {Kind.REJECT}):
+        rejected[row["file"] or ""] += row["rows"]
+    files = next((table for table in domain.reading.writes if table.name == "sources"), None)
+    if files and files.name in reading.tables:
+        for row in Tables(store, reading.partition, newest).read(files).to_pylist():
+            parts = [row["file"], row["dialect"], f"{row['lines']} lines", f"{rejected[row['file']]} rejected"]
+            parts += [f"{row['pending']} unfinished"] if row["pending"] else []
+            yield ", ".join([*parts, show.human_size(row["size"])])
+    for account in reading.account:
+        left = [f"{rows} {why.replace('_', ' ')}" for why, rows in account.left_out.items()]
+        counted = [f"{account.seen} seen", f"{account.used} used", f"{account.rejected} rejected", *left]
+        yield f"{account.table}: {', '.join(counted)}"
 
 
 def _of_no_rows(partition: str, newest: "Mapping[str, Generation]", refused: bool, wanted: "Collection[Kind]") -> str:

@@ -3,8 +3,9 @@
 from sheaf.exports.series import Series
 from sheaf.matches import checks, choices, schema
 from sheaf.matches.analysis.events_stream import EventFilter
-from sheaf.matches.analysis.runs_tables import build_runs
+from sheaf.matches.analysis.runs_tables import build_runs, load_manifest
 from sheaf.matches.analysis.shots import build_shots
+from sheaf.matches.readers.bridge_config import SERIES
 from sheaf.matches.writers import (
     analytics_parquet,
     events_ndjson,
@@ -15,6 +16,7 @@ from sheaf.matches.writers import (
     stage_results,
 )
 from sheaf.steps import Check, Choices, Domain, Step
+from sheaf.tables.pinned import Tables
 
 EVENTS = Step(
     "events",
@@ -136,11 +138,25 @@ MATCH_REPORT = Series(
     kinds=("html",),
 )
 
+_ALL = (RUNS_CSV, SHOTS_CSV, STAGE_RESULTS, MATCH_REPORT, EVENTS_NDJSON, ANALYTICS_PARQUET, MATCH_ARCHIVE)
+
+
+def offered(tables: Tables) -> tuple[str, ...]:
+    """The series that are published unasked: all, unless the configuration of a bridge wants fewer of its formats."""
+    names = tuple(series.name for series in _ALL)
+    bridge = load_manifest(tables).data_export
+    if bridge is None:
+        return names
+    wanted = bridge.unasked()
+    return tuple(name for name in names if name in wanted or name not in SERIES.values())
+
+
 MATCHES = Domain(
     "matches",
     "match",
     (EVENTS, RUNS, SHOTS),
-    (RUNS_CSV, SHOTS_CSV, STAGE_RESULTS, MATCH_REPORT, EVENTS_NDJSON, ANALYTICS_PARQUET, MATCH_ARCHIVE),
+    _ALL,
+    offered=offered,
     in_one_run=10,
     choices=Choices(choices.TABLES, choices.facts, choices.values),
 )

@@ -118,7 +118,7 @@ def _reason_to_keep(
         return "its name is no UTF-8"
     if store.root is not None and store.root.resolve() in path.parents:
         return "it belongs to the store"
-    if path.name == match_yaml.FILE_NAME:
+    if match_yaml.is_manifest(path.name) or path.name == match_yaml.CONFIG:
         return "it describes a match"
     if _belongs_to_database(path):
         return "it belongs to a database"

@@ -13,7 +13,7 @@ from sheaf.matches.readers.dialects import dialect_of
 from sheaf.matches.readers.json_lines import JsonLines, parse
 from sheaf.matches.readers.log_blocks import CHUNK, GZIP_MAGIC, Line, LogFile, open_text
 from sheaf.matches.readers.match_yaml import Manifest
-from sheaf.outside.files import open_file
+from sheaf.outside.files import key_of, open_file
 
 Form = str
 """`database`, `wal`, `shm`, `empty`, `unknown`, or one of those that `READERS` read."""
@@ -76,7 +76,7 @@ def files(folder: Path, match: Manifest) -> list[tuple[str, Path]]:
         log = path.with_name(f"{path.name}-wal")  # what a database has not taken over yet
         if log.is_file():
             found[_inside(root, log)] = None
-    return sorted((shown(name), path) for path in found if _wanted(name := os.path.relpath(path, root)))
+    return sorted((shown(name), path) for path in found if _wanted(name := os.path.relpath(path, root), match))
 
 
 def _glob(root: Path, pattern: str) -> Iterator[Path]:
@@ -96,7 +96,9 @@ def _inside(root: Path, path: Path) -> Path:
     return resolved
 
 
-def _wanted(name: str) -> bool:
+def _wanted(name: str, match: Manifest) -> bool:
+    if match.data_export and key_of(name) == match_yaml.CONFIG:
+        return False
     parts = [part for part in Path(name).parts if part != ".."]
     return not match_yaml.is_manifest(parts[-1]) and not any(part.startswith(".") for part in parts)
 

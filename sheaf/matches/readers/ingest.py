@@ -280,6 +280,9 @@ def _write(work: Work, described: Manifest, reading: _Reading) -> Report:
     work.rejects.used("sources", reading.counts["sources"])
     reading.counts["events"], reading.counts["duplicates"] = events.rows, duplicates
     warnings = _warnings(reading, names)
+    bridge = described.data_export
+    warnings += bridge.without_meaning(work.partition) if bridge else ()
+    holds = ", ".join(bridge.holds()) if bridge else ""
     info = {
         "match_id": work.partition,
         "name": described.name,
@@ -298,7 +301,10 @@ def _write(work: Work, described: Manifest, reading: _Reading) -> Report:
             **{name: reading.counts[name] for name in (*schema.COUNTS, "unknown_files")},
             "files": len(reading.files),
         },
-        warnings=tuple(warnings),
+        warnings=(
+            *warnings,
+            *([f"Of the data_export block these keys hold for this match: {holds}."] if holds else ()),
+        ),
         preview=tuple(
             {key: entry[key] for key in ("file", "dialect", "lines", "pending", "size")} for entry in reading.files[:20]
         ),

@@ -1,4 +1,7 @@
-"""`match.yaml`: what a person says about a match. Everything in it is optional, unknown keys are errors."""
+"""`match.yaml`: what a person says about a match. Everything in it is optional, unknown keys are errors.
+
+The `data_export` block of a bridge may stand in it, or in the `config.json` beside it.
+"""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,13 +11,15 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sheaf.errors import InputError
+from sheaf.matches.readers.bridge_config import BLOCK, DataExport, load_data_export
 from sheaf.matches.settings import Correlation
 from sheaf.outside.files import key_of, named
 from sheaf.outside.models import explain
-from sheaf.outside.yaml_files import read_yaml
+from sheaf.outside.yaml_files import read_json, read_yaml
 
 FILE_NAME = "match.yaml"
 SQUAD = "squad.csv"
+CONFIG = "config.json"
 _NAMES = (FILE_NAME, "match.yml")
 
 
@@ -78,6 +83,7 @@ class Manifest(BaseModel):
         squad: who shot which run or string; `squad.csv` may say it as well.
         min_split_ms: instead of the settings' one.
         correlation: instead of the settings' one.
+        data_export: the block of a bridge's configuration; what is said above goes before it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
@@ -93,6 +99,7 @@ class Manifest(BaseModel):
     squad: tuple[Squad, ...] = ()
     min_split_ms: float | None = Field(default=None, ge=0, le=5_000)
     correlation: Correlation | None = None
+    data_export: DataExport | None = None
 
     @field_validator("timezone")
     @classmethod
@@ -128,20 +135,20 @@ def zone_of(name: str) -> ZoneInfo:
 
 
 def load(folder: Path, match: str, timezone: str | None) -> Manifest:
-    """Read the match's manifest; a folder without one gets the defaults.
+    """Read the match's manifest, and the configuration of a bridge beside it; a folder without gets the defaults.
 
     Args:
         timezone: of matches that name none.
 
     Raises:
-        InputError: the file is no YAML, has an unknown key or an impossible value, or is there twice.
+        InputError: a file is no YAML or JSON, has an unknown key or an impossible value, or is there twice.
     """
     found = list(named(folder, _NAMES).values())
     if len(found) > 1:
         raise InputError(f"{found[0]} and {found[1].name} both describe the match: keep one of them.")
     content = (read_yaml(found[0]) if found else None) or {}
     try:
-        manifest = Manifest.model_validate(content)
+        manifest = _with_bridge(Manifest.model_validate(content), folder)
         filled = manifest.model_copy(update={"timezone": manifest.timezone or timezone})
         _ = filled.zone
     except ValidationError as error:
@@ -151,6 +158,32 @@ def load(folder: Path, match: str, timezone: str | None) -> Manifest:
     if manifest.id not in (None, match):
         raise InputError(f"{FILE_NAME} says id {manifest.id!r}, but the match is {match!r}: make them the same.")
     return filled
+
+
+def _with_bridge(manifest: Manifest, folder: Path) -> Manifest:
+    """With what the `data_export` block says where the manifest says nothing."""
+    path, block = named(folder, (CONFIG,)).get(CONFIG), manifest.data_export
+    if path is not None:
+        content = read_json(path)
+        if isinstance(content, dict) and BLOCK in content:
+            if block is not None:
+                raise InputError(f"{path} and {FILE_NAME} both have {BLOCK}: keep one of them.")
+            block = load_data_export(path)
+    if block is None:
+        return manifest
+    if block.timezone is not None:
+        try:
+            zone_of(block.timezone)
+        except ValueError as error:
+            raise InputError(f"{folder.name}: {BLOCK}.timezone: {error}.") from error
+    correlation = block.correlation if "correlation" in block.model_fields_set else None
+    return manifest.model_copy(
+        update={
+            "data_export": block,
+            "timezone": manifest.timezone or block.timezone,
+            "correlation": manifest.correlation or correlation,
+        }
+    )
 
 
 def is_manifest(name: str) -> bool:
