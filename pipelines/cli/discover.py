@@ -1,4 +1,4 @@
-"""The commands that tell what there is: partitions with their facts, and what can be asked of them."""
+"""The commands that tell what there is: partitions with their facts, what can be asked of them, what needs a person."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -28,6 +28,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command("list")(list_partitions)
     app.command("choices")(list_choices)
+    app.command("attention")(list_needs)
 
 
 def list_partitions(
@@ -155,6 +156,30 @@ def list_choices(
         show.json(told)
     else:
         _show_choices(told)
+
+
+def list_needs(domain: AnyDomain = None, as_json: AsJson = False) -> None:
+    """List what needs a person, worst first, each with what to do.
+
+    Damaged documents, refused deliveries, exports that failed and were not made since, deliveries that are overdue,
+    checks that do not pass. `sheaf doctor` looks deeper, and at what is around Sheaf.
+
+    Examples:
+
+        sheaf attention
+
+        sheaf attention fermentation --json
+    """
+    from sheaf.attention import needs
+
+    found = needs(opened.store(), [domain_named(domain)] if domain else DOMAINS.values())
+    if as_json:
+        show.json(found)
+        return
+    rows = [
+        (one.kind, one.subject, f"{one.since:%Y-%m-%d %H:%M}" if one.since else "", one.what, one.todo) for one in found
+    ]
+    show.table(("", "what", "since (UTC)", "why", "to do"), rows, "Nothing needs a person.")
 
 
 def _show_choices(told: "DomainChoices") -> None:

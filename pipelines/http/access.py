@@ -30,10 +30,10 @@ def service(request: Request) -> Service:
 
 
 The = Annotated[Service, Depends(service)]
-_Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]
+Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]
 
 
-def caller(request: Request, the: The, bearer: _Bearer) -> User:
+def caller(request: Request, the: The, bearer: Bearer) -> User:
     """Who asks.
 
     Raises:

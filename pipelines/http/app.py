@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipelines.http import analysis, batches, catalogue, docs, occurrences, own, projects
+from pipelines.http import analysis, batches, catalogue, docs, metrics, occurrences, own, projects
 from pipelines.http.access import from_another_site
 from pipelines.http.answers import Json, now, status_of
 from pipelines.http.service import Service
@@ -46,8 +46,9 @@ def build_app(settings: Settings) -> FastAPI:
         lifespan=life,
     )
     app.state.service = service
-    for router in (catalogue.router, own.router, batches.router, analysis.router, occurrences.router, projects.router):
-        app.include_router(router)
+    app.state.metrics = metrics.Metrics()
+    for module in (catalogue, own, batches, analysis, occurrences, projects, metrics):
+        app.include_router(module.router)
     app.add_api_route("/api/v1/docs", lambda: _described(app), include_in_schema=False)
     app.add_api_route("/docs", lambda: RedirectResponse("/api/v1/docs"), include_in_schema=False)
     app.add_api_route("/health", analysis.health, include_in_schema=False)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from pipelines.cli.partitions import newest_generations, noted
 from pipelines.http.access import Admin, Researcher, The, Viewer
 from pipelines.http.answers import Json, download
-from sheaf import activity, choices, clock, listing
+from sheaf import activity, attention, choices, clock, listing
 from sheaf.domains import DOMAINS, domain_named
 from sheaf.errors import NotFoundError
 from sheaf.exports import outcome, pins, saved_filters
@@ -266,3 +266,9 @@ def checked_filter(the: The, wanted: Filter, who: str) -> saved_filters.SavedFil
 def activity_(the: The, user: Viewer, since: datetime | None = None, limit: Limit = 50) -> Response:
     """What happened, newest first."""
     return Json(list(activity.newest(the.store, clock.aware(since) if since else None, limit)))
+
+
+@router.get("/attention")
+def attention_(the: The, user: Viewer, domain: str | None = None) -> Response:
+    """What needs a person, worst first: damage, refused deliveries, failed exports, what is overdue, checks."""
+    return Json(attention.needs(the.store, [domain_named(domain)] if domain else DOMAINS.values()))
