@@ -23,7 +23,7 @@ from running import run_steps
 
 from sheaf.errors import NotFoundError, RefusedError
 from sheaf.occurrences import schema
-from sheaf.occurrences.analysis.build import slug_of
+from sheaf.occurrences.analysis.dataset import slug_of
 from sheaf.occurrences.domain import OCCURRENCES
 from sheaf.occurrences.licence import recognise
 from sheaf.occurrences.readers.ingest import ingest

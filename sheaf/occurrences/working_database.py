@@ -1,12 +1,12 @@
 """A DuckDB database for one step or one export: bounded memory, spilling beside its working files.
 
-Here: opening it, seeing stored tables as views. Not here: any query.
+Here: opening it, seeing stored tables as views, and values of ours as tables. Not here: any query.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sheaf import duck, sql
 from sheaf.tables.pinned import Tables
@@ -60,3 +60,22 @@ def open_tables(
             file = sql.literal(str(local))
             database.execute(f"CREATE VIEW {sql.name(table.name)} AS {select(table.name)} FROM read_parquet({file})")
         yield database
+
+
+def table_of(
+    database: "duckdb.DuckDBPyConnection",
+    name: str,
+    columns: Sequence[str],
+    types: Sequence[str],
+    rows: Sequence[tuple[Any, ...]],
+) -> None:
+    """Make a small table of Python values."""
+    import pyarrow as pa
+
+    values = zip(*rows, strict=True) if rows else ((),) * len(columns)
+    found = pa.table({column: pa.array(list(of)) for column, of in zip(columns, values, strict=True)})
+    database.register("given", found)
+    quoted = map(sql.name, columns)
+    cast = ", ".join(f"CAST({column} AS {type_}) AS {column}" for column, type_ in zip(quoted, types, strict=True))
+    database.execute(f"CREATE TABLE {sql.name(name)} AS SELECT {cast} FROM given")
+    database.unregister("given")

@@ -4,34 +4,24 @@ Here: which detection, prediction and identification is the best, names, ancestr
 are missing never win: nulls come last everywhere. Not here: what an export shows of it.
 """
 
-import re
-import unicodedata
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-
-import orjson
 
 from sheaf import sql
 from sheaf.errors import InputError
 from sheaf.occurrences import input_tables, schema
 from sheaf.occurrences.analysis import clocks, names, public
+from sheaf.occurrences.analysis.dataset import name_collections, write_dataset
 from sheaf.occurrences.analysis.plots import season_plots
 from sheaf.occurrences.input_tables import DATE_ONLY
-from sheaf.occurrences.licence import recognise
-from sheaf.occurrences.settings import Contact
-from sheaf.occurrences.working_database import ROWS, open_tables
+from sheaf.occurrences.working_database import ROWS, open_tables, table_of
 from sheaf.report import Report
-from sheaf.tables import generations
-from sheaf.tables.generations import Place
-from sheaf.tables.pinned import Tables
-from sheaf.tables.table import Table, from_rows
+from sheaf.tables.table import Table
 from sheaf.tables.work import Work
 
 if TYPE_CHECKING:
     import duckdb
 
 STEP = "occurrences"
-_PROTOCOL = "automated camera"
 _PREVIEW = 20
 _SAME_PLACE = 0.001  # degrees
 _METRES_PER_DEGREE = 111_320  # of latitude, and of longitude at the equator
@@ -285,7 +275,7 @@ def build_occurrences(work: Work) -> Report:
         _understand_names(work, database)
         _find_sensitive(work, database)
         database.execute(_STATIONS)
-        _write_dataset(work, database)
+        write_dataset(work, database, STEP)
         _find_zones(work, database)
 
         def make(table: Table, query: str, keep_as: str | None = None, **parameters: Any) -> None:
@@ -301,7 +291,7 @@ def build_occurrences(work: Work) -> Report:
             schema.TAXA, _TAXA.format(ranks=", ".join(f"{_at_rank(rank)} AS {sql.name(rank)}" for rank in schema.RANKS))
         )
         make(schema.ALGORITHMS, "SELECT * EXCLUDE (task_type) FROM ml_algorithm ORDER BY id")
-        _name_collections(database)
+        name_collections(database)
         make(schema.COLLECTIONS, "SELECT id, name FROM collection ORDER BY id")
         make(schema.MEMBERS, "SELECT user_id, lower(role) AS role FROM main_project_members ORDER BY ALL")
         database.execute(_PLACE)
@@ -333,7 +323,7 @@ def _understand_names(work: Work, database: "duckdb.DuckDBPyConnection") -> None
         said = names.understand(name, rank, above, words)
         rows.append((id_, said.is_taxon, said.person, said.scientific or None, said.rank, said.qualifier or None,
                      said.authorship or None))  # fmt: skip
-    _table_of(database, "meaning", ("id", "is_taxon", "is_person", "scientific_name", "scientific_rank", "qualifier",
+    table_of(database, "meaning", ("id", "is_taxon", "is_person", "scientific_name", "scientific_rank", "qualifier",
                                     "authorship"),
               ("BIGINT", "BOOLEAN", "BOOLEAN", "VARCHAR", "VARCHAR", "VARCHAR", "VARCHAR"), rows)  # fmt: skip
 
@@ -354,7 +344,7 @@ def _find_sensitive(work: Work, database: "duckdb.DuckDBPyConnection") -> None:
                 f"GBIF key: correct it, or set it for single projects (occurrences, projects, {work.partition})."
             )
         meant |= found
-    _table_of(database, "meant", ("id",), ("BIGINT",), [(id_,) for id_ in sorted(meant)])
+    table_of(database, "meant", ("id",), ("BIGINT",), [(id_,) for id_ in sorted(meant)])
     database.execute(
         """CREATE TABLE sensitive_taxon AS SELECT id FROM taxon
         WHERE id IN (FROM meant) OR list_has_any(list_transform(parents, lambda p: p.id), (SELECT list(id) FROM meant))
@@ -375,7 +365,7 @@ def _find_zones(work: Work, database: "duckdb.DuckDBPyConnection") -> None:
             rows.append((id_, work.settings.time_zone, "settings"))
         elif latitude is not None and (found := clocks.zone_at(latitude, longitude)):
             rows.append((id_, found, "coordinates"))
-    _table_of(database, "station_zone", ("id", "zone", "of"), ("BIGINT", "VARCHAR", "VARCHAR"), rows)
+    table_of(database, "station_zone", ("id", "zone", "of"), ("BIGINT", "VARCHAR", "VARCHAR"), rows)
     ((first, last),) = database.execute(
         """SELECT min(first), max(last) FROM (
             SELECT min(start) AS first, max(greatest(start, "end")) AS last FROM main_event
@@ -383,138 +373,6 @@ def _find_zones(work: Work, database: "duckdb.DuckDBPyConnection") -> None:
             UNION ALL SELECT min(timestamp), max(timestamp) FROM main_detection)"""
     ).fetchall()
     clocks.make_spans(database, [zone for _, zone, _ in rows], first, last)
-
-
-def _table_of(
-    database: "duckdb.DuckDBPyConnection",
-    name: str,
-    columns: Sequence[str],
-    types: Sequence[str],
-    rows: Sequence[tuple[Any, ...]],
-) -> None:
-    """Make a small table of Python values."""
-    import pyarrow as pa
-
-    values = zip(*rows, strict=True) if rows else ((),) * len(columns)
-    found = pa.table({column: pa.array(list(of)) for column, of in zip(columns, values, strict=True)})
-    database.register("given", found)
-    quoted = map(sql.name, columns)
-    cast = ", ".join(f"CAST({column} AS {type_}) AS {column}" for column, type_ in zip(quoted, types, strict=True))
-    database.execute(f"CREATE TABLE {sql.name(name)} AS SELECT {cast} FROM given")
-    database.unregister("given")
-
-
-def slug_of(name: str, project: str) -> str:
-    """A project's name in file names and identifiers: lower-case ASCII letters and digits, the rest `-`.
-
-    Example:
-        >>> slug_of("Vermont – Été 2024", "p7")
-        'vermont-ete-2024'
-        >>> slug_of("東京", "p7")
-        'p7'
-    """
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:60].strip("-") or project
-
-
-def _write_dataset(work: Work, database: "duckdb.DuckDBPyConnection") -> None:
-    settings = work.settings
-    found = database.execute(
-        """SELECT p.id, p.name, p.description, p.draft, p.default_filters_score_threshold, p.license,
-            p.rights_holder, coalesce(u.name, ''), p.protocol, p.protocol_description
-        FROM main_project p LEFT JOIN users_user u ON u.id = p.owner_id WHERE p.id = ?""",
-        [int(work.partition[1:])],
-    ).fetchall()
-    id_, name, description, draft, threshold, licence, rights_holder, owner, protocol, described = found[0]
-    hidden = _hidden(database)
-    single = Contact(name=settings.contact_name or owner or name, email=settings.contact_email)
-    alone = settings.contact_name or settings.contact_email or not settings.contacts
-    contacts = [*([single] if alone else []), *settings.contacts]
-    row = {
-        "project_id": id_,
-        "name": _without(name, hidden),
-        "title": _without(settings.title or name, hidden),
-        "description": _without(description, hidden),
-        "protocol": _without(settings.protocol or protocol or _PROTOCOL, hidden),
-        "sampling_design": settings.sampling_design,
-        "capture_method": orjson.dumps(settings.capture_method).decode(),
-        "protocol_description": _without(
-            settings.protocol_description or ("" if settings.protocol else described or ""), hidden
-        ),
-        "slug": _slug(work, name, hidden),
-        "draft": draft,
-        "score_threshold": threshold,
-        "licence": recognise(licence or settings.licence),
-        "rights_holder": _without(rights_holder or settings.rights_holder, hidden),
-        "publisher": _without(settings.publisher or name, hidden),
-        "owner": owner,
-        "contacts": orjson.dumps([contact.model_dump() for contact in contacts]).decode(),
-        "api_url": settings.api_url.rstrip("/"),
-        "country_code": settings.country_code,
-        "coordinate_uncertainty": settings.coordinate_uncertainty_m,
-        "target_taxon": settings.taxonomic_scope or _target_taxon(database),
-        "cell": settings.sensitive_cell_degrees,
-    }
-    work.write(schema.DATASET, from_rows(schema.DATASET, [row]))
-    known = ("cell", "coordinate_uncertainty")
-    _table_of(database, "dataset", known, ("DOUBLE", "DOUBLE"), [tuple(row[column] for column in known)])
-
-
-def _hidden(database: "duckdb.DuckDBPyConnection") -> list[re.Pattern[str]]:
-    """What sensitive stations are called, however it is spaced and spelled; the longest name first."""
-    found = database.execute("SELECT DISTINCT trim(name) FROM station WHERE sensitive").fetchall()
-    patterns = []
-    for (name,) in sorted(found, key=lambda row: (-len(row[0]), row[0])):
-        words = re.findall(r"\w+", name.replace("_", " "))
-        if len("".join(words)) < 2 or re.fullmatch(r"\d{1,3}", "".join(words)):  # in too many texts
-            continue
-        pattern = r"[\W_]*".join(map(re.escape, words))
-        if len("".join(words)) <= 3:  # short ones are in other words
-            pattern = rf"(?<![^\W_]){pattern}(?![^\W_])"
-        patterns.append(re.compile(pattern, re.IGNORECASE))
-    return patterns
-
-
-def _without(text: str, hidden: Sequence[re.Pattern[str]]) -> str:
-    """A text in which no sensitive station is named."""
-    for pattern in hidden:
-        text = pattern.sub("[place withheld]", text)
-    return text
-
-
-def _name_collections(database: "duckdb.DuckDBPyConnection") -> None:
-    """Make the table `collection`: capture sets, named without naming a sensitive station."""
-    hidden = _hidden(database)
-    found = database.execute("SELECT id, name FROM main_sourceimagecollection").fetchall()
-    rows = [(id_, _without(name, hidden)) for id_, name in found]
-    _table_of(database, "collection", ("id", "name"), ("BIGINT", "VARCHAR"), rows)
-
-
-def _slug(work: Work, name: str, hidden: Sequence[re.Pattern[str]]) -> str:
-    """The slug of a project: the frozen one, unless it names a station that has become sensitive since."""
-    frozen = _frozen_slug(work)
-    plain = [pattern for pattern in hidden if pattern.search(frozen or "")]
-    return frozen if frozen and not plain else slug_of(_without(name, hidden), work.partition)
-
-
-def _target_taxon(database: "duckdb.DuckDBPyConnection") -> str:
-    """The lowest taxon that is, or is above, every taxon that the default filters include."""
-    lineages = database.execute(
-        """SELECT list_append(list_transform(parents, lambda p: p.name), name)
-        FROM taxon WHERE id IN (SELECT taxon_id FROM main_project_default_filters_include_taxa) ORDER BY id"""
-    ).fetchall()
-    shared = [names for names in zip(*(lineage for (lineage,) in lineages), strict=False) if len(set(names)) == 1]
-    return shared[-1][0] if shared else ""
-
-
-def _frozen_slug(work: Work) -> str | None:
-    """The slug that published identifiers contain: from the first export on it stays as it was."""
-    if not work.store.folders(f"exports/occurrences/{work.partition}"):
-        return None
-    before = generations.current(work.store, Place("occurrences", STEP, "project", work.partition))
-    if before is None:
-        return None
-    return Tables(work.store, work.partition, {STEP: before}).read(schema.DATASET, ["slug"])["slug"][0].as_py()
 
 
 def _report(database: "duckdb.DuckDBPyConnection") -> Report:
