@@ -1,4 +1,4 @@
-# One image, three roles: code server, webserver, daemon (see docker-compose.yml).
+# One image, four roles: code server, webserver, daemon, HTTP API (see docker-compose.yml).
 # Base images are pinned by version; docs/deploy.md says how to pin them by digest, which only their registries know.
 FROM ghcr.io/astral-sh/uv:0.13.8 AS uv
 
@@ -21,6 +21,7 @@ FROM python:3.11.14-slim-bookworm
 RUN useradd --uid 10001 --create-home sheaf \
     && install --directory --owner sheaf --group sheaf /var/lib/sheaf /var/lib/dagster
 COPY --from=build /opt/sheaf /opt/sheaf
+COPY deploy/with-secrets /usr/local/bin/with-secrets
 COPY dagster.yaml /var/lib/dagster/dagster.yaml
 COPY deploy/workspace.yaml /var/lib/dagster/workspace.yaml
 ENV PATH=/opt/sheaf/bin:$PATH \
@@ -32,7 +33,9 @@ ENV PATH=/opt/sheaf/bin:$PATH \
 WORKDIR /var/lib/dagster
 USER 10001
 EXPOSE 4000
-# The role that does the work is the default; the other two override command and check.
+# Secrets that are files become variables; what has none is passed on as it is.
+ENTRYPOINT ["with-secrets"]
+# The role that does the work is the default; the others override command and check.
 HEALTHCHECK --interval=60s --timeout=30s --start-period=120s --start-interval=5s --retries=3 \
     CMD ["dagster", "api", "grpc-health-check", "--port", "4000"]
 CMD ["dagster", "code-server", "start", "--host", "0.0.0.0", "--port", "4000", \

