@@ -1,0 +1,105 @@
+"""A backup opened in another place, as docs/operations.md makes it: everything is there and goes on from there."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from demo_domain import BATCH, DEMO, deliver, ingest, publish_readings
+
+import sheaf
+from pipelines.http.roles import Role
+from pipelines.http.users import Users
+from pipelines.instance import open_instance
+from sheaf import damage
+from sheaf.exports.history import resolve
+from sheaf.exports.pins import pin
+from sheaf.exports.records import read_latest
+from sheaf.exports.recover import recover
+from sheaf.exports.verify import verify
+from sheaf.names import ExportId
+from sheaf.settings import Settings
+from sheaf.store.store import Store
+
+PAGE = (Path(__file__).parent.parent / "docs" / "operations.md").read_text("utf-8")
+
+
+def documented(beginning: str) -> str:
+    """The commands of the page that begin so."""
+    (found,) = re.findall(rf"```sh\n({beginning}.*?)```", PAGE, re.DOTALL)
+    return found
+
+
+def settings_of(home: Path) -> Settings:
+    return Settings(home=home, store_url=str(home / "store"), inbox=home / "inbox")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home in which something was published and a run was made."""
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    folder = tmp_path / ".sheaf"
+    store = Store.open(str(folder / "store"))
+    deliver(store, "a", "b")
+    pin(store, publish_readings(store).export, "paper", "ada")
+    ingest(store, "a", "b", "c")
+    publish_readings(store)
+    Users(folder).add("ada", Role.VIEWER, "a long password")
+    (store.scratch / "left-1-0123456789ab").mkdir(parents=True)
+
+    @dg.asset(partitions_def=dg.DynamicPartitionsDefinition(name="batches"))
+    def counted() -> None: ...
+
+    with open_instance(settings_of(folder)) as instance:
+        instance.add_dynamic_partitions("batches", ["batch-1"])
+        assert dg.materialize([counted], instance=instance, partition_key="batch-1").success
+    return folder
+
+
+def test_a_backup_opens_in_another_place_and_goes_on_there(home: Path) -> None:
+    for commands in (documented("tar --create --file sheaf-backup"), documented("mkdir -p restored")):
+        subprocess.run(["sh", "-euc", commands], cwd=home.parent, check=True)
+    home.rename(home.with_name("gone"))  # nothing may lead back to it
+    there = home.parent / "restored"
+    store = Store.open(str(there / "store"))
+    assert list(damage.examine(store, [DEMO], deep=True)) == []
+    assert not store.scratch.exists()
+    assert sheaf.open(str(BATCH), store.url).to_pandas()["value"].tolist() == ["a", "b", "c"]
+    assert resolve(store, f"{BATCH}/@paper") == ExportId(BATCH, 1)
+    same = publish_readings(store)
+    assert (same.export.version, same.unchanged) == (2, True)
+    deliver(store, "a", "b", "c", "d")
+    assert publish_readings(store).export.version == 3
+    assert Users(there).login("ada", "a long password")
+    with open_instance(settings_of(there)) as instance:
+        assert instance.get_runs_count() == 1
+        assert instance.get_dynamic_partitions("batches") == ["batch-1"]
+        assert instance.get_materialized_partitions(dg.AssetKey("counted")) == {"batch-1"}
+        instance.upgrade()  # what `dagster instance migrate` does
+
+
+def test_a_copy_that_was_made_while_something_was_published_is_put_right(local_store: Store) -> None:
+    ingest(local_store, "a")
+    first = publish_readings(local_store).export
+    ingest(local_store, "b")
+    second = publish_readings(local_store).export
+    local_store.delete([item.path for item in local_store.list(second.path)])  # copied before it was there
+    recover(local_store)
+    latest = read_latest(local_store, BATCH)
+    assert latest is not None
+    assert latest.version == first.version
+    verify(local_store, first)
+    assert publish_readings(local_store).export.version == second.version
+
+
+def test_a_store_moves_to_s3_with_versions_tags_and_what_is_unchanged(local_store: Store, s3_store: Store) -> None:
+    ingest(local_store, "a")
+    pin(local_store, publish_readings(local_store).export, "paper", "ada")
+    for item in local_store.list(""):
+        s3_store.put(item.path, local_store.get(item.path))
+    assert list(damage.examine(s3_store, [DEMO], deep=True)) == []
+    assert sheaf.open(f"{BATCH}/@paper", s3_store.url).to_pandas()["value"].tolist() == ["a"]
+    assert publish_readings(s3_store).unchanged
+    ingest(s3_store, "b")
+    assert publish_readings(s3_store).export.version == 2
