@@ -100,7 +100,11 @@ def check_media(settings: MediaSettings) -> str:
         raise InputError(" ".join(wrong))
     if not settings.roots and not settings.models:
         return "none are configured: media lie beside their CSV"
-    return f"{len(settings.roots)} folders and {len(settings.models)} models can be read"
+    from sheaf.media.choices import of_site
+
+    models = of_site(settings)["ai_model"]
+    told = "".join(f"; {name}: {models[name]}" for name in settings.models)
+    return f"{len(settings.roots)} folders and {len(settings.models)} models can be read{told}"
 
 
 def check_instance(instance: "DagsterInstance") -> str:

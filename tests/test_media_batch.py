@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ import pytest
 from media_files import batch_of, moved, programme, run_batch, sheet, write_endless, write_wave
 from running import current, pinned
 
+from sheaf import listing
 from sheaf.errors import NotFoundError, SheafError, StaleError, StoreError
 from sheaf.exports.publish import Published, Request, publish
 from sheaf.media import schema
 from sheaf.media.analysis import batch as analysis
 from sheaf.media.analysis.item import CRASHED, give_back, take
+from sheaf.media.analysis.rows import unsatisfied
 from sheaf.media.batch_record import (
     BatchStatus,
     FinishedItem,
@@ -29,6 +32,7 @@ from sheaf.media.batch_record import (
     read_items,
     read_record,
     request_cancel,
+    write_record,
 )
 from sheaf.media.domain import MEDIA
 from sheaf.media.errors import CancelledError
@@ -511,6 +515,38 @@ def test_completed_is_said_when_the_results_can_be_read(own: Path, local_store: 
     assert said["completed"]
     run_batch(local_store, path, SETTINGS)
     assert read_record(local_store, batch).status == "completed"
+
+
+def test_a_list_says_where_a_batch_is(media: Path, local_store: Store) -> None:
+    path = sheet(media, ["master.wav,dub.wav", "master.wav,absent.wav"], "followed.csv")
+    run_batch(local_store, path, SETTINGS, only=["pairs"])
+    batch = batch_of(local_store, path, SETTINGS)
+    told = listing.facts(local_store, MEDIA, batch)
+    assert (told["csv_file"], told["status"], told["progress"]) == ("followed.csv", "pending", "0 %")
+    assert "estimated_completion" not in told
+    end = datetime(2026, 11, 27, 12, tzinfo=UTC)
+    running = {"status": "processing", "progress": 50.0, "items_completed": 1, "estimated_completion": end}
+    write_record(local_store, read_record(local_store, batch).model_copy(update=running))
+    told = listing.facts(local_store, MEDIA, batch)
+    assert (told["status"], told["progress"], told["completed"]) == ("processing", "50 %", 1)
+    assert told["estimated_completion"] == end
+    local_store.delete([f"batches/media/{batch}/record.json"])
+    assert listing.facts(local_store, MEDIA, batch)["items_total"] == 2
+
+
+@pytest.mark.case("media/ai-model-silently-replaced")
+def test_a_model_that_did_not_run_is_said_before_all_else() -> None:
+    row = {"ai_model": "wav2vec2", "error_code": None, "status": "completed", "ambiguous_with": []}
+    replaced = [{**row, "item_id": f"item_{n:03}", "methods": ["ai"], "model_available": False} for n in range(1, 8)]
+    unused = {**row, "item_id": "item_008", "methods": ["mfcc"], "model_available": None}
+    failed = {**row, "item_id": "item_009", "methods": ["mfcc"], "ai_model": None}
+    failed |= {"error_code": "SILENT", "error_message": "d.wav is silent."}
+    assert unsatisfied([failed, *replaced, unused]) == (
+        "wav2vec2 did not run, the built-in spectral embedding was used: "
+        "item_001, item_002, item_003, item_004, item_005 and 2 more.",
+        "wav2vec2 was not used, since the method ai is not among the methods: item_008.",
+        "item_009: d.wav is silent.",
+    )
 
 
 _RUN = """

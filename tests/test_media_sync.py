@@ -24,6 +24,7 @@ def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     [
         ([], ["mfcc", "onset", "spectral"]),
         (["--methods", "ai, onset"], ["onset", "ai"]),
+        (["--ai-model", "wav2vec2"], ["mfcc", "onset", "spectral", "ai"]),
     ],
 )
 def test_sync_finds_the_offset(
@@ -35,6 +36,9 @@ def test_sync_finds_the_offset(
     found = json.loads(capfd.readouterr().out)
     assert abs(found["offset_seconds"] + 1.208) < 0.001
     assert [item["method"] for item in found["method_results"]] == used
+    if "--ai-model" in asked:  # there is none here
+        assert "fallback" in found["method_used"]
+        assert any("wav2vec2 is not configured" in warning for warning in found["warnings"])
 
 
 def test_sync_names_the_methods_there_are(pair: list[str], capfd: pytest.CaptureFixture[str]) -> None:

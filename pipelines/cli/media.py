@@ -116,7 +116,8 @@ def _options(methods: str | None, ai_model: str | None) -> "PairOptions":
     from sheaf.settings import Settings
 
     media = Settings.load().media
-    names = [name.strip() for name in methods.split(",")] if methods else list(media.methods)
+    asked_ai = [Method.AI] if ai_model and Method.AI not in media.methods else []  # who names a model wants it run
+    names = [name.strip() for name in methods.split(",")] if methods else [*media.methods, *asked_ai]
     if unknown := [name for name in names if name not in list(Method)]:
         raise UsageError(f"There is no method {unknown[0]!r}: there are {', '.join(Method)}.")
     if ai_model and ai_model not in list(Model):

@@ -4,14 +4,18 @@ Not here: what a CSV may say (`readers/batch_csv`), nor how it is listed (`sheaf
 """
 
 from collections import Counter
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
 
+from sheaf.errors import NotFoundError, StoreError
 from sheaf.media import schema
+from sheaf.media.batch_record import read_record
 from sheaf.media.methods import Method, Model
 from sheaf.media.settings import MediaSettings
 from sheaf.tables.pinned import Tables
 
+_ENDS = ("completed", "no_match", "failed")
 TABLES = (schema.BATCHES, schema.PAIRS, schema.RESULTS)
 METHODS = {
     Method.MFCC: "mel-frequency cepstral coefficients: timbre, the usual choice",
@@ -23,13 +27,20 @@ METHODS = {
 
 
 def facts(tables: Tables) -> dict[str, Any]:
-    """The CSV it came from, what was said about it, and how its pairs ended."""
+    """The CSV it came from, what was said about it, where it is, and how its pairs ended."""
     columns = ["csv_file", "description", "priority", "items_total"]
     (batch,) = tables.read(schema.BATCHES, columns).to_pylist()
+    ended: dict[str, Any] = {}
     if schema.RESULTS in tables:
-        ended = Counter(tables.read(schema.RESULTS, ["status"])["status"].to_pylist())
-        batch |= {status: ended[status] for status in ("completed", "no_match", "failed")}
-    return batch
+        statuses = Counter(tables.read(schema.RESULTS, ["status"])["status"].to_pylist())
+        ended = {one: statuses[one] for one in _ENDS}
+    with suppress(NotFoundError, StoreError):  # without its record a batch is known by its tables
+        record = read_record(tables.store, tables.partition)
+        batch |= {"status": record.status.value, "progress": f"{record.progress:g} %"}
+        if record.estimated_completion:
+            batch["estimated_completion"] = record.estimated_completion.replace(microsecond=0)
+        ended = {one: getattr(record, f"items_{one}") for one in _ENDS}
+    return batch | ended
 
 
 def values(tables: Tables) -> dict[str, dict[str, str]]:

@@ -17,7 +17,7 @@ from sheaf.media import schema
 from sheaf.media.analysis.item import CRASHED, Job, Worker, give_back, run_item, take
 from sheaf.media.analysis.plots import batch_plots
 from sheaf.media.analysis.progress import Progress, counted, finished
-from sheaf.media.analysis.rows import result_row
+from sheaf.media.analysis.rows import result_row, unsatisfied
 from sheaf.media.batch_record import (
     BatchRecord,
     BatchStatus,
@@ -270,7 +270,7 @@ def _gather(work: Work, pairs: Sequence[Mapping[str, Any]], items: Mapping[str, 
             **{f"items_{status}": sum(row["status"] == status for row in rows) for status in _ENDS},
             "average_confidence": round(sum(sure) / len(sure), 3) if sure else 0.0,
         },
-        warnings=tuple(f"{row['item_id']}: {row['error_message']}" for row in rows if row["error_code"])[:20],
+        warnings=unsatisfied(rows),
         preview=tuple({key: row[key] for key in _PREVIEW} for row in rows[:50]),
         plots=batch_plots(rows),
     )

@@ -157,7 +157,7 @@ def _analyse(master: Recording, dub: Recording, options: PairOptions, deadline: 
         model_available=embedded.available if embedded else None,
         master_seconds=round(master.seconds, 4),
         dub_seconds=round(dub.seconds, 4),
-        warnings=[*_complaints("master", master), *_complaints("dub", dub), *_missing_model(embedded)],
+        warnings=[*_complaints("master", master), *_complaints("dub", dub), *_missing_model(embedded, options)],
     )
     _describe_files(result, master, dub)
     pieces = found.pieces if sure else []
@@ -312,8 +312,10 @@ def _fill_offset(result: PairResult, main: Segment, master: Recording, dub: Reco
     result.drift_ppm = round((main.rate - nominal_speed(main.rate)) * 1e6, 3)
 
 
-def _missing_model(embedded: Embedded | None) -> list[str]:
+def _missing_model(embedded: Embedded | None, options: PairOptions) -> list[str]:
     """What was asked for and did not run is said where results are read."""
+    if embedded is None and options.ai_model:
+        return [f"{options.ai_model} was not used: the method ai, which runs it, is not among the methods"]
     if embedded is None or embedded.available:
         return []
     return [f"{embedded.requested} {embedded.reason}: the built-in spectral embedding was used instead"]

@@ -9,6 +9,7 @@ from sheaf.media.batch_record import BatchStatus, FinishedItem
 from sheaf.media.result import Status
 from sheaf.media.sync.repair import repair_command
 from sheaf.media.sync.timecode import frame_offsets
+from sheaf.media.words import places
 
 _ASKED = (
     "item_id",
@@ -71,6 +72,32 @@ def result_row(pair: Mapping[str, Any], item: FinishedItem | None) -> dict[str, 
         row |= {name: found[name] for name in _FOUND}
         row["channels"] = [{"channel": role, **offset} for role, offset in found["channels"].items()]
     return row
+
+
+def unsatisfied(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """What run page and manifests say: models that did not run, then items without an answer; twenty at most."""
+    found = []
+    for model in dict.fromkeys(row["ai_model"] for row in rows if row["ai_model"]):
+        without = [row["item_id"] for row in rows if row["ai_model"] == model and row["model_available"] is False]
+        unused = [row["item_id"] for row in rows if row["ai_model"] == model and "ai" not in row["methods"]]
+        if without:
+            found.append(f"{model} did not run, the built-in spectral embedding was used: {_some(without)}.")
+        if unused:
+            found.append(f"{model} was not used, since the method ai is not among the methods: {_some(unused)}.")
+    found += [f"{row['item_id']}: {row['error_message']}" for row in rows if row["error_code"]]
+    found += [f"{row['item_id']}: {_unanswered(row)}" for row in rows if row["status"] == Status.NO_MATCH]
+    return tuple(found[:20])
+
+
+def _some(items: Sequence[str]) -> str:
+    more = f" and {len(items) - 5} more" if len(items) > 5 else ""
+    return ", ".join(items[:5]) + more
+
+
+def _unanswered(row: Mapping[str, Any]) -> str:
+    if row["ambiguous_with"]:
+        return f"ambiguous, it fits {places(row['ambiguous_with'])} alike."
+    return "no match was found."
 
 
 def whole_batch(batch: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -7,12 +7,13 @@ from typing import Any
 from sheaf.errors import VerificationError
 from sheaf.exports import pages
 from sheaf.exports.series import Draft, Written
+from sheaf.media.analysis.rows import unsatisfied
 from sheaf.media.result import Status
 from sheaf.media.sync.candidates import nominal_speed
 from sheaf.media.sync.repair import repair_command
 from sheaf.media.words import coverage, places, speed, uncertainty
 from sheaf.media.writers.drawing import offsets_svg, overlay_svg
-from sheaf.media.writers.results_json import counts, failures, read_batch, summary
+from sheaf.media.writers.results_json import counts, read_batch, summary
 
 _NAME = "report.html"
 
@@ -25,7 +26,7 @@ def write_report_html(draft: Draft) -> Written:
         Path(__file__).with_name("report_html.html.j2"), batch=batch, totals=totals, items=[_item(row) for row in rows]
     )
     (draft.folder / _NAME).write_text(page, encoding="utf-8")
-    return Written(record_count=len(rows), counts=counts(rows), warnings=failures(rows))
+    return Written(record_count=len(rows), counts=counts(rows), warnings=unsatisfied(rows))
 
 
 def _item(row: Mapping[str, Any]) -> dict[str, Any]:

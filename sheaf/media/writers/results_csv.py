@@ -9,7 +9,8 @@ import orjson
 from sheaf import duck
 from sheaf.errors import VerificationError
 from sheaf.exports.series import Draft, Written
-from sheaf.media.writers.results_json import counts, failures, read_batch
+from sheaf.media.analysis.rows import unsatisfied
+from sheaf.media.writers.results_json import counts, read_batch
 
 _NAME = "results.csv"
 COLUMNS = (
@@ -56,7 +57,7 @@ def write_results_csv(draft: Draft) -> Written:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows([_cell(row[name]) for name in COLUMNS] for row in rows)
-    return Written(record_count=len(rows), rows={_NAME: len(rows)}, counts=counts(rows), warnings=failures(rows))
+    return Written(record_count=len(rows), rows={_NAME: len(rows)}, counts=counts(rows), warnings=unsatisfied(rows))
 
 
 def _cell(value: Any) -> str:

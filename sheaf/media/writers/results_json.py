@@ -8,9 +8,8 @@ import orjson
 from sheaf.errors import VerificationError
 from sheaf.exports.series import Draft, Written
 from sheaf.media import schema
-from sheaf.media.analysis.rows import as_item, as_time, whole_batch
+from sheaf.media.analysis.rows import as_item, as_time, unsatisfied, whole_batch
 from sheaf.media.result import ACCEPTED, Status
-from sheaf.media.words import places
 from sheaf.tables.pinned import Tables
 
 _NAME = "results.json"
@@ -36,7 +35,7 @@ def write_results_json(draft: Draft) -> Written:
         "results": [as_item(row) for row in rows],
     }
     (draft.folder / _NAME).write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
-    return Written(record_count=len(rows), rows={_NAME: len(rows)}, counts=counts(rows), warnings=failures(rows))
+    return Written(record_count=len(rows), rows={_NAME: len(rows)}, counts=counts(rows), warnings=unsatisfied(rows))
 
 
 def summary(batch: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -53,24 +52,6 @@ def summary(batch: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]
 def counts(rows: list[dict[str, Any]]) -> dict[str, int]:
     """Items by status."""
     return {f"items_{status}": sum(row["status"] == status for row in rows) for status in Status}
-
-
-def failures(rows: list[dict[str, Any]]) -> tuple[str, ...]:
-    """One sentence for each item without an answer, or without the model that was asked for; twenty at most."""
-    found = [f"{row['item_id']}: {row['error_message']}" for row in rows if row["error_code"]]
-    found += [f"{row['item_id']}: {_unanswered(row)}" for row in rows if row["status"] == Status.NO_MATCH]
-    found += [
-        f"{row['item_id']}: {row['requested_model']} did not run, the built-in spectral embedding was used."
-        for row in rows
-        if row["model_available"] is False
-    ]
-    return tuple(found[:20])
-
-
-def _unanswered(row: dict[str, Any]) -> str:
-    if row["ambiguous_with"]:
-        return f"ambiguous, it fits {places(row['ambiguous_with'])} alike."
-    return "no match was found."
 
 
 def verify_results_json(folder: Path, written: Written) -> None:

@@ -21,8 +21,9 @@ import orjson
 
 from sheaf.errors import VerificationError
 from sheaf.exports.series import Draft, Written
+from sheaf.media.analysis.rows import unsatisfied
 from sheaf.media.sync.timecode import DROPPING, counted, frames, nearest_rate, timecode
-from sheaf.media.writers.results_json import counts, failures, read_batch
+from sheaf.media.writers.results_json import counts, read_batch
 
 _LEAST_FRAMES = 1
 
@@ -82,7 +83,7 @@ def write_timeline(draft: Draft) -> Written:
     if not found:
         (draft.folder / "no_match.txt").write_text("No pair of this batch has an offset.\n", encoding="utf-8")
     laid = sum(len(one.lanes) for one in found)
-    return Written(record_count=laid, counts=counts(rows), warnings=failures(rows))
+    return Written(record_count=laid, counts=counts(rows), warnings=unsatisfied(rows))
 
 
 def timelines(batch: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[Timeline]:
