@@ -148,7 +148,8 @@ def _facts(result: "PairResult") -> dict[str, object]:
         if label:
             facts[f"{which} track"] = label
     if result.timecode_offset_seconds is not None:
-        facts["by timecode"] = f"{result.timecode_offset_seconds:+.6f} s ({result.master_start} and {result.dub_start})"
+        starts = f"{result.master_ltc or result.master_start} and {result.dub_ltc or result.dub_start}"
+        facts["by timecode"] = f"{result.timecode_offset_seconds:+.6f} s ({starts}, {result.timecode_offset_from})"
     if result.contradiction:
         facts["contradiction"] = f"{', '.join(result.contradiction)} alone say another offset"
     if result.warnings:

@@ -128,7 +128,9 @@ class PairResult(BaseModel):
         model_available: whether that model ran; null when `ai` was not asked for.
         master_track, dub_track: the sound track that was compared, with language and title; null where there is one.
         master_start, dub_start: timecode at which each file starts, where it says so.
+        master_ltc, dub_ltc: the same by timecode that was recorded as sound.
         timecode_offset_seconds: the offset that those say, to compare with the one that was measured.
+        timecode_offset_from: what said so of master and dub.
         dub_sample_rate: of its sound, Hz.
     """
 
@@ -156,7 +158,10 @@ class PairResult(BaseModel):
     dub_track: str | None = None
     master_start: str | None = None
     dub_start: str | None = None
+    master_ltc: str | None = None
+    dub_ltc: str | None = None
     timecode_offset_seconds: float | None = None
+    timecode_offset_from: str | None = None
     dub_sample_rate: int | None = None
     master_seconds: float = 0.0
     dub_seconds: float = 0.0

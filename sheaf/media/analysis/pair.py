@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from sheaf.media.errors import MissingTrackError
@@ -24,6 +25,7 @@ from sheaf.media.sync.features import FEATURES, hop_seconds, spectral, spectrum
 from sheaf.media.sync.frames import FrameFit, fit_at, fit_frames, refine, rivals
 from sheaf.media.sync.judge import Judge, main_line
 from sheaf.media.sync.lines import Line
+from sheaf.media.sync.ltc import find_ltc
 from sheaf.media.sync.overlay import overlay
 from sheaf.media.sync.probe import probe
 from sheaf.media.sync.segments import segment
@@ -86,7 +88,9 @@ def recordings(master: Path, dub: Path, options: PairOptions, deadline: float) -
         if track is not None and track > len(found.tracks):
             raise MissingTrackError(f"{path} has no sound track {track}: it has {len(found.tracks)}.")
         chosen = None if track is None else track - 1
-        return decode(path, found, deadline=deadline, max_seconds=options.max_seconds, track=chosen)
+        heard = decode(path, found, deadline=deadline, max_seconds=options.max_seconds, track=chosen)
+        heard.ltc = find_ltc(heard)
+        return heard.without(heard.ltc.channel) if heard.ltc else heard
 
     with ThreadPoolExecutor(2) as pool:
         jobs = [pool.submit(load, master, options.master_track), pool.submit(load, dub, options.dub_track)]
@@ -193,7 +197,8 @@ def _to_the_sample(
     dub: Recording,
 ) -> _Found | None:
     """What the waveforms agree on; None where they don't."""
-    lines, evidence = judge.weigh(merge(one for found in proposals.values() for one in found))
+    proposed = merge(one for found in proposals.values() for one in found)
+    lines, evidence = judge.weigh([*_by_timecode(master, dub, proposed), *proposed])
     if not lines:
         return None
     pieces = segment(master, dub, lines, heard)
@@ -279,29 +284,85 @@ def _longest(pieces: list[Segment]) -> Segment:
     return max(pieces, key=lambda piece: (round(piece.dub_end - piece.dub_start, 1), -piece.dub_start))
 
 
+@dataclass(frozen=True)
+class _Start:
+    """When a recording starts by what is written in its file: as timecode, and in seconds since midnight."""
+
+    written: str
+    seconds: float | None
+    source: str
+
+
+def _start(recording: Recording, rate: Fraction | None, *, drop: bool) -> _Start | None:
+    """What a timecode track or a broadcast wave says; a file without picture counts as the other one does."""
+    found = recording.probe
+    if found is None:
+        return None
+    seconds = timecode.start_seconds(found)
+    if seconds is None and found.timecode and rate:
+        seconds = timecode.counted(found.timecode, rate)
+    if found.timecode:
+        return _Start(found.timecode, seconds, "timecode track")
+    if seconds is None:
+        return None
+    return _Start(timecode.timecode(seconds, rate or timecode.RATES["25"], drop=drop), seconds, "broadcast wave")
+
+
+def _time_of_day(recording: Recording, rate: Fraction | None) -> tuple[float, str] | None:
+    """When a recording starts, s, and what says so: timecode that was recorded beside the sound counts first."""
+    if recording.ltc:
+        return recording.ltc.start_seconds, f"LTC on {recording.ltc.channel}"
+    start = _start(recording, rate, drop=False)
+    return (start.seconds, start.source) if start and start.seconds is not None else None
+
+
+def _picture(master: Recording, dub: Recording) -> tuple[Fraction | None, bool]:
+    """Frames per second of the first picture, or else of timecode sound, and whether timecode leaves out numbers."""
+    pictures = [one.probe for one in (master, dub) if one.probe and one.probe.frame_rate]
+    codes = [one.ltc for one in (master, dub) if one.ltc]
+    rate = pictures[0].frame_rate if pictures else codes[0].rate if codes else None
+    drops = any(found.timecode and ";" in found.timecode for found in pictures) or any(code.drop for code in codes)
+    return rate, drops and rate in timecode.DROPPING
+
+
+def _by_timecode(master: Recording, dub: Recording, proposed: list[Candidate]) -> list[Candidate]:
+    """The offset that timecodes say, where no method proposes it, as one more place to look at; the sound decides."""
+    rate, _ = _picture(master, dub)
+    first, second = _time_of_day(master, rate), _time_of_day(dub, rate)
+    if first is None or second is None:
+        return []
+    offset = timecode.apart(first[0], second[0])
+    inside = -dub.seconds < offset < master.seconds
+    known = any(one.rate == 1 and abs(one.offset - offset) < FRAME for one in proposed)
+    return [Candidate(offset, 1.0, 0.0, uncertainty=FRAME)] if inside and not known else []
+
+
 def _describe_files(result: PairResult, master: Recording, dub: Recording) -> None:
     """Which tracks were compared, and what time codes say by themselves."""
+    rate, drop = _picture(master, dub)
     for which, recording in (("master", master), ("dub", dub)):
         found = recording.probe
         if found and recording.track and len(found.tracks) > 1 and not laid_apart(found):
             setattr(result, f"{which}_track", recording.track.label)
-        if found:
-            setattr(result, f"{which}_start", timecode.start_of(found))
+        if start := _start(recording, rate, drop=drop):
+            setattr(result, f"{which}_start", start.written)
+        if recording.ltc:
+            setattr(result, f"{which}_ltc", recording.ltc.start)
         if found and found.variable:
             result.warnings.append(
                 f"{which}: its picture has a variable frame rate, timecode counts at {found.frame_rate} a second"
             )
     result.dub_sample_rate = dub.track.sample_rate if dub.track else None
-    starts = [timecode.start_seconds(one.probe) if one.probe else None for one in (master, dub)]
-    if starts[0] is not None and starts[1] is not None:
-        result.timecode_offset_seconds = round(starts[1] - starts[0], 6)
+    first, second = _time_of_day(master, rate), _time_of_day(dub, rate)
+    if first and second:
+        result.timecode_offset_seconds = round(timecode.apart(first[0], second[0]), 6)
+        result.timecode_offset_from = ", ".join(dict.fromkeys((first[1], second[1])))
 
 
 def _fill_offset(result: PairResult, main: Segment, master: Recording, dub: Recording) -> None:
     offset = main.offset_seconds + 0.0
-    pictures = [r.probe for r in (master, dub) if r.probe and r.probe.frame_rate]
-    rate = (pictures[0].frame_rate if pictures else None) or timecode.RATES["23.976"]
-    drop = any(found.timecode and ";" in found.timecode for found in pictures) and rate in timecode.DROPPING
+    rate, drop = _picture(master, dub)
+    rate = rate or timecode.RATES["23.976"]
     native = dub.track.sample_rate if dub.track else 48000
     result.offset_seconds = offset
     result.offset_samples = round(offset * native)

@@ -17,13 +17,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from sheaf.media.errors import SilentError, TimedOutError, ToolError, TooLongError, TooShortError, UnreadableError
 from sheaf.media.sync.ffmpeg import reading
 from sheaf.media.sync.probe import Probe, Track
+
+if TYPE_CHECKING:
+    from sheaf.media.sync.ltc import Ltc
 
 RATE = 16000
 """Samples per second of all analysis."""
@@ -54,6 +57,7 @@ class Recording:
         level: standard deviation of that programme, full scale = 1.
         warnings: what ffmpeg complained about while it decoded.
         probe, track: the file it is from, and which of its tracks it is.
+        ltc: timecode that was recorded as sound on one of its channels.
     """
 
     file: IO[bytes]
@@ -64,6 +68,7 @@ class Recording:
     warnings: tuple[str, ...] = ()
     probe: Probe | None = field(default=None, repr=False)
     track: Track | None = None
+    ltc: "Ltc | None" = None
 
     @property
     def seconds(self) -> float:
@@ -99,6 +104,13 @@ class Recording:
     def heard_as(self, weights: np.ndarray) -> "Recording":
         """The same sound on disk, mixed in another way."""
         return replace(self, weights=weights)
+
+    def without(self, role: str) -> "Recording":
+        """The same, its programme mixed of the other channels; as it is where nothing sounds there."""
+        covariance, index = self.covariance.copy(), self.channels.index(role)
+        covariance[index, :] = covariance[:, index] = 0
+        heard = np.sqrt(covariance.diagonal().max()) >= SILENCE
+        return replace(self, weights=principal_mix(covariance)) if heard else self
 
     def close(self) -> None:
         """Give the disk space back."""
@@ -317,7 +329,8 @@ def other_mixes(recording: Recording) -> list[tuple[str, np.ndarray]]:
     for index, role in enumerate(recording.channels):
         own = float(recording.covariance[index, index])
         shared = float(recording.covariance[index] @ programme)
-        if len(recording.channels) > 1 and np.sqrt(max(own, 0.0)) >= SILENCE:
+        code = recording.ltc is not None and recording.ltc.channel == role
+        if len(recording.channels) > 1 and np.sqrt(max(own, 0.0)) >= SILENCE and not code:
             likeness = abs(shared) / max(np.sqrt(own) * recording.level, 1e-12)
             if likeness < _OWN_SOUND:
                 found.append((own, role))

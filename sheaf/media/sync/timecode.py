@@ -55,21 +55,18 @@ DROPPING = (RATES["29.97"], RATES["59.94"])
 """Rates whose timecode may leave out frame numbers."""
 
 
-def start_of(found: Probe) -> str | None:
-    """The timecode at which a file starts, by its timecode track or the time stamp of a broadcast wave."""
-    if found.timecode:
-        return found.timecode
-    seconds = start_seconds(found)
-    return None if seconds is None else timecode(seconds, found.frame_rate or RATES["25"])
-
-
 def start_seconds(found: Probe) -> float | None:
-    """The same as seconds since midnight."""
+    """Seconds since midnight at which a file starts, by its timecode track or the time stamp of a broadcast wave."""
     if found.start_samples is not None:
         return found.start_samples / found.tracks[0].sample_rate
     if not found.timecode or not found.frame_rate:
         return None
     return counted(found.timecode, found.frame_rate)
+
+
+def apart(first: float, second: float) -> float:
+    """From one time of day to another, s: the shorter way, be it over midnight."""
+    return (second - first + 43200) % 86400 - 43200
 
 
 def counted(written: str, rate: Fraction) -> float:

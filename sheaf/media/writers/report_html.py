@@ -46,7 +46,7 @@ def _item(row: Mapping[str, Any]) -> dict[str, Any]:
         "drift": _number(row["drift_ppm"], "+.2f"),
         "advice": _advice(row) if found else "",
         "command": (repair_command(row["dub_file"], row) if found else None) or "",
-        "no_match": fits if row["status"] == Status.NO_MATCH else "",
+        "no_match": f"{fits} {_by_timecode(row)}".strip() if row["status"] == Status.NO_MATCH else "",
         "overlay_drawing": overlay_svg(row["overlay"]) if row["overlay"] else "",
         "offsets_drawing": offsets_svg(row["timeline"], row["segments"], speeds, row["dub_seconds"]) if timed else "",
         "pieces": [
@@ -109,11 +109,19 @@ def _advice(row: Mapping[str, Any]) -> str:
     if row["precision"]:
         advice += f" Known {uncertainty(row['precision'], row['offset_uncertainty_seconds'])};"
         advice += f" {coverage(row['coverage'] or 0)}."
-    if row["timecode_offset_seconds"] is not None:
-        advice += f" The timecodes of the files say {row['timecode_offset_seconds']:+.3f} s."
+    if _by_timecode(row):
+        advice += f" {_by_timecode(row)}"
     if row["contradiction"]:
         advice += f" {', '.join(row['contradiction'])} alone say another offset."
     return f"{advice} Found by {row['method_used']}."
+
+
+def _by_timecode(row: Mapping[str, Any]) -> str:
+    if row["timecode_offset_seconds"] is None:
+        return ""
+    starts = f"{row['master_ltc'] or row['master_start']} and {row['dub_ltc'] or row['dub_start']}"
+    said = row["timecode_offset_seconds"]
+    return f"The timecodes of the files say {said:+.3f} s: {starts} ({row['timecode_offset_from']})."
 
 
 def _edit(segments: Sequence[Mapping[str, Any]], index: int) -> str:
