@@ -1,5 +1,6 @@
 """Batches: what is read and found, and that nothing finished is ever done twice or lost."""
 
+import csv
 import os
 import shutil
 import signal
@@ -19,8 +20,9 @@ from media_files import batch_of, moved, programme, run_batch, sheet, write_endl
 from running import current, pinned
 
 from sheaf import listing
-from sheaf.errors import NotFoundError, SheafError, StaleError, StoreError
+from sheaf.errors import NotFoundError, SheafError, StaleError, StoreError, VerificationError
 from sheaf.exports.publish import Published, Request, publish
+from sheaf.exports.series import Written
 from sheaf.media import schema
 from sheaf.media.analysis import batch as analysis
 from sheaf.media.analysis.item import CRASHED, give_back, take
@@ -35,17 +37,20 @@ from sheaf.media.batch_record import (
     write_record,
 )
 from sheaf.media.domain import MEDIA
-from sheaf.media.errors import CancelledError
+from sheaf.media.errors import CancelledError, ChangedError
 from sheaf.media.methods import Method
 from sheaf.media.result import Status
 from sheaf.media.sample.pairs import write
 from sheaf.media.settings import MediaSettings
+from sheaf.media.sync.ffmpeg import executable
+from sheaf.media.writers.repaired_wav import refused, verify_repaired_wav
 from sheaf.running import How, Made
 from sheaf.store.store import Store
 from sheaf.tables.accounts import Account, Kind
 
 SETTINGS = MediaSettings(methods=(Method.SPECTRAL,))
-JSON, CSV, HTML, TIMELINE = MEDIA.series
+JSON, CSV, HTML, TIMELINE, REPAIRED = MEDIA.series
+UNASKED = MEDIA.series[:-1]
 
 
 def fill(folder: Path) -> Path:
@@ -76,7 +81,7 @@ def rows_of(store: Store, batch: str) -> list[dict]:
 
 
 def published(store: Store, batch: str, settings: MediaSettings = SETTINGS) -> list[Published]:
-    return [publish(store, MEDIA, series, Request(batch), settings) for series in MEDIA.series]
+    return [publish(store, MEDIA, series, Request(batch), settings) for series in UNASKED]
 
 
 def account(made: Made) -> Account:
@@ -171,7 +176,8 @@ def test_exports_verify_and_repeat(done: tuple[Store, Path, dict[str, Made]]) ->
     batch = batch_of(store, path, SETTINGS)
     for series in MEDIA.series:
         made = publish(store, MEDIA, series, Request(batch), SETTINGS)
-        assert made.manifest.record_count == (1 if series is TIMELINE else 6)  # only what has an offset is laid out
+        laid = series in (TIMELINE, REPAIRED)  # only what has an offset
+        assert made.manifest.record_count == (1 if laid else 6)
         assert publish(store, MEDIA, series, Request(batch), SETTINGS).unchanged
         again = publish(store, MEDIA, series, Request(batch, always=True), SETTINGS)
         assert [file.sha256 for file in again.manifest.files] == [file.sha256 for file in made.manifest.files]
@@ -192,6 +198,55 @@ def test_exports_verify_and_repeat(done: tuple[Store, Path, dict[str, Made]]) ->
     assert "The dub is 0.500 s late" in page
     assert page.count("<section") == 6
     assert "<script" not in page
+
+
+def decoded(data: bytes) -> np.ndarray:
+    command = [executable(), "-v", "error", "-i", "pipe:0", "-f", "f32le", "pipe:1"]
+    return np.frombuffer(subprocess.run(command, input=data, capture_output=True, check=True).stdout, np.float32)
+
+
+def test_a_corrected_dub_is_the_dub_laid_on_its_master(done: tuple[Store, Path, dict[str, Made]]) -> None:
+    store, path, _ = done
+    batch = batch_of(store, path, SETTINGS)
+    made = publish(store, MEDIA, REPAIRED, Request(batch), SETTINGS)
+    assert made.manifest.counts["repaired"] == 1
+    assert store.root is not None
+    folder = store.root / made.export.path
+    lines = list(csv.DictReader((folder / "repairs.csv").open(encoding="utf-8")))
+    assert [line["file"] for line in lines] == ["item_001_in_sync.wav", *[""] * 5]
+    assert lines[1]["reason"] == "no match was found"
+    assert "absent.wav does not exist" in lines[4]["reason"]
+    assert (lines[0]["seconds"], lines[0]["silent_seconds"]) == ("8.0", "0.0")
+    corrected = decoded((folder / "item_001_in_sync.wav").read_bytes())
+    sound = programme(8)
+    assert len(corrected) == len(sound)
+    assert np.corrcoef(corrected, sound)[0, 1] > 0.99
+
+
+def test_a_dub_that_is_hardly_found_is_not_corrected() -> None:
+    row = {"status": "completed", "error_message": None, "coverage": 0.3}
+    assert "would become silence" in refused(row)
+    assert refused({**row, "coverage": 0.6}) == ""
+
+
+def test_silence_is_no_corrected_dub(tmp_path: Path) -> None:
+    write_wave(tmp_path / "item_001_in_sync.wav", np.zeros(96_000, np.float32))
+    columns = "item_id,file,reason,seconds"
+    (tmp_path / "repairs.csv").write_text(f"{columns}\nitem_001,item_001_in_sync.wav,,2.0\n", encoding="utf-8")
+    with pytest.raises(VerificationError, match=r"item_001_in_sync\.wav is silent"):
+        verify_repaired_wav(tmp_path, Written(record_count=1))
+
+
+def test_a_batch_asks_for_corrected_dubs_and_gets_none_of_changed_files(own: Path, local_store: Store) -> None:
+    path = sheet(own, ["master.wav,dub.wav"])
+    path.with_suffix(".yaml").write_text("repair: true\n", encoding="utf-8")
+    run_batch(local_store, path, SETTINGS)
+    batch = batch_of(local_store, path, SETTINGS)
+    assert MEDIA.offered is not None
+    assert REPAIRED.name in MEDIA.offered(current(local_store, MEDIA, batch))
+    write_wave(own / "dub.wav", moved(programme(8), -0.25))
+    with pytest.raises(ChangedError, match=r"dub\.wav has changed since the batch was read"):
+        publish(local_store, MEDIA, REPAIRED, Request(batch), SETTINGS)
 
 
 def test_a_batch_of_bad_rows_only_has_failed(media: Path, local_store: Store) -> None:
@@ -258,7 +313,7 @@ def test_a_file_that_was_replaced_is_analysed_again(own: Path, local_store: Stor
     assert not made["pairs"].unchanged
     assert rows_of(local_store, batch)[0]["offset_seconds"] == pytest.approx(-0.6, abs=1e-3)
     assert read_items(local_store, batch)["item_002"] == before["item_002"]
-    assert [made.export.version for made in published(local_store, batch)] == [2] * len(MEDIA.series)
+    assert [made.export.version for made in published(local_store, batch)] == [2] * len(UNASKED)
 
 
 def test_a_file_that_comes_later_is_analysed_then(own: Path, local_store: Store) -> None:
@@ -525,7 +580,7 @@ def test_a_list_says_where_a_batch_is(media: Path, local_store: Store) -> None:
     assert (told["csv_file"], told["status"], told["progress"]) == ("followed.csv", "pending", "0 %")
     assert "estimated_completion" not in told
     end = datetime(2026, 11, 27, 12, tzinfo=UTC)
-    running = {"status": "processing", "progress": 50.0, "items_completed": 1, "estimated_completion": end}
+    running = {"status": BatchStatus.PROCESSING, "progress": 50.0, "items_completed": 1, "estimated_completion": end}
     write_record(local_store, read_record(local_store, batch).model_copy(update=running))
     told = listing.facts(local_store, MEDIA, batch)
     assert (told["status"], told["progress"], told["completed"]) == ("processing", "50 %", 1)
@@ -555,6 +610,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from media_files import run_batch
 from sheaf.media.settings import MediaSettings
+from sheaf.media.sync.ffmpeg import executable
 from sheaf.store.store import Store
 settings = MediaSettings(methods=("spectral",), parallel_jobs=1)
 run_batch(Store.open(sys.argv[1]), Path(sys.argv[2]), settings, only=["results"])

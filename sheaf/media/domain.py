@@ -5,16 +5,19 @@ from sheaf.media import checks, choices, schema
 from sheaf.media.analysis.batch import analyse_batch
 from sheaf.media.analysis.item import ENGINE_VERSION
 from sheaf.media.batch_record import close_published
+from sheaf.media.writers.repaired_wav import verify_repaired_wav, write_repaired_wav
 from sheaf.media.writers.report_html import verify_report_html, write_report_html
 from sheaf.media.writers.results_csv import verify_results_csv, write_results_csv
 from sheaf.media.writers.results_json import verify_results_json, write_results_json
 from sheaf.media.writers.timeline import verify_timeline, write_timeline
 from sheaf.steps import Check, Choices, Domain, Step
+from sheaf.tables.pinned import Tables
 
 _PAIRS = Step(
     name="pairs",
     description="The pairs a batch asks for, each with its files found or the reason why not.",
     writes=(schema.PAIRS, schema.FILES, schema.BATCHES),
+    version=2,
     settings=("methods",),
     kinds=("parquet",),
     pool="ingest",
@@ -79,13 +82,30 @@ _TIMELINE = Series(
     verify=verify_timeline,
     kinds=("otio", "fcpxml", "edl"),
 )
+_REPAIRED_WAV = Series(
+    domain="media",
+    name="repaired_wav",
+    description="Every dub of one batch laid on its master as a new file, where enough of it is found there.",
+    tables=(*_TABLES, schema.FILES),
+    write=write_repaired_wav,
+    verify=verify_repaired_wav,
+    kinds=("wav", "csv"),
+)
 
 
+def offered(tables: Tables) -> tuple[str, ...]:
+    """All series; corrected dubs only where the options of the batch ask for them, since they are as large as films."""
+    (batch,) = tables.read(schema.BATCHES, ["repair"]).to_pylist()
+    return tuple(one.name for one in _SERIES if one is not _REPAIRED_WAV or batch["repair"])
+
+
+_SERIES = (_RESULTS_JSON, _RESULTS_CSV, _REPORT_HTML, _TIMELINE, _REPAIRED_WAV)
 MEDIA = Domain(
     name="media",
     kind=schema.KIND,
     steps=(_PAIRS, _RESULTS),
-    series=(_RESULTS_JSON, _RESULTS_CSV, _REPORT_HTML, _TIMELINE),
+    series=_SERIES,
+    offered=offered,
     in_one_run=1,  # a batch is minutes to hours of analysis: each has a run of its own, which can be cancelled
     choices=Choices(choices.TABLES, choices.facts, choices.values, choices.of_site),
 )

@@ -68,6 +68,7 @@ BATCHES = Table(
             column("priority", _text, "low, normal or high", null=False),
             column("timeout_seconds", _real, "Time for one pair; empty for the site's setting", "s"),
             column("items_total", _number, "Pairs in the batch", null=False),
+            column("repair", pa.bool_(), "Whether every dub is published corrected, too", null=False),
         ]
     ),
     "The batch as a whole, one row.",

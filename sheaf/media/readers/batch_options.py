@@ -32,6 +32,7 @@ class BatchOptions(BaseModel):
     Attributes:
         parallel_jobs: pairs analysed at the same time; the site's setting when null.
         timeout_seconds: wall time for one pair; the site's setting when null.
+        repair: publish every dub corrected, too (`repaired_wav`).
         notification_webhook: URL that is told when the batch is completed or failed.
     """
 
@@ -41,6 +42,7 @@ class BatchOptions(BaseModel):
     priority: Priority = Priority.NORMAL
     parallel_jobs: int | None = Field(default=None, ge=1, le=64)
     timeout_seconds: float | None = Field(default=None, gt=0)
+    repair: bool = False
     notification_webhook: str | None = None
 
 

@@ -122,6 +122,7 @@ def _batch(batch: str, sheet: BatchCsv, options: BatchOptions) -> dict[str, Any]
         "priority": options.priority,
         "timeout_seconds": options.timeout_seconds,
         "items_total": len(sheet.rows),
+        "repair": options.repair,
     }
 
 
