@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from matches_logs import Match, put, string
 
+from sheaf.errors import VerificationError
 from sheaf.exports import pages
 from sheaf.exports.publish import Request, publish
 from sheaf.matches.domain import MATCH_REPORT, MATCHES
@@ -56,3 +57,15 @@ def test_a_value_that_a_template_does_not_get_is_an_error(tmp_path: Path) -> Non
     assert pages.render(tmp_path / "x.html.j2", name="<b>") == "<p>&lt;b&gt;</p>"
     with pytest.raises(UndefinedError):
         pages.render(tmp_path / "x.html.j2")
+
+
+def test_a_page_may_hold_sound_and_pictures_and_load_none(tmp_path: Path) -> None:
+    page = tmp_path / "x.html"
+    held = "data:audio/mpeg;base64,SUQz", "data:image/png;base64,iVBO", "#a"
+    for address, alright in (*((one, True) for one in held), ("https://example.org/x.mp3", False), ("x.mp3", False)):
+        page.write_text(f'<section id="a"><audio src="{address}"></audio></section>', encoding="utf-8")
+        if alright:
+            assert pages.sections(page) == ["a"]
+        else:
+            with pytest.raises(VerificationError, match=r"refers to .*x\.mp3"):
+                pages.sections(page)

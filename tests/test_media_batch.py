@@ -198,11 +198,27 @@ def test_exports_verify_and_repeat(done: tuple[Store, Path, dict[str, Made]]) ->
     assert "The dub is 0.500 s late" in page
     assert page.count("<section") == 6
     assert "<script" not in page
+    assert page.count('src="data:audio/mpeg;base64,') == 2  # before and after of the one pair with an offset
+    assert len(page) < 100_000  # so 200 pairs are less than 20 MB
 
 
 def decoded(data: bytes) -> np.ndarray:
     command = [executable(), "-v", "error", "-i", "pipe:0", "-f", "f32le", "pipe:1"]
     return np.frombuffer(subprocess.run(command, input=data, capture_output=True, check=True).stdout, np.float32)
+
+
+def test_the_snippets_let_both_be_heard(done: tuple[Store, Path, dict[str, Made]]) -> None:
+    store, path, _ = done
+    (row,) = current(store, MEDIA, batch_of(store, path, SETTINGS)).read(schema.SNIPPETS).to_pylist()
+    assert row["item_id"] == "item_001"
+    late = []
+    for name in ("before", "after"):
+        master, dub = decoded(row[name]).reshape(-1, 2).T
+        assert len(master) == pytest.approx(5 * 16000, abs=2500)  # a codec adds a frame or two
+        spectrum = np.fft.rfft(dub, 2 * len(dub)) * np.conj(np.fft.rfft(master, 2 * len(dub)))
+        lag = int(np.argmax(np.fft.irfft(spectrum)))
+        late.append((lag if lag < len(dub) else lag - 2 * len(dub)) / 16000)
+    assert late == pytest.approx([0.5, 0], abs=1e-3)
 
 
 def test_a_corrected_dub_is_the_dub_laid_on_its_master(done: tuple[Store, Path, dict[str, Made]]) -> None:
@@ -610,7 +626,6 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from media_files import run_batch
 from sheaf.media.settings import MediaSettings
-from sheaf.media.sync.ffmpeg import executable
 from sheaf.store.store import Store
 settings = MediaSettings(methods=("spectral",), parallel_jobs=1)
 run_batch(Store.open(sys.argv[1]), Path(sys.argv[2]), settings, only=["results"])

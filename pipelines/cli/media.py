@@ -68,7 +68,7 @@ def sync(
     chosen = {"dub_track": track, "master_track": master_track}
     result = analyse_pair(master, dub, _options(methods, ai_model).model_copy(update=chosen))
     if as_json:
-        show.json(result.model_dump(mode="json", exclude={"timeline", "overlay"}))
+        show.json(result.model_dump(mode="json", exclude={"timeline", "overlay", "snippets"}))
     else:
         show.table(("", ""), _facts(result).items(), "")
     if repair_to:

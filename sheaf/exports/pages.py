@@ -11,7 +11,7 @@ from typing import Any
 
 from sheaf.errors import VerificationError
 
-_WITHIN = ("data:image/png;base64,", "#")
+_WITHIN = ("data:image/png;base64,", "data:audio/mpeg;base64,", "#")
 """How addresses begin that a page holds itself."""
 
 

@@ -28,7 +28,7 @@ _RESULTS = Step(
         "Offset, confidence, drift and edits of each pair; items are kept as they finish, so a new run goes on."
     ),
     reads=(schema.PAIRS, schema.FILES, schema.BATCHES),
-    writes=(schema.RESULTS,),
+    writes=(schema.RESULTS, schema.SNIPPETS),
     work=analyse_batch,
     settings=("timeout_seconds", "max_hours"),
     tuning=("parallel_jobs", "cluster"),
@@ -66,11 +66,11 @@ _RESULTS_CSV = Series(
 _REPORT_HTML = Series(
     domain="media",
     name="report_html",
-    description="The batch as one page to read: offsets, pictures before and after, drift and edits.",
-    tables=_TABLES,
+    description="The batch as one page to read: offsets, pictures and sound before and after, drift and edits.",
+    tables=(*_TABLES, schema.SNIPPETS),
     write=write_report_html,
     verify=verify_report_html,
-    version=2,
+    version=3,
     kinds=("html",),
 )
 _TIMELINE = Series(

@@ -41,6 +41,7 @@ class PairOptions(BaseModel):
         timeout_seconds: wall time for the whole analysis.
         max_seconds: longest sound that is accepted.
         master_track, dub_track: which sound track, from 1; by default the one that players choose, then the others.
+        listen: also keep a few seconds to listen to.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,6 +53,7 @@ class PairOptions(BaseModel):
     max_seconds: float = Field(default=4 * 3600.0, gt=0)
     master_track: int | None = Field(default=None, ge=1)
     dub_track: int | None = Field(default=None, ge=1)
+    listen: bool = False
 
 
 class MethodResult(BaseModel):
@@ -102,6 +104,13 @@ class Overlay(BaseModel):
     master: list[float]
     before: list[float]
     after: list[float]
+
+
+class Snippets(BaseModel):
+    """A few seconds as MP3 in base64, master left and dub right, before and after the correction."""
+
+    before: str
+    after: str
 
 
 class PairResult(BaseModel):
@@ -168,4 +177,5 @@ class PairResult(BaseModel):
     warnings: list[str] = Field(default_factory=list)
     timeline: list[WindowVote] = Field(default_factory=list)
     overlay: Overlay | None = None
+    snippets: Snippets | None = None
     analysis_seconds: float = 0.0

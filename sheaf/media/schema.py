@@ -89,6 +89,21 @@ _vote = pa.struct([("dub_time", _real), ("offset_seconds", _real), ("score", _re
 _curve = pa.list_(_real)
 _overlay = pa.struct([("start", _real), ("step", _real), ("master", _curve), ("before", _curve), ("after", _curve)])
 
+SNIPPETS = Table(
+    DOMAIN,
+    "snippets",
+    KIND,
+    pa.schema(
+        [
+            column("item_id", _text, "The pair", null=False),
+            column("before", pa.binary(), "A few seconds as MP3: master left, dub right, as they are", null=False),
+            column("after", pa.binary(), "The same with the dub where it belongs", null=False),
+        ]
+    ),
+    "A few seconds of each pair with an offset to listen to, in batches of at most 200 pairs.",
+    may_be_empty=True,
+)
+
 RESULTS = Table(
     DOMAIN,
     "results",

@@ -17,7 +17,7 @@ from sheaf.media import schema
 from sheaf.media.analysis.item import CRASHED, Job, Worker, give_back, run_item, take
 from sheaf.media.analysis.plots import batch_plots
 from sheaf.media.analysis.progress import Progress, counted, finished
-from sheaf.media.analysis.rows import result_row, unsatisfied
+from sheaf.media.analysis.rows import MOST_HEARD, result_row, snippet_rows, unsatisfied
 from sheaf.media.batch_record import (
     BatchRecord,
     BatchStatus,
@@ -203,6 +203,7 @@ def _jobs(work: Work, pairs: Sequence[Mapping[str, Any]]) -> dict[str, Job]:
                 models={Model(name): model.path} if model else {},
                 timeout_seconds=batch["timeout_seconds"] or settings.timeout_seconds,
                 max_seconds=settings.max_hours * 3600,
+                listen=len(pairs) <= MOST_HEARD,
             ),
         )
     return jobs
@@ -249,6 +250,7 @@ def _gather(work: Work, pairs: Sequence[Mapping[str, Any]], items: Mapping[str, 
     """Write the table of results, and close the record."""
     rows = [result_row(pair, items.get(pair["item_id"])) for pair in pairs]
     work.write(schema.RESULTS, from_rows(schema.RESULTS, rows))
+    work.write(schema.SNIPPETS, from_rows(schema.SNIPPETS, snippet_rows(items.values())))
     name = schema.RESULTS.name
     for row in rows:
         if row["status"] == Status.FAILED and row["item_id"] in items:

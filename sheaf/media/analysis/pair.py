@@ -26,9 +26,10 @@ from sheaf.media.sync.frames import FrameFit, fit_at, fit_frames, refine, rivals
 from sheaf.media.sync.judge import Judge, main_line
 from sheaf.media.sync.lines import Line
 from sheaf.media.sync.ltc import find_ltc
-from sheaf.media.sync.overlay import overlay
+from sheaf.media.sync.overlay import best_moment, overlay
 from sheaf.media.sync.probe import probe
 from sheaf.media.sync.segments import segment
+from sheaf.media.sync.snippets import snippets
 from sheaf.media.sync.stretches import Stretches
 from sheaf.media.sync.waveform import search_waveform
 
@@ -184,7 +185,9 @@ def _analyse(master: Recording, dub: Recording, options: PairOptions, deadline: 
         elif found.frame:
             result.precision = Precision.FRAME
             result.offset_uncertainty_seconds = round(found.frame.uncertainty, 4)
-        result.overlay = overlay(master, dub, main, line)
+        middle = best_moment(main, line)
+        result.overlay = overlay(master, dub, main, middle)
+        result.snippets = snippets(master, dub, main, middle) if options.listen else None
     result.timeline = judge.timeline(found.lines if sure else [])
     return result
 

@@ -1,6 +1,7 @@
 """Finished items as rows of the tables, and rows as the batch and the items that documents show."""
 
-from collections.abc import Mapping, Sequence
+from base64 import b64decode
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -75,6 +76,19 @@ def result_row(pair: Mapping[str, Any], item: FinishedItem | None) -> dict[str, 
         row |= {name: found[name] for name in _FOUND}
         row["channels"] = [{"channel": role, **offset} for role, offset in found["channels"].items()]
     return row
+
+
+MOST_HEARD = 200
+"""Pairs of a batch that are kept to listen to: 53 kB of a page for each; a page of more would not open well."""
+
+
+def snippet_rows(items: Iterable[FinishedItem]) -> list[dict[str, Any]]:
+    """The rows of the table of snippets."""
+    return [
+        {"item_id": item.item_id, "before": b64decode(heard.before), "after": b64decode(heard.after)}
+        for item in items
+        if item.result and (heard := item.result.snippets)
+    ]
 
 
 def unsatisfied(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

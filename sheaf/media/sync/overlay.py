@@ -10,11 +10,15 @@ _SECONDS = 6.0
 _STEP = 0.02
 
 
-def overlay(master: Recording, dub: Recording, piece: Segment, line: Line | None) -> Overlay:
-    """The stretch around the window that fits best, or around the middle of a piece that is known to a frame."""
-    middle = (piece.dub_start + piece.dub_end) / 2
+def best_moment(piece: Segment, line: Line | None) -> float:
+    """What is shown, s of the dub: the window that fits best, or the middle of a piece that is known to a frame."""
     if line:
-        middle = max(line.votes, key=lambda vote: (vote.score, -vote.time)).time
+        return max(line.votes, key=lambda vote: (vote.score, -vote.time)).time
+    return (piece.dub_start + piece.dub_end) / 2
+
+
+def overlay(master: Recording, dub: Recording, piece: Segment, middle: float) -> Overlay:
+    """The stretch around a moment of the dub."""
     start = round(max(piece.offset_seconds + piece.rate * middle - _SECONDS / 2, 0.0), 2)
     after = (start - piece.offset_seconds) / piece.rate
     curves = [_loudness(master, start, 1.0), _loudness(dub, start, 1.0), _loudness(dub, after, 1 / piece.rate)]

@@ -16,14 +16,11 @@ def overlay_svg(overlay: Mapping[str, Any]) -> str:
     count = len(overlay["master"])
     strips = []
     for row, name in enumerate(("before", "after")):
-        top = row * (_HEIGHT + 10)
-        base = top + _HEIGHT
-        master = _points(overlay["master"], base)
-        dub = _points(overlay[name], base)
+        middle = row * (_HEIGHT + 10) + _HEIGHT // 2
         strips.append(
-            f'<text x="0" y="{top + _HEIGHT / 2:.0f}">{name}</text>'
-            f'<polygon class="master" points="{_LEFT},{base} {master} {_LEFT + _WIDTH},{base}"/>'
-            f'<polyline class="dub" points="{dub}"/>'
+            f'<text x="0" y="{middle + 4}">{name}</text>'
+            f'<polygon class="master" points="{_wave(overlay["master"], middle)}"/>'
+            f'<polygon class="dub" points="{_wave(overlay[name], middle)}"/>'
         )
     start, end = overlay["start"], overlay["start"] + count * overlay["step"]
     bottom = 2 * _HEIGHT + 24
@@ -71,12 +68,12 @@ def _offset(piece: Mapping[str, Any], time: float, nominal: float) -> float:
     return piece["offset_seconds"] + (piece["rate"] - nominal) * time
 
 
-def _points(curve: Sequence[float], base: int) -> str:
-    """A curve from 0 to 1 as points above a base line."""
+def _wave(curve: Sequence[float], middle: int) -> str:
+    """A curve from 0 to 1 to both sides of a middle line, as an editor shows sound."""
     step = _WIDTH / max(len(curve) - 1, 1)
-    return " ".join(
-        f"{_LEFT + index * step:.1f},{base - value * (_HEIGHT - 8):.1f}" for index, value in enumerate(curve)
-    )
+    places = [(_LEFT + index * step, value * (_HEIGHT - 8) / 2) for index, value in enumerate(curve)]
+    above = [f"{x:.0f},{middle - y:.0f}" for x, y in places]
+    return " ".join(above + [f"{x:.0f},{middle + y:.0f}" for x, y in reversed(places)])
 
 
 def _svg(title: str, height: int, parts: Sequence[str]) -> str:

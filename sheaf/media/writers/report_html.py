@@ -1,5 +1,6 @@
 """`report.html`: the batch as one page for a person, without scripts and without anything to load."""
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 from sheaf.errors import VerificationError
 from sheaf.exports import pages
 from sheaf.exports.series import Draft, Written
-from sheaf.media.analysis.rows import unsatisfied
+from sheaf.media import schema
+from sheaf.media.analysis.rows import MOST_HEARD, unsatisfied
 from sheaf.media.result import Status
 from sheaf.media.sync.candidates import nominal_speed
 from sheaf.media.sync.repair import repair_command
@@ -22,14 +24,19 @@ def write_report_html(draft: Draft) -> Written:
     """Write the page: totals, a table of all items, then each item with its drawings."""
     batch, rows = read_batch(draft.tables)
     totals = summary(batch, rows)
+    heard = {row["item_id"]: row for row in draft.tables.read(schema.SNIPPETS).to_pylist()}
     page = pages.render(
-        Path(__file__).with_name("report_html.html.j2"), batch=batch, totals=totals, items=[_item(row) for row in rows]
+        Path(__file__).with_name("report_html.html.j2"),
+        batch=batch,
+        totals=totals,
+        items=[_item(row, heard.get(row["item_id"])) for row in rows],
+        unheard=MOST_HEARD if len(rows) > MOST_HEARD else 0,
     )
     (draft.folder / _NAME).write_text(page, encoding="utf-8")
     return Written(record_count=len(rows), counts=counts(rows), warnings=unsatisfied(rows))
 
 
-def _item(row: Mapping[str, Any]) -> dict[str, Any]:
+def _item(row: Mapping[str, Any], heard: Mapping[str, Any] | None) -> dict[str, Any]:
     """What the page says of one item."""
     segments = row["segments"] or ()
     found = row["offset_seconds"] is not None
@@ -47,6 +54,7 @@ def _item(row: Mapping[str, Any]) -> dict[str, Any]:
         "advice": _advice(row) if found else "",
         "command": (repair_command(row["dub_file"], row) if found else None) or "",
         "no_match": f"{fits} {_by_timecode(row)}".strip() if row["status"] == Status.NO_MATCH else "",
+        "sounds": [(name, b64encode(heard[name]).decode()) for name in ("before", "after")] if heard else [],
         "overlay_drawing": overlay_svg(row["overlay"]) if row["overlay"] else "",
         "offsets_drawing": offsets_svg(row["timeline"], row["segments"], speeds, row["dub_seconds"]) if timed else "",
         "pieces": [
