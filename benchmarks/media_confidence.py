@@ -1,6 +1,6 @@
 """Fit the confidence of an offset to pairs with known truth, and print how far it can be trusted.
 
-    .venv/bin/python benchmarks/media_confidence.py [--train 600] [--test 600] [--foreign FOLDER]
+    .venv/bin/python benchmarks/media_confidence.py [--train 600] [--test 600] [--foreign FOLDER] [--as-it-is]
 
 Half of the synthetic pairs are at the edge of what can be found, half are unrelated (`media_edge.py`); with `--foreign`
 recordings that Sheaf did not make come to both sets (`media_foreign.py`). The coefficients of
@@ -63,12 +63,18 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=600, help="synthetic pairs to judge with, half of them unrelated")
     parser.add_argument("--foreign", type=Path, help="where the recordings of media_foreign.py are unpacked")
     parser.add_argument("--sets", type=int, default=2, help="sets of foreign pairs on either side")
+    parser.add_argument("--as-it-is", action="store_true", help="only judge the engine; nothing is fitted")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at once")
     asked = parser.parse_args()
     seeds = {TRAIN_SEED: range(1, 1 + asked.sets), TEST_SEED: range(101, 101 + asked.sets)}
     counts = {TRAIN_SEED: asked.train, TEST_SEED: asked.test}
-    sets = {seed: measure(seed, counts[seed], asked.foreign, seeds[seed], asked.jobs) for seed in counts}
-    for judge in ("sample", "frame"):
+    if asked.as_it_is:
+        del counts[TRAIN_SEED]
+    sets = {
+        seed: measure(seed, count, asked.foreign, seeds[seed], asked.jobs, judges=not asked.as_it_is)
+        for seed, count in counts.items()
+    }
+    for judge in () if asked.as_it_is else ("sample", "frame"):
         spoke = [said for one in sets[TRAIN_SEED] if (said := getattr(one, judge))]
         times = caution(spoke)
         values = ", ".join(f"{value:.2f}" for value in fit(spoke, times))
@@ -81,10 +87,13 @@ def main() -> None:
             print_kinds(chosen)
 
 
-def measure(seed: int, count: int, foreign: Path | None, sets: Sequence[int], jobs: int) -> list[Sample]:
-    """The samples of one set, several at once."""
-    shares = [(seed, kind, start, count // 2, None) for kind in ("edge", "stranger") for start in range(_SHARES)]
-    shares += [(number, "foreign", 0, 0, foreign) for number in sets] if foreign else []
+def measure(
+    seed: int, count: int, foreign: Path | None, sets: Sequence[int], jobs: int, *, judges: bool
+) -> list[Sample]:
+    """The samples of one set, several at once; what each judge says by itself costs as much again."""
+    kinds = ("edge", "stranger") if count else ()
+    shares = [(seed, kind, start, count // 2, None, judges) for kind in kinds for start in range(_SHARES)]
+    shares += [(number, "foreign", 0, 0, foreign, judges) for number in sets] if foreign else []
     with Pool(jobs) as pool:
         return list(itertools.chain.from_iterable(pool.imap(_share, shares)))
 
@@ -92,13 +101,13 @@ def measure(seed: int, count: int, foreign: Path | None, sets: Sequence[int], jo
 _SHARES = 8
 
 
-def _share(job: tuple[int, str, int, int, Path | None]) -> list[Sample]:
-    seed, kind, start, count, foreign = job
+def _share(job: tuple[int, str, int, int, Path | None, bool]) -> list[Sample]:
+    seed, kind, start, count, foreign, judges = job
     found = []
     with tempfile.TemporaryDirectory(prefix="sheaf-bench-") as folder:
         for case in _cases(kind, Path(folder), seed, range(start, count, _SHARES), foreign):
             if case.expect != "ambiguous":
-                found.append(_sample(case))
+                found.append(_sample(case, judges=judges))
             case.master.unlink()
             case.dub.unlink()
     return found
@@ -110,7 +119,7 @@ def _cases(kind: str, folder: Path, seed: int, numbers: range, foreign: Path | N
     return (edge_pairs if kind == "edge" else strangers)(folder, seed, numbers)
 
 
-def _sample(case: Case) -> Sample:
+def _sample(case: Case, *, judges: bool) -> Sample:
     deadline = time.monotonic() + 300
     options = PairOptions(max_seconds=3600)
     related = case.expect == "match"
@@ -119,6 +128,10 @@ def _sample(case: Case) -> Sample:
         return related and abs(offset - case.offset) <= FRAME
 
     sample, frame = None, None
+    if not judges:
+        answer = analyse_pair(case.master, case.dub, options)
+        right = answer.offset_seconds is not None and near(answer.offset_seconds)
+        return Sample(case.kind, related, None, None, answer.confidence, right)
     with recordings(case.master, case.dub, options, deadline) as (master, dub):
         proposals, _, heard = propose(master, dub, list(DEFAULT_METHODS), options)
         lines, evidence = Judge(master, dub, heard, deadline).weigh(merge(itertools.chain(*proposals.values())))
@@ -178,6 +191,8 @@ def print_table(samples: Sequence[Sample]) -> None:
     print(f"Brier score {np.mean((sure - right) ** 2):.4f}")
     print(f"unrelated accepted: {false.sum()} of {len(false)}, highest {sure[unrelated].max():.3f}")
     print(f"wrong with at least 0.9: {((sure >= 0.9) & ~right).sum()}")
+    overclaimed = [sample.kind for sample in samples if sample.confidence >= 0.99 and not sample.right]
+    print(f"wrong with at least 0.99: {', '.join(overclaimed) or 'none'}")
     print(f"found: {(sure[~unrelated] >= ACCEPTED).sum()} of {(~unrelated).sum()} that belong together")
 
 
