@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from media_files import moved, programme, write_wave
+from media_files import ffmpeg, moved, programme, write_wave
 
 from sheaf.errors import UsageError
 from sheaf.media.analysis.pair import analyse_pair
-from sheaf.media.result import PairResult, Status
+from sheaf.media.result import PairResult, Segment, Status
 from sheaf.media.sample.synthesis import RATE, stretched
 from sheaf.media.sync.probe import probe
 from sheaf.media.sync.repair import repair
@@ -38,6 +38,16 @@ def test_corrected_dub_is_in_sync(tmp_path: Path, sound: np.ndarray, kind: str) 
     assert probe(target).duration == pytest.approx(24, abs=0.01)
     assert probe(target).tracks[0].layout == "stereo"
     assert dub.read_bytes() == before
+
+
+def test_tracks_that_are_channels_are_corrected_together(tmp_path: Path, sound: np.ndarray) -> None:
+    plain = write_wave(tmp_path / "plain.wav", moved(sound, -1.5))
+    dub, gain = tmp_path / "dub.mov", "[0:a]volume=0.5[half]"
+    ffmpeg("-i", plain, "-filter_complex", gain, "-map", "0:a", "-map", "[half]", "-c:a", "pcm_s16le", dub)
+    piece = Segment(dub_start=1.5, dub_end=25.5, offset_seconds=-1.5, rate=1.0, confidence=0.999)
+    found = PairResult(status=Status.COMPLETED, offset_seconds=-1.5, coverage=1, master_seconds=24, segments=[piece])
+    track = probe(repair(dub, found, tmp_path / "fixed.wav")).tracks[0]
+    assert track.layout == "stereo"
 
 
 def test_nothing_is_overwritten_or_guessed(tmp_path: Path, sound: np.ndarray) -> None:

@@ -204,12 +204,17 @@ def _selection(probe: Probe, track: int, *, alone: bool, louder: bool) -> list[s
     """Separate mono tracks are the channels of one programme, as in many camera and film masters."""
     chain = f"{_TO_PRESENTATION_TIME},{_LOUDER}" if louder else _TO_PRESENTATION_TIME
     if not alone and laid_apart(probe):
-        count = min(len(probe.tracks), 8)
-        layout = {2: "stereo", 6: "5.1", 8: "7.1"}.get(count, f"{count}c")
-        inputs = "".join(f"[0:a:{index}]{chain}[t{index}];" for index in range(count))
-        names = "".join(f"[t{index}]" for index in range(count))
-        return ["-filter_complex", f"{inputs}{names}join=inputs={count}:channel_layout={layout}[all]", "-map", "[all]"]
+        return ["-filter_complex", joined(probe, chain), "-map", "[all]"]
     return ["-map", f"0:a:{track}", "-vn", "-sn", "-dn", "-af", chain]
+
+
+def joined(probe: Probe, chain: str) -> str:
+    """Filters that make one sound `[all]` of tracks that are its channels, each of them first through a chain."""
+    count = min(len(probe.tracks), 8)
+    layout = {2: "stereo", 6: "5.1", 8: "7.1"}.get(count, f"{count}c")
+    inputs = "".join(f"[0:a:{index}]{chain}[t{index}];" for index in range(count))
+    names = "".join(f"[t{index}]" for index in range(count))
+    return f"{inputs}{names}join=inputs={count}:channel_layout={layout}[all]"
 
 
 def laid_apart(probe: Probe) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 from sheaf.errors import UsageError
 from sheaf.media.errors import TimedOutError, ToolError
 from sheaf.media.result import PairResult, Segment
-from sheaf.media.sync.decode import PRESENTATION_TIME
+from sheaf.media.sync.decode import PRESENTATION_TIME, joined, laid_apart
 from sheaf.media.sync.ffmpeg import reading
 from sheaf.media.sync.probe import probe
 
@@ -23,7 +23,7 @@ LEAST_COVERAGE = 0.5
 
 
 def repair(dub: Path, result: PairResult, target: Path, *, timeout_seconds: float = 600.0) -> Path:
-    """Write the dub's sound track that was compared, corrected, as 24-bit PCM with the dub's sample rate and channels.
+    """Write the dub's sound that was compared, corrected, as 24-bit PCM with the dub's sample rate and channels.
 
     Args:
         dub: the file that `result` is about.
@@ -49,7 +49,10 @@ def repair(dub: Path, result: PairResult, target: Path, *, timeout_seconds: floa
     track = int(result.dub_track.split()[0]) - 1 if result.dub_track else found.best_tracks[0].index
     rate = found.tracks[track].sample_rate
     partial = target.with_name(f".partial-{target.name}")
-    chain = repair_filter(result.segments, result.master_seconds, rate, track)
+    chain = repair_filter(result.segments, result.master_seconds, rate, f"[0:a:{track}]")
+    if result.dub_track is None and laid_apart(found):
+        all_tracks = joined(found, f"aresample={rate}:{PRESENTATION_TIME}")
+        chain = f"{all_tracks};{repair_filter(result.segments, result.master_seconds, rate, '[all]')}"
     command = [*reading(dub, found.start), "-loglevel", "error", "-filter_complex", chain, "-map", "[out]"]
     large = ["-rf64", "auto"] if target.suffix.lower() == ".wav" else []  # surround of hours exceeds 4 GB
     command += ["-c:a", "pcm_s24le", *large, "-bitexact", "-y", f"file:{partial.absolute()}"]
@@ -82,12 +85,12 @@ def check_target(target: Path) -> None:
         raise UsageError(f"There is no folder {target.parent}: make it first.")
 
 
-def repair_filter(segments: list[Segment], master_seconds: float, rate: int, track: int = 0) -> str:
+def repair_filter(segments: list[Segment], master_seconds: float, rate: int, source: str = "[0:a:0]") -> str:
     """The ffmpeg filter that lays the pieces of a sound track on the master's clock, in whole samples."""
     length = round(master_seconds * rate)
     count = len(segments)
     copies = "".join(f"[in{index}]" for index in range(count))
-    parts = [f"[0:a:{track}]aresample={rate}:{PRESENTATION_TIME},asplit={count}{copies}"]
+    parts = [f"{source}aresample={rate}:{PRESENTATION_TIME},asplit={count}{copies}"]
     for index, piece in enumerate(segments):
         start, end = round(piece.dub_start * rate), round(piece.dub_end * rate)
         place = max(round((piece.offset_seconds + piece.rate * piece.dub_start) * rate), 0)
@@ -111,7 +114,7 @@ def repair_command(dub: str, result: Mapping[str, Any]) -> str | None:
         return None
     track = int(result["dub_track"].split()[0]) - 1 if result["dub_track"] else 0
     pieces = [Segment(**piece) for piece in result["segments"]]
-    chain = repair_filter(pieces, result["master_seconds"], result["dub_sample_rate"], track)
+    chain = repair_filter(pieces, result["master_seconds"], result["dub_sample_rate"], f"[0:a:{track}]")
     name = PureWindowsPath(dub).stem + "_in_sync.wav"
     words = ["ffmpeg", "-i", dub, "-filter_complex", chain, "-map", "[out]", "-c:a", "pcm_s24le", "-rf64", "auto", name]
     return shlex.join(words)
