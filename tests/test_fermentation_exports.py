@@ -329,9 +329,11 @@ def test_times_in_parquet_are_utc(store, tmp_path):
     assert str(field.type) == "timestamp[us, tz=UTC]"
 
 
-@pytest.fixture
-def campaign(store: Store, tmp_path: Path) -> Store:
+@pytest.fixture(scope="module")
+def campaign(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """An eligible batch, a short one, a contaminated one, a running one, and a hold-out."""
+    folder = tmp_path_factory.mktemp("campaign")
+    store = Store.open(str(folder / "store"))
     batches = {
         "good": record(batch={"batch_id": "good", "batch_number": 2}),
         "short": record(batch={"batch_id": "short"}, samples=[sample(0)]),
@@ -341,7 +343,16 @@ def campaign(store: Store, tmp_path: Path) -> Store:
     }
     batches["dirty"]["samples"][2]["contamination_detected"] = True
     for name, document in batches.items():
-        run(store, put_batch(tmp_path / name, document, SENSORS), name, SLOW)
+        run(store, put_batch(folder / name, document, SENSORS), name, SLOW)
+    return store
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """One batch with sensors."""
+    folder = tmp_path_factory.mktemp("finished")
+    store = Store.open(str(folder / "store"))
+    run(store, put_batch(folder / "batch-1", record(), SENSORS), settings=SLOW)
     return store
 
 
@@ -416,9 +427,8 @@ def test_equal_input_gives_equal_files(store, tmp_path):
         ("campaign_parquet", "*.parquet", b"PAR1", b"XXXX"),
     ],
 )
-def test_verification_notices_what_is_broken(store, tmp_path, name, pattern, old, new):
-    run(store, put_batch(tmp_path / "batch-1", record(), SENSORS), settings=SLOW)
-    written = export(store, name, tmp_path / "out")
+def test_verification_notices_what_is_broken(finished, tmp_path, name, pattern, old, new):
+    written = export(finished, name, tmp_path / "out")
     path = next(iter(sorted((tmp_path / "out").glob(pattern))))
     path.write_bytes(path.read_bytes().replace(old, new))
     with pytest.raises(VerificationError, match=r"\w"):

@@ -199,6 +199,10 @@ def repair_text(text: str) -> str:
 
 
 def shorten(value: Any) -> str:
-    """A value as it may appear in a message."""
-    shown = ascii(str(value) if isinstance(value, Decimal) else value)
+    """A value as it may appear in a message; a number without the zeros at its end that only databases keep."""
+    if isinstance(value, Decimal):
+        value = str(value)
+        if "." in value and value[-1].isdecimal() and "E" not in value:
+            value = value.rstrip("0").removesuffix(".")
+    shown = ascii(value)
     return shown if len(shown) <= 60 else shown[:57] + "..."
