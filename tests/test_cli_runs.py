@@ -27,7 +27,7 @@ def test_runs_of_the_command_line_are_first_class(tmp_path: Path) -> None:
     command = [PROGRAM, "run", "fermentation"]
     done = subprocess.run(command, env=environment(tmp_path), capture_output=True, text=True, check=True)
     assert lines(done.stderr) == [
-        ["fermentation", "batch-13-b", "4", "exports,", "4", "new"],
+        ["fermentation", "batch-13-b", "6", "exports,", "6", "new"],
         ["fermentation", "campaign", "2", "exports,", "2", "new"],
     ]
     found = [line for line in done.stderr.splitlines() if line.startswith("check ")]
@@ -80,4 +80,4 @@ def test_a_program_hears_nothing_but_its_document(tmp_path: Path) -> None:
     done = subprocess.run(command, env=environment(tmp_path), capture_output=True, text=True, check=True)
     assert (done.stderr, done.stdout[0]) == ("", "[")
     done = subprocess.run(command[:-1], env=environment(tmp_path), capture_output=True, text=True, check=True)
-    assert lines(done.stderr)[0] == ["fermentation", "batch-12-b", "4", "exports,", "0", "new"]
+    assert lines(done.stderr)[0] == ["fermentation", "batch-12-b", "6", "exports,", "0", "new"]

@@ -194,7 +194,9 @@ def test_checks_are_green_and_tell_what_they_found(page, lab):
     expect(page.get_by_text("rows rejected").first).to_be_visible()
     picture(page, "checks")
 
-    page.goto(f"{lab.url}/assets/fermentation/features?view=checks&checkDetail=sensor_gaps", wait_until="domcontentloaded")
+    page.goto(
+        f"{lab.url}/assets/fermentation/features?view=checks&checkDetail=sensor_gaps", wait_until="domcontentloaded"
+    )
     page.get_by_text("Execution history", exact=True).click()
     expect(page.get_by_text("21 gaps, the longest: ").first).to_be_visible()
     for batch in BATCHES:
