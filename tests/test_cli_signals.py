@@ -166,7 +166,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> set[tuple]:
     [
         pytest.param("Ctrl+C", 0.0, marks=pytest.mark.campaign),
         ("SIGTERM", 1.0),
-        pytest.param("SIGTERM", 3.0, marks=pytest.mark.campaign),
     ],
 )
 def test_a_stopped_run_ends_in_order_and_the_next_one_completes_it(
