@@ -131,7 +131,9 @@ def main(shared: Path) -> int:
         folder.mkdir(parents=True)
         (folder / "batch.json").write_text(json.dumps(example_batch(values)), encoding="utf-8")
         texts = published_texts(home)
-    page = texts["batch_1_phase_A_report.md"].splitlines()
+    # What the specification does not have: what the checks found and what was not used, before the last rule.
+    before, added = texts["batch_1_phase_A_report.md"].split("## Checks\n")
+    page = (before + added[added.rindex("---\n") :]).splitlines()
     page = [line.removesuffix("  ") if line.startswith(HARD_BREAKS) else line for line in page]
     wrong = compare(
         "batch_1_phase_A_report.md", page, (data / "EXAMPLE_BATCH_EXPORT.md").read_text("utf-8").splitlines()
