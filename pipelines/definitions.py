@@ -18,7 +18,7 @@ from resources.sources import configured_sources
 from resources.store import StoreResource
 from sensors.requests import requests_sensor
 from sensors.sources import source_sensor
-from sensors.webhook import exports_webhook_sensor, webhook_sensors
+from sensors.webhook import telling_sensor, webhook_sensors
 from sheaf.domains import DOMAINS
 from sheaf.settings import Settings
 from sheaf.steps import Domain
@@ -41,7 +41,7 @@ def build_definitions(settings: Settings, domains: Iterable[Domain] = tuple(DOMA
             *sensors,
             requests_sensor(settings.inbox, domains),
             *webhook_sensors(),
-            *([exports_webhook_sensor()] if settings.webhooks else []),
+            *([telling_sensor()] if settings.webhooks or settings.mail else []),
         ],
         schedules=[*schedules, offload_schedule(settings), retention_schedule(settings)],
         resources={"sources": sources, "store": StoreResource(url=settings.store_url), "settings": settings},

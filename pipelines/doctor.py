@@ -16,6 +16,7 @@ from sheaf import damage
 from sheaf.domains import DOMAINS
 from sheaf.errors import SheafError, StoreError
 from sheaf.exports.recover import recover
+from sheaf.outside import mail
 from sheaf.outside.inbox import unknown
 from sheaf.settings import Settings
 from sheaf.sources import Source
@@ -63,6 +64,9 @@ def _outside(settings: Settings) -> Iterator[Finding]:
         for name, why in unknown(settings.inbox, DOMAINS).items():
             yield Finding("inbox", ok=True, detail=f"note: {name}: {why}")
     yield _finding("media folders", lambda: surroundings.check_media(settings.media))
+    if settings.mail:
+        server = settings.mail
+        yield _finding("mail", lambda: mail.check(server))
     try:
         instance = open_instance(settings)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What tells other systems: that a media batch has ended, where the batch asked for it, and of exports."""
+"""What tells others: that a media batch has ended, where the batch asked, and of exports, whom the settings name."""
 
 import os
 from datetime import UTC, datetime
@@ -26,21 +26,21 @@ def webhook_sensors() -> list[dg.SensorDefinition]:
     return [_sensor(name, status) for name, status in statuses.items()]
 
 
-def exports_webhook_sensor() -> dg.SensorDefinition:
-    """What tells the webhooks of `sheaf.yaml` of exports and deliveries."""
+def telling_sensor() -> dg.SensorDefinition:
+    """What tells those whom `sheaf.yaml` names of exports and deliveries, by webhook or mail."""
 
     @dg.sensor(
         name="webhooks",
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Posts what became of exports and deliveries to the addresses that `webhooks` names.",
+        description="Tells what became of exports and deliveries to whom `webhooks` and `mail` name.",
     )
     def sensor(
         context: dg.SensorEvaluationContext, store: StoreResource, settings: dg.ResourceParam[Settings]
     ) -> dg.SkipReason:
         done = []
-        for hook in settings.webhooks:
-            tick = telling.tell(store.open(), hook, os.environ.get(SECRET))
+        for listener in telling.listeners(settings, os.environ.get(SECRET)):
+            tick = telling.tell(store.open(), listener)
             for sentence in tick.failed:
                 context.log.warning(sentence)
             done.append(f"{tick.told} told, {tick.waiting} waiting.")

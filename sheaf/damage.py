@@ -43,6 +43,7 @@ _PLAIN = (
     _Plain("filters", r"[^/]+/[^/]+/[^/]+\.json", SavedFilter, "save that filter again with `sheaf filters save`"),
     _Plain("activity", r".+\.json", Activity, "that event is not listed any more"),
     _Plain("webhooks", r"[^/]+\.json", Progress, "that address is told of what happens from now on"),
+    _Plain("letters", r"[^/]+\.json", Progress, "that reader is told of what happens from now on"),
     _Plain("tombstones", r"[^/]+/[^/]+\.json", Tombstone, "its source tells again what it has deleted"),
     _Plain("tables", r".+/looked\.json", Looked, "its source is read once more"),
     _Plain("leases", r".+\.json", Holder, "nobody has that lease"),

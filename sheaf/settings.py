@@ -28,7 +28,8 @@ from sheaf.fermentation.settings import FermentationSettings
 from sheaf.matches.settings import MatchesSettings
 from sheaf.media.settings import MediaSettings
 from sheaf.occurrences.settings import OccurrencesSettings
-from sheaf.outside.addresses import Url, check_no_login
+from sheaf.outside.addresses import MailAddress, Url, check_no_login
+from sheaf.outside.mail import MailServer
 from sheaf.outside.models import first_problem
 from sheaf.outside.yaml_files import read_yaml
 from sheaf.retention import RetentionSettings
@@ -55,7 +56,7 @@ class ServeSettings(BaseModel):
 
 
 class Told(StrEnum):
-    """What webhooks can be told of."""
+    """What others can be told of."""
 
     COMPLETED = "completed"
     FAILED = "failed"
@@ -84,6 +85,34 @@ class WebhookSettings(BaseModel):
     private: bool = False
 
 
+class ReaderSettings(BaseModel):
+    """Who reads letters of what became of exports and deliveries.
+
+    Attributes:
+        address: the mail address.
+        events: as of webhooks; by default all that needs a person, so not `completed`.
+        domains: only these domains; all by default.
+        partitions: only these partitions; all by default.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    address: MailAddress
+    events: tuple[Told, ...] = (Told.FAILED, Told.REFUSED, Told.OVERDUE)
+    domains: tuple[str, ...] = ()
+    partitions: tuple[str, ...] = ()
+
+
+class MailSettings(MailServer):
+    """The mail server that sends letters, and who gets them.
+
+    Attributes:
+        to: who gets them.
+    """
+
+    to: tuple[ReaderSettings, ...]
+
+
 class Settings(BaseSettings):
     """The whole configuration.
 
@@ -97,6 +126,7 @@ class Settings(BaseSettings):
         retention: what stays when what is old is removed.
         serve: how `sheaf serve` is reached.
         webhooks: who is told what became of exports and deliveries.
+        mail: who is told by mail.
     """
 
     model_config = SettingsConfigDict(
@@ -112,6 +142,7 @@ class Settings(BaseSettings):
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
     serve: ServeSettings = Field(default_factory=ServeSettings)
     webhooks: tuple[WebhookSettings, ...] = ()
+    mail: MailSettings | None = None
     fermentation: FermentationSettings = Field(default_factory=FermentationSettings)
     matches: MatchesSettings = Field(default_factory=MatchesSettings)
     media: MediaSettings = Field(default_factory=MediaSettings)

@@ -71,6 +71,9 @@ def hidden(text: str, *secrets: str) -> str:
 Url = Annotated[str, AfterValidator(_without_login)]
 """A web address without a login."""
 
+MailAddress = Annotated[str, Field(pattern=r"^[!-~]+@[A-Za-z0-9.-]+$")]
+"""Where a letter goes to: nothing but an address of ASCII."""
+
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 """The name of an environment variable."""
 
