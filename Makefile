@@ -33,8 +33,8 @@ docs: .venv/ready-to-develop  ## Write the reference pages anew: docs/{cli,table
 	@$(BIN)/python -m pipelines.reference docs
 
 lock:  ## Resolve the dependencies anew (needs uv)
-	$(COMPILE) pyproject.toml --group build -o requirements.lock
-	$(COMPILE) pyproject.toml --group build --group dev -c requirements.lock -o requirements-dev.lock
+	$(COMPILE) pyproject.toml --extra pipeline --group build -o requirements.lock
+	$(COMPILE) pyproject.toml --extra pipeline --group build --group dev -c requirements.lock -o requirements-dev.lock
 
 # uv installs in seconds what takes pip a minute; where it is missing, pip fetches it for the time it is needed.
 INSTALL = uv=$$(command -v uv) || { \

@@ -1,5 +1,6 @@
 """`sheaf.open`: what training jobs and scripts get, and that it is never half of something."""
 
+import os
 import re
 import subprocess
 import sys
@@ -126,6 +127,47 @@ def test_to_import_it_loads_nothing_heavy() -> None:
     ).stdout.split()
     assert not {"dagster", "pyarrow", "pandas", "pydantic", "obstore"}.intersection(loaded)
     assert float(took) < 0.15
+
+
+ALONE = """
+import importlib.metadata as packages, re, sys, tomllib
+
+needed, found = tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], set()
+while needed:
+    name = re.match(r"[\\w.-]+", needed.pop())[0].lower().replace("_", "-")
+    if name not in found:
+        found.add(name)
+        needed += [one for one in packages.requires(name) or [] if "extra ==" not in one]
+modules = packages.packages_distributions().items()
+installed = {module for module, names in modules if any(name.lower().replace("_", "-") in found for name in names)}
+
+class Others:
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top not in installed | sys.stdlib_module_names | {"sheaf"} and not top.startswith("_"):
+            raise ModuleNotFoundError(f"{name} is not installed", name=name)
+
+sys.meta_path.insert(0, Others())
+import sheaf
+
+for name in sys.argv[1:]:
+    opened = sheaf.open(name)
+    print(len(opened.to_pandas()), len(opened.duckdb().df()), len(list(opened.path().rglob("*.*"))))
+"""
+
+
+def test_it_needs_only_what_a_plain_install_brings(local_store: Store, tmp_path: Path) -> None:
+    ingest(local_store, "a", "b")
+    export = publish_readings(local_store).export
+    environment = {**os.environ, "SHEAF_STORE_URL": local_store.url, "SHEAF_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, str(export)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=Path(__file__).parents[1],
+    )
+    assert done.stdout.split() == ["2", "2", "2"], done.stderr
 
 
 @pytest.mark.case("front-door/publishing-snippet")
