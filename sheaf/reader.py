@@ -116,14 +116,16 @@ class Dataset:
         """
         import pyarrow as pa
 
-        name, paths = self._table(table)
+        paths = self._table(table)
         wanted = list(columns) if columns is not None else None
         if len(paths) > 1 or "/" in paths[0]:
             import pyarrow.dataset as ds
 
             for path in paths:
                 self.path(path)
-            return ds.dataset(self._scratch() / name, partitioning="hive").to_table(columns=wanted)
+            return ds.dataset(self._scratch() / PurePosixPath(paths[0]).parts[0], partitioning="hive").to_table(
+                columns=wanted
+            )
         source, suffix = pa.BufferReader(self.read(paths[0])), PurePosixPath(paths[0]).suffix
         if suffix == ".parquet":
             import pyarrow.parquet as pq
@@ -149,7 +151,7 @@ class Dataset:
 
         return duckdb.from_arrow(self.to_arrow(table))
 
-    def _table(self, name: str | None) -> tuple[str, list[str]]:
+    def _table(self, name: str | None) -> list[str]:
         tables = self.tables
         if name is None:
             main = [one for one, paths in tables.items() if not paths[0].startswith("_")]
@@ -160,7 +162,7 @@ class Dataset:
         if name not in tables:
             known = ", ".join(tables) or "none"
             raise UsageError(f"{self.name} has no table {name!r}: there are {known}.{did_you_mean(name, tables)}")
-        return name, tables[name]
+        return tables[name]
 
     def _file(self, path: str | None) -> File:
         files = self.files

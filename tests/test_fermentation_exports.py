@@ -312,7 +312,7 @@ def test_the_gas_balance_is_chosen_and_recorded(store, tmp_path):
     run(store, put_batch(tmp_path / "batch-1", document, sensor_csv(steady_points(range(-60, 60)))))
     for balance, our in (("inert", 60 / 22.414 * (0.2095 - 0.2 * 0.7901 / 0.79)), ("upstream", 0.0297619)):
         export(store, "training_parquet", tmp_path / balance, options={"gas_balance": balance})
-        for name in ("training_samples.parquet", "_features_30s.parquet"):
+        for name in ("training_samples.parquet", "_features_30s/features_30s.parquet"):
             table = pq.read_table(tmp_path / balance / name)
             assert table.column("OUR")[-1].as_py() == pytest.approx(our, rel=1e-4)
             assert table.schema.metadata[b"gas_balance"] == balance.encode()
@@ -325,7 +325,7 @@ def test_the_gas_balance_is_chosen_and_recorded(store, tmp_path):
 def test_times_in_parquet_are_utc(store, tmp_path):
     run(store, put_batch(tmp_path / "batch-1", record(), SENSORS), settings=SLOW)
     export(store, "training_parquet", tmp_path / "out")
-    field = pq.read_schema(tmp_path / "out" / "_features_30s.parquet").field("window_start")
+    field = pq.read_schema(tmp_path / "out" / "_features_30s/features_30s.parquet").field("window_start")
     assert str(field.type) == "timestamp[us, tz=UTC]"
 
 
@@ -487,7 +487,7 @@ def test_a_setting_that_was_changed_reaches_the_export_or_stops_it(store, tmp_pa
     assert not second.unchanged
     ours = []
     for done, volume in ((first, None), (second, 1.8)):
-        for name in ("training_samples.parquet", "_features_30s.parquet"):
+        for name in ("training_samples.parquet", "_features_30s/features_30s.parquet"):
             table = pq.read_table(files_of(store, done) / name)
             assert json.loads(table.schema.metadata[b"sheaf:made_with"])["vessel_volume_l"] == volume
         ours.append(table.column("OUR").drop_null()[0].as_py())

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pandas as pd
 import pyarrow.dataset as ds
 import pytest
@@ -90,6 +91,8 @@ def test_the_folder_of_a_parquet_series_is_one_table(local_store: Store, tmp_pat
     folder = Path(local_store.url) / pointer.path
     rows = done.manifest.record_count
     assert len(pd.read_parquet(folder)) == ds.dataset(folder).count_rows() == rows > 0
+    assert len(duckdb.read_parquet(f"{folder}/*.parquet")) == rows
+    assert "window_start" in pd.read_parquet(folder / "_features_30s").columns
     assert {file.path for file in pointer.files} == {file.path for file in done.manifest.files}
     opened = sheaf.open("fermentation/b4/training_parquet", local_store.url)
     assert len(opened.to_pandas()) == rows

@@ -138,7 +138,7 @@ _TRAINING_PARQUET = Series(
     verify=verify_training_parquet,
     options=TrainingOptions,
     filter=SampleFilter,
-    version=5,
+    version=6,
     kinds=("parquet",),
     row_key=("batch_id", "sample_id"),
 )

@@ -1,6 +1,7 @@
-"""`training_samples.parquet` of one batch, and beside it its windows, `_features_30s.parquet`, feeds and yields.
+"""`training_samples.parquet` of one batch, and below it its windows, `features_30s.parquet`, feeds and yields.
 
-Who reads the folder gets the samples: a table that starts with `_` is passed over (pandas, Arrow, Spark).
+Who reads the folder gets the samples: a folder that starts with `_` is passed over (pandas, Arrow, Spark), and
+`*.parquet` finds nothing in it (DuckDB).
 
 All samples that are not superseded are in, and all windows, with `eligible` and `split` beside them, and columns for
 every sensor of the plan. The gas balance that was asked for is under the plain names (`CER`, `OUR`, …). The files'
@@ -27,8 +28,11 @@ if TYPE_CHECKING:
 
 MADE_WITH = "sheaf:made_with"
 """Key of the files' metadata."""
-SAMPLES_FILE, FEATURES_FILE = "training_samples.parquet", "_features_30s.parquet"
-_OF_THE_BATCH = {"_feed_events.parquet": schema.FEED_EVENTS, "_yields.parquet": schema.YIELDS}
+SAMPLES_FILE, FEATURES_FILE = "training_samples.parquet", "_features_30s/features_30s.parquet"
+_OF_THE_BATCH = {
+    "_feed_events/feed_events.parquet": schema.FEED_EVENTS,
+    "_yields/yields.parquet": schema.YIELDS,
+}
 _REQUIRED = ("batch_id", "split", "eligible", "ineligible_reason", "pH", "DO", "temp", "OD", "CER", "OUR", "mu")
 
 
@@ -97,6 +101,7 @@ def _write(draft: Draft, name: str, data: pa.Table, metadata: dict[str, str]) ->
     import pyarrow.parquet as pq
 
     metadata = metadata | {MADE_WITH: json.dumps(draft.made_with, sort_keys=True, ensure_ascii=False)}
+    (draft.folder / name).parent.mkdir(exist_ok=True)
     pq.write_table(data.replace_schema_metadata(metadata), draft.folder / name, compression="zstd")
 
 
