@@ -38,7 +38,7 @@ def step_metadata(store: Store, made: Made, before: Mapping[str, Any]) -> dict[s
         metadata["account"] = account_value(generation)
     if rejects := _rejects(store, generation):
         metadata["rejects"] = table_value(rejects)
-    for title, png in report.plots.items():
+    for title, png in report.plots().items():
         metadata[title] = dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})")
     metadata |= {name.replace("_", " "): _shown(value) for name, value in generation.counts.items()}
     if report.preview:

@@ -1,6 +1,6 @@
 """What a step says about one partition, in the form in which the run page and the CLI show it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,10 +13,10 @@ class Report:
         counts: named numbers people look for, such as `samples` or `sensor_gaps`.
         warnings: sentences an operator should read.
         preview: the first rows of the main table, ready to show.
-        plots: PNG pictures under 50 kB by title.
+        plots: draws PNG pictures under 50 kB by title, when somebody looks at them.
     """
 
     counts: Mapping[str, int | float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     preview: tuple[Mapping[str, Any], ...] = ()
-    plots: Mapping[str, bytes] = field(default_factory=dict)
+    plots: Callable[[], Mapping[str, bytes]] = dict

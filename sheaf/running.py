@@ -195,7 +195,7 @@ class _Running:
             line = f"{len(old)} tables of an earlier Sheaf are removed: they were made anew from the source."
             report = replace(report, warnings=(*report.warnings, line))
         if refused:
-            tables, report = {}, replace(report, preview=(), plots={})
+            tables, report = {}, replace(report, preview=(), plots=dict)
         files = dict(work.files)
         if work.rejects:
             files[REJECTS_FILE] = scratch / "all-rejects.parquet"

@@ -101,7 +101,7 @@ class Read:
     @property
     def plots(self) -> dict[str, bytes]:
         """The plots of all its steps."""
-        return {title: plot for made in self.made.values() for title, plot in made.report.plots.items()}
+        return {title: plot for made in self.made.values() for title, plot in made.report.plots().items()}
 
     @property
     def checks(self) -> dict[str, Verdict]:

@@ -238,14 +238,14 @@ def test_the_overview_of_the_sample(tmp_path: Path) -> None:
     assert made.generation.checks["splits_disjoint"].detail == ("12 images in train, 4 images in val, 4 images in test")
     assert found.counts["images"] == 20
     assert [row["split"] for row in found.preview] == ["train", "val", "test"]
-    assert {title: png[:4] for title, png in found.plots.items()} == {
+    assert {title: png[:4] for title, png in found.plots().items()} == {
         "class balance": b"\x89PNG",
         "contact sheet": b"\x89PNG",
     }
-    assert max(len(png) for png in found.plots.values()) < 50_000
+    assert max(len(png) for png in found.plots().values()) < 50_000
     assert described(store, key).unchanged
     tables = current(store, ANNOTATIONS, key)
-    assert describe(Work(tables, SETTINGS, tmp_path, Rejects(tmp_path))).plots == found.plots
+    assert describe(Work(tables, SETTINGS, tmp_path, Rejects(tmp_path))).plots() == found.plots()
     options = classification_options(tables)
     assert list(options) == ["ground", "light"]
     assert sum(options["ground"].values()) == sum(options["light"].values()) == 20

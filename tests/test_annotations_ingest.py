@@ -710,4 +710,4 @@ def test_a_damaged_picture_does_not_stop_the_others(project: Project) -> None:
     made = project.deliver()
     assert [row["file_path"] for row in project.rows(schema.IMAGES)] == ["1.jpg"]
     assert noted(made) == {"images damaged_image": 1, "detections unknown_image": 1}
-    assert "contact sheet" in described(project.store).report.plots
+    assert "contact sheet" in described(project.store).report.plots()

@@ -353,8 +353,8 @@ def test_equal_points_give_equal_bytes_and_small_plots(store, tmp_path):
     again = [all_steps(Store.open(str(tmp_path / name)), folder) for name in ("a", "b", "c")]
     for name in ("features", "training_samples"):
         assert {made[name].generation.data_version for made in again} == {first[name].generation.data_version}
-        assert all(made[name].report.plots == first[name].report.plots for made in again)
-    for png in (*first["features"].report.plots.values(), *first["training_samples"].report.plots.values()):
+        assert all(made[name].report.plots() == first[name].report.plots() for made in again)
+    for png in (*first["features"].report.plots().values(), *first["training_samples"].report.plots().values()):
         assert png.startswith(b"\x89PNG")
         assert len(png) < 50_000
 
@@ -375,13 +375,13 @@ def test_sensors_that_speak_once_a_minute_are_drawn_and_not_shaded(store, tmp_pa
     """Every other window of 30 s has no point, whether it is the odd or the even ones."""
     points = [(at(seconds=s), "OD", 1.1 ** (s / 3600)) for s in range(first, 28 * 3600, 60)]
     _, report, _ = run(store, put_batch(tmp_path / "batch-1", record(), sensor_csv(points)))
-    drawn = colours(report.plots["Growth rate"])
+    drawn = colours(report.plots()["Growth rate"])
     assert drawn["gap"] < 100, "edges of letters"
     assert drawn["curve"] > 500
     other = Store.open(str(tmp_path / "other"))
     silent = [point for point in points if not at(9) < point[0] < at(12)]
     _, report, _ = run(other, put_batch(tmp_path / "batch-1", record(), sensor_csv(silent)))
-    assert colours(report.plots["Growth rate"])["gap"] > 5000
+    assert colours(report.plots()["Growth rate"])["gap"] > 5000
 
 
 def test_no_sensors_give_no_windows_but_the_full_schema(store, tmp_path):

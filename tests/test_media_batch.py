@@ -131,8 +131,8 @@ def test_what_is_found_is_accounted_for(done: tuple[Store, Path, dict[str, Made]
     assert made.report.counts["items_completed"] == 1
     assert codes(made) == {"silent": 1, "unreadable": 1}
     assert (account(made).seen, account(made).used) == (4, 2)
-    assert set(made.report.plots) == {"overlay", "confidence"}
-    assert all(len(png) < 50_000 for png in made.report.plots.values())
+    assert set(made.report.plots()) == {"overlay", "confidence"}
+    assert all(len(png) < 50_000 for png in made.report.plots().values())
     checks = made.generation.checks
     assert {name: verdict.passed for name, verdict in checks.items()} == {
         "failed": False,

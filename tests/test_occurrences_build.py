@@ -296,7 +296,7 @@ def test_the_sample_season_shows_what_there_is_to_see(tmp_path: Path, local_stor
     assert 0 < counts["verified"] < counts["occurrences"]
     assert {"rank species", "rank genus", "rank family", "rank order", "rank unknown"} <= counts.keys()
     assert reports["p2"].counts["verified"] == 0
-    plots = reports["p1"].plots
+    plots = reports["p1"].plots()
     assert set(plots) == {"Season", "Top taxa", "Stations"}
     assert all(png.startswith(b"\x89PNG") and len(png) < 50_000 for png in plots.values())
     assert reports["p1"].preview[0]["station"] == "Meadow"
@@ -308,7 +308,7 @@ def test_the_same_input_gives_the_same_tables_and_plots(tmp_path: Path) -> None:
         sample_season.write(tmp_path / name)
         store = Store.open(str(tmp_path / f"{name}-store"))
         season = made(store, tmp_path / name / "occurrences" / "p1")["occurrences"]
-        found.append((season.generation.data_version, season.report.plots, season.report.preview))
+        found.append((season.generation.data_version, season.report.plots(), season.report.preview))
     assert found[0] == found[1]
 
 

@@ -1,6 +1,8 @@
 """What a project holds, as a report for the run page: counts, class balance, splits, a contact sheet."""
 
 from collections import Counter
+from collections.abc import Mapping
+from functools import partial
 
 from sheaf.annotations import schema
 from sheaf.annotations.analysis.plots import class_balance_plot, contact_sheet
@@ -25,9 +27,6 @@ def describe(work: Work) -> Report:
         for kind, table in (("boxes", schema.DETECTIONS), ("masks", schema.SEGMENTATIONS))
     }
     splits = split_statistics(tables)
-    plots = {"class balance": class_balance_plot(by_kind)}
-    if sheet := contact_sheet(tables):
-        plots["contact sheet"] = sheet
     warnings = leak_warnings(splits)
     return Report(
         counts={
@@ -38,8 +37,13 @@ def describe(work: Work) -> Report:
         },
         warnings=tuple(warnings),
         preview=tuple(splits),
-        plots=plots,
+        plots=partial(_pictures, tables, by_kind),
     )
+
+
+def _pictures(tables: Tables, by_kind: Mapping[str, Mapping[str, int]]) -> dict[str, bytes]:
+    sheet = contact_sheet(tables)
+    return {"class balance": class_balance_plot(by_kind)} | ({"contact sheet": sheet} if sheet else {})
 
 
 def classification_options(tables: Tables) -> dict[str, dict[str, int]]:

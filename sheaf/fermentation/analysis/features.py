@@ -71,7 +71,7 @@ def build_features(work: Work) -> Report:
         if count
         else ("There are no sensor points, so there are no feature windows.",),
         preview=tuple(_preview(data)),
-        plots={"Growth rate": growth_rate_plot(data), "Gas exchange": gas_plot(data)} if count else {},
+        plots=lambda: {"Growth rate": growth_rate_plot(data), "Gas exchange": gas_plot(data)} if count else {},
     )
 
 

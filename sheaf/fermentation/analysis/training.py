@@ -115,7 +115,7 @@ def build_training(work: Work) -> Report:
             *([f"{work.partition} is not eligible for training: {verdict['ineligible_reason']}."] if why_not else []),
         ),
         preview=tuple({key: row[key] for key in _SHOWN} for row in rows[:10]),
-        plots={"Growth curve": growth_plot(all_samples, features)},
+        plots=lambda: {"Growth curve": growth_plot(all_samples, features)},
     )
 
 

@@ -8,6 +8,7 @@ it has to. Not here: which impact belongs to which shot (`correlate`).
 # pyright: reportAttributeAccessIssue=false
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,7 +78,7 @@ def build_shots(work: Work) -> Report:
         return Report(
             counts={"shots": shots.rows, "misses": misses, "impacts": impacts.rows, "false_hits": false_hits},
             preview=tuple(first.slice(0, 20).drop_columns("event_no").to_pylist() if first else ()),
-            plots=_plots(connection, tables),
+            plots=partial(plots.draw, *_drawn(connection, tables)),
         )
 
 
@@ -125,7 +126,10 @@ def _by_run(connection: "duckdb.DuckDBPyConnection", query: str) -> Iterator[pa.
         yield from connection.sql(query).to_arrow_table().to_batches()
 
 
-def _plots(connection: "duckdb.DuckDBPyConnection", tables: Tables) -> dict[str, bytes]:
+def _drawn(
+    connection: "duckdb.DuckDBPyConnection", tables: Tables
+) -> tuple[np.ndarray, dict[str, tuple[np.ndarray, float]]]:
+    """Splits, and delays with the offset by sensor."""
     splits = _numbers(connection, "SELECT split_s FROM shots WHERE shot_no > 1 AND split_s >= 0")
     offsets = tables.read(schema.SENSORS, ["sensor", "offset_ms"]).to_pylist()
     query = "SELECT delay_ms FROM impacts WHERE matched AND sensor IS NOT DISTINCT FROM ?"
@@ -133,7 +137,7 @@ def _plots(connection: "duckdb.DuckDBPyConnection", tables: Tables) -> dict[str,
         row["sensor"] or "unnamed sensor": (_numbers(connection, query, row["sensor"]), row["offset_ms"])
         for row in offsets
     }
-    return plots.draw(splits, delays)
+    return splits, delays
 
 
 def _numbers(connection: "duckdb.DuckDBPyConnection", query: str, *values: str | None) -> np.ndarray:

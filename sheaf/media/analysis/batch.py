@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -274,7 +275,7 @@ def _gather(work: Work, pairs: Sequence[Mapping[str, Any]], items: Mapping[str, 
         },
         warnings=unsatisfied(rows),
         preview=tuple({key: row[key] for key in _PREVIEW} for row in rows[:50]),
-        plots=batch_plots(rows),
+        plots=partial(batch_plots, rows),
     )
 
 

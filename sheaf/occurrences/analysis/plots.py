@@ -3,6 +3,7 @@
 Not here: counting for a report (`build`), how a figure is made and kept small (`figures`).
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sheaf import figures
@@ -15,8 +16,8 @@ _TOP = 15
 _STATIONS = 8  # more lines than this cannot be told apart
 
 
-def season_plots(database: "duckdb.DuckDBPyConnection") -> dict[str, bytes]:
-    """Plots from the tables `occurrences` and `deployment`; none for a project without occurrences."""
+def season_plots(database: "duckdb.DuckDBPyConnection") -> Callable[[], dict[str, bytes]]:
+    """What draws the tables `occurrences` and `deployment`; nothing for a project without occurrences."""
     nights = database.execute(
         f"""WITH station AS (SELECT deployment_name, count(*) AS n FROM occurrences GROUP BY 1
             ORDER BY n DESC, 1 LIMIT {_STATIONS})
@@ -33,14 +34,8 @@ def season_plots(database: "duckdb.DuckDBPyConnection") -> dict[str, bytes]:
         LEFT JOIN occurrences o ON o.deployment_id = d.id WHERE d.latitude IS NOT NULL
         GROUP BY d.id, 1, 2, 3 ORDER BY d.id"""
     ).fetchall()
-    plots = {}
-    if nights:
-        plots["Season"] = _season(nights)
-    if top:
-        plots["Top taxa"] = _top_taxa(top)
-    if places:
-        plots["Stations"] = _stations(places)
-    return plots
+    drawn = (("Season", _season, nights), ("Top taxa", _top_taxa, top), ("Stations", _stations, places))
+    return lambda: {title: draw(rows) for title, draw, rows in drawn if rows}
 
 
 def _figure(width: float, height: float) -> tuple["Figure", Any]:
