@@ -58,7 +58,7 @@ def swift_store(swift: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path
     return _remote(swift, monkeypatch, tmp_path)
 
 
-@pytest.fixture(params=["local_store", "s3_store", "swift_store"])
+@pytest.fixture(params=["local_store", "s3_store", pytest.param("swift_store", marks=pytest.mark.campaign)])
 def store(request: pytest.FixtureRequest) -> Store:
     """An empty store of each kind: what the protocol promises holds on all of them."""
     return request.getfixturevalue(request.param)

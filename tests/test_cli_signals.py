@@ -161,13 +161,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> set[tuple]:
 
 
 @pytest.mark.case("reliability/ctrl-c")
-@pytest.mark.parametrize(
-    ("how", "at"),
-    [
-        pytest.param("Ctrl+C", 0.0, marks=pytest.mark.campaign),
-        ("SIGTERM", 1.0),
-    ],
-)
+@pytest.mark.campaign
+@pytest.mark.parametrize(("how", "at"), [("Ctrl+C", 0.0), ("SIGTERM", 1.0)])
 def test_a_stopped_run_ends_in_order_and_the_next_one_completes_it(
     tmp_path: Path, undisturbed: set[tuple], how: str, at: float
 ) -> None:
@@ -213,7 +208,7 @@ def work(*_):
     open(sys.argv[1] + "/deaf", "w").close()
     while True:
         hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
-training.growth_plot = work
+training.batch_yields = work
 from pipelines.cli.main import main
 main(sys.argv[2:])
 """
@@ -375,6 +370,7 @@ def test_a_stopped_batch_of_media_keeps_its_finished_pairs(tmp_path: Path, films
     assert kept.read_bytes() == before
 
 
+@pytest.mark.campaign
 def test_what_is_ignored_stays_ignored(tmp_path: Path) -> None:
     """Shells start commands in the background with SIGINT ignored, and mean it."""
     write_batch(tmp_path / "inbox", "b0")

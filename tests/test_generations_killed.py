@@ -59,11 +59,20 @@ def check_of_one_piece(store: Store, export: ExportId, factor: int = 1) -> list[
 
 
 @pytest.mark.parametrize("step", ["readings", "totals"])
-def test_a_kill_at_any_step_leaves_one_delivery_or_the_other(atomic_store: Store, step: str) -> None:
-    stride = 1 if atomic_store.root else 3
+def test_a_kill_at_any_step_leaves_one_delivery_or_the_other(local_store: Store, step: str) -> None:
+    kill_everywhere(local_store, step)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("step", ["readings", "totals"])
+def test_a_kill_at_any_step_leaves_one_delivery_or_the_other_on_s3(s3_store: Store, step: str) -> None:
+    kill_everywhere(s3_store, step, stride=3)
+
+
+def kill_everywhere(empty: Store, step: str, stride: int = 1) -> None:
     kills = 0
     for at in range(1, 1000, stride):
-        store = Store.open(f"{atomic_store.url}-{step}-{at}")
+        store = Store.open(f"{empty.url}-{step}-{at}")
         deliver(store, "a")
         publish_series(store, TOTALS_CSV)
         if step == "totals":

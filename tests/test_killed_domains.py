@@ -24,10 +24,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(
     scope="module",
-    params=[
-        pytest.param(name, marks=pytest.mark.campaign if name in ("fermentation", "occurrences") else ())
-        for name in KILLS
-    ],
+    params=[pytest.param(name, marks=() if name == "annotations" else pytest.mark.campaign) for name in KILLS],
 )
 def trial(request: pytest.FixtureRequest, folder: Path) -> Iterator[Prepared]:
     """A domain with two deliveries of a partition."""
@@ -75,6 +72,10 @@ def test_a_kill_at_a_write_leaves_one_delivery_or_the_other_on_s3(
 
 # The others take longer than a test may; the benchmark has them.
 @pytest.mark.case("core/two-ingests-mix")
-@pytest.mark.parametrize("trial", ["matches", "media", "annotations"], indirect=True)
+@pytest.mark.parametrize(
+    "trial",
+    ["annotations", *(pytest.param(name, marks=pytest.mark.campaign) for name in ("matches", "media"))],
+    indirect=True,
+)
 def test_two_ingests_at_once_never_show_a_mix(trial: Prepared, folder: Path) -> None:
     assert trial.race(f"{folder}/stores/{trial.trial.name}-raced", 2).problems == []

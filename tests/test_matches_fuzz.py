@@ -13,7 +13,7 @@ from matches_logs import Match, Read, accounted, beep, button, hit, line, ndjson
 from sheaf.matches import schema
 from sheaf.matches.readers.log_blocks import LogFile
 
-quick = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 GOOD = [orjson.dumps(record) for record in string(0)]
 CSV = [

@@ -109,6 +109,7 @@ def test_a_batch_on_a_cluster_can_be_cancelled(cluster: str, tmp_path: Path) -> 
     assert (read_record(store, batch).status, read_record(store, batch).items_cancelled) == ("cancelled", 3)
 
 
+@pytest.mark.campaign
 def test_a_scheduler_that_is_not_there_is_one_clear_sentence(sample: Path, local_store: Store) -> None:
     with pytest.raises(SheafError, match=r"tcp://127\.0\.0\.1:9 cannot be reached"):
         run_batch(local_store, sample, MediaSettings(cluster="tcp://127.0.0.1:9"))

@@ -40,7 +40,7 @@ def test_a_home_that_dagster_cannot_have_is_refused_and_nothing_is_made_elsewher
     home = tmp_path / name
     write_batch(home / "inbox", "b4")
     code, _, err = sheaf(home, "run", "fermentation", "b4")
-    assert code == 2
+    assert code == 2, err
     assert "Dagster cannot keep its databases below a name with ? or %" in err
     assert err.count("\n") == 1
     assert os.listdir(tmp_path) == [name]  # noqa: PTH208

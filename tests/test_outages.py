@@ -103,7 +103,7 @@ def test_a_lease_whose_answers_are_lost_is_held_at_once_and_stays_held(far: Stor
                 assert held.held
 
 
-@pytest.mark.parametrize("after", [0, 3, 7, 12, 18])
+@pytest.mark.parametrize("after", [7, *(pytest.param(number, marks=pytest.mark.campaign) for number in (3, 18))])
 def test_a_store_that_refuses_from_some_moment_on_leaves_what_was_there(
     far: Store, faulty: Proxy, after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

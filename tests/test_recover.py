@@ -36,6 +36,7 @@ from sheaf.store.lease import Holder
 from sheaf.store.scratch import scratch_folder
 from sheaf.store.store import Store
 
+BOTH = ["local_store", pytest.param("s3_store", marks=pytest.mark.campaign)]
 CORE = ("sheaf/exports/", "sheaf/store/store.py", "sheaf/store/scratch.py", "sheaf/activity.py")
 
 
@@ -151,6 +152,7 @@ def test_a_kill_at_any_line_leaves_latest_whole_and_the_next_run_recovers_on_swi
     assert publish_kill_and_recover(swift_store.url, 4) >= 3
 
 
+@pytest.mark.parametrize("atomic_store", BOTH, indirect=True)
 def test_a_kill_at_a_random_moment_of_a_busy_publisher(atomic_store: Store) -> None:
     delays = random.Random(20261120)
     ingest(atomic_store, "a", "b")
@@ -330,6 +332,7 @@ def give_up_and_delete(store: Store) -> int:
 
 
 @pytest.mark.parametrize("dies", [False, True], ids=["and goes on", "and dies"])
+@pytest.mark.parametrize("atomic_store", BOTH, indirect=True)
 @pytest.mark.parametrize(
     "others",
     [
@@ -409,6 +412,7 @@ def test_a_process_suspended_while_it_moves_latest_does_not_hold_up_the_others(
         assert check_readers(local_store, BATCH) == 2
 
 
+@pytest.mark.parametrize("atomic_store", BOTH, indirect=True)
 def test_latest_never_moves_backwards_while_many_publish(atomic_store: Store) -> None:
     ingest(atomic_store, "a")
     writers = [children.start(publish_for_ever, atomic_store.url) for _ in range(3)]
@@ -440,6 +444,7 @@ def test_a_damaged_or_missing_pointer_is_written_again(atomic_store: Store) -> N
 
 
 @pytest.mark.case("reliability/latest-lost")
+@pytest.mark.parametrize("atomic_store", BOTH, indirect=True)
 @pytest.mark.parametrize("publishes_inside", [False, True], ids=["who deletes is held up", "who publishes is held up"])
 def test_latest_is_never_lost_between_who_deletes_the_last_and_who_publishes_the_next(
     atomic_store: Store, publishes_inside: bool

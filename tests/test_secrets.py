@@ -52,12 +52,6 @@ def home(tmp_path: Path) -> Home:
     return Home(tmp_path)
 
 
-def first_and_campaign(*values: object) -> list:
-    """The first of some values always, the others in a campaign."""
-    others = (value if isinstance(value, tuple) else (value,) for value in values[1:])
-    return [values[0], *(pytest.param(*value, marks=pytest.mark.campaign) for value in others)]
-
-
 LOGINS = (
     f"s3://{CANARY}1:{CANARY}2@bucket/prefix",
     f"s3://bucket/prefix?signature={CANARY}",
@@ -66,7 +60,8 @@ LOGINS = (
 )
 
 
-@pytest.mark.parametrize("url", first_and_campaign(*LOGINS))
+@pytest.mark.campaign
+@pytest.mark.parametrize("url", LOGINS)
 def test_a_login_in_the_address_of_the_store_is_refused_and_not_shown(home: Home, url: str) -> None:
     write_batch(home.folder / "inbox", "b4")
     home.secrets = {"SHEAF_STORE_URL": url}
@@ -88,7 +83,13 @@ def faulty(moto: dict[str, str]) -> Iterator[Proxy]:
 
 @pytest.mark.parametrize(
     ("what", "from_then_on"),
-    first_and_campaign(("refuse", "/tables/"), ("refuse", "_manifest.json"), ("refuse", "list-type"), ("expire", "/")),
+    [
+        ("refuse", "/tables/"),
+        *(
+            pytest.param(*other, marks=pytest.mark.campaign)
+            for other in (("refuse", "_manifest.json"), ("refuse", "list-type"), ("expire", "/"))
+        ),
+    ],
 )
 def test_keys_of_the_store_are_in_no_error_record_or_database(
     home: Home, faulty: Proxy, what: str, from_then_on: str
@@ -144,15 +145,16 @@ def echo(handler: BaseHTTPRequestHandler) -> None:
     reply(handler, 418, b'{"detail": "' + token + b" " + body.replace(b'"', b"'") + b'"}')
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     ("kind", "answer"),
-    first_and_campaign(
+    [
         ("influx2", echo),
         ("influx1", echo),
         ("influx2", InTurn(*[401] * 999)),
         ("influx2", InTurn(*[503] * 999, Retry_After="0")),
         ("influx2", None),
-    ),
+    ],
 )
 def test_passwords_and_tokens_of_services_are_not_shown(home: Home, answer: object, kind: str) -> None:
     write_batch(home.folder / "inbox", "b4")
