@@ -4,46 +4,38 @@ An annotation with a mask becomes a box and a mask of one object. Ids of images 
 annotations within their image, so that neither files nor images have to agree about them. What Sheaf has no
 column for (licences, addresses, captions, tracks …) is kept and written again.
 
-Here: COCO of CVAT, Roboflow, Label Studio, FiftyOne and COCO itself. Not here: what makes a row usable
-(`fields`, `geometry`).
+Here: COCO of CVAT, Roboflow, Label Studio, FiftyOne and COCO itself. Not here: what single annotations become
+(`coco_annotations`), nor what makes a row usable (`fields`, `geometry`).
 
 Format: https://cocodataset.org/#format-data
 """
 
-import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from sheaf.annotations.findings import NOT_AN_OBJECT, Finding
 from sheaf.annotations.readers import places
-from sheaf.annotations.readers.fields import Row, Source
+from sheaf.annotations.readers.coco_annotations import Annotations, as_id, extra_of
+from sheaf.annotations.readers.fields import Batch, Row, Source
 from sheaf.annotations.readers.paths import unsafe_path
 from sheaf.errors import InputError
-from sheaf.outside.files import find, key_of, named, read_bytes, top_files
+from sheaf.outside.files import find, key_of, named, top_files
+from sheaf.outside.json_lists import JsonList, read_object
 from sheaf.tables.rejects import Rejects
 
 MOST_BYTES = 512 * 1024 * 1024
+"""What is held at once of a file; annotations are read in parts, and may be more."""
+_MOST_ON_DISK = 4 * 1024**3
+_AT_ONCE = 16 * 1024
 FOLDERS = ("coco", "annotations")
 _INSTANCES = re.compile(r"instances(?:_(.+))?\.json")
 _BESIDE_IMAGES = re.compile(r"_annotations\.coco\.json|labels\.json|result\.json|instances.*\.json|.*coco.*\.json")
 _REPEATED = "in another file or earlier in this one"
 SPLIT = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-TURNED_BY = "sheaf_turned_by"
-"""In documents made of other formats: degrees by which a box is turned clockwise about its centre."""
-_OWN_FIELDS = {
-    "images": {"id", "file_name", "width", "height", "split"},
-    "categories": {"id", "name", "supercategory"},
-    "annotations": {
-        *("id", "image_id", "category_id", "bbox", "segmentation", "area", "iscrowd", "score", "attributes"),
-        *("keypoints", TURNED_BY),
-    },
-}
 _WORDS = {
     "file_path": "file_name",
     "label_id": "category_id",
@@ -140,30 +132,13 @@ class Document:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    data = read_bytes(path, MOST_BYTES).removeprefix(b"\xef\xbb\xbf")
-    try:
-        document = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        try:
-            document = json.loads(data)  # NaN, which Python writes: what holds one is rejected by itself
-        except (ValueError, RecursionError):
-            raise InputError(f"{path} is not valid JSON ({error}): export it again.") from error
+    document = read_object(path, _MOST_ON_DISK, "annotations", MOST_BYTES)
     if not isinstance(document, dict) or not isinstance(document.get("images"), list):
         raise InputError(f"{path} is not a COCO file: it must hold the list images.")
     for name in ("annotations", "categories"):  # the file of a test set has none
-        if not isinstance(document.setdefault(name, []), list):
+        if not isinstance(document.setdefault(name, []), list | JsonList):
             raise InputError(f"{path} is not a COCO file: {name} must be a list.")
     return document
-
-
-def as_id(value: Any) -> str | None:
-    """An id as text: 1, 1.0 and "1" are the same, as tools that go through tables or text write them."""
-    if type(value) is int:
-        return str(value)
-    if value is None or isinstance(value, bool | list | dict):
-        return None
-    text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
-    return re.sub(r"^(-?\d+)\.0+$", r"\1", text) or None
 
 
 def document_source(folder: Path, documents: list[Document], rejects: Rejects) -> Source:
@@ -173,8 +148,6 @@ def document_source(folder: Path, documents: list[Document], rejects: Rejects) -
         "tasks": dataset.tasks,
         "labels": dataset.labels,
         "images": dataset.images,
-        "detections": dataset.detections,
-        "segmentations": dataset.segmentations,
         "keypoints": dataset.keypoints,
         "image_tags": dataset.image_labels,
         "tag_categories": dataset.tag_categories,
@@ -183,7 +156,7 @@ def document_source(folder: Path, documents: list[Document], rejects: Rejects) -
         "about": dataset.about,
     }
     rows = lambda table: tables[table]() if table in tables else iter(())  # noqa: E731
-    return Source(rows, folder, pixels=True, words=_WORDS)
+    return Source(rows, folder, pixels=True, words=_WORDS, batches=dataset.batches)
 
 
 class _Dataset:
@@ -207,9 +180,12 @@ class _Dataset:
                 if isinstance(item, dict):
                     yield document, number, item
                 elif table is not None:
-                    self._rejects.saw(table, 1)
-                    code, sentence = NOT_AN_OBJECT
-                    self._rejects.add(table, code, sentence, file=document.name, line=number, raw=item)
+                    self._reject_other(table, document, number, item)
+
+    def _reject_other(self, table: str, document: Document, number: int, item: Any) -> None:
+        """What is no object."""
+        self._rejects.saw(table, 1)
+        self._rejects.add(table, *NOT_AN_OBJECT, file=document.name, line=number, raw=item)
 
     def tasks(self) -> Iterator[Row]:
         made: set[str] = set()
@@ -240,11 +216,16 @@ class _Dataset:
                 "name": item.get("name"),
                 "sort_order": int(key) if key and key.lstrip("-").isdecimal() else None,
                 "supercategory": "" if above in (None, "none", "None") else above,
-                "extra": _extra("categories", item),
+                "extra": extra_of("categories", item),
             }
             yield Row(values, document.name, number)
 
     def images(self) -> Iterator[Row]:
+        yield from self._images()
+        for document in self._documents:
+            document.content["images"] = []  # of large projects these are many, and nobody asks for them again
+
+    def _images(self) -> Iterator[Row]:
         owners: dict[str, set[str]] = {}
         for document, _, item in self._items("images"):
             owners.setdefault(_path(item), set()).add(document.name)
@@ -283,7 +264,7 @@ class _Dataset:
                 self._rejects.change("images", *finding, rows=rows, file=name)
 
     def _extra_of_image(self, document: Document, item: dict[str, Any]) -> dict[str, Any] | None:
-        extra = _extra("images", item)
+        extra = extra_of("images", item)
         if extra and (moved := self._licence_ids.get((document.name, as_id(extra.get("license"))))):
             extra["license"] = moved
         return extra
@@ -306,54 +287,66 @@ class _Dataset:
             self._there[above] = unsafe_path(path) is None and (self._folder / above).is_dir()
         return self._there[above] and unsafe_path(path) is None and find(self._folder, path) is not None
 
-    def _annotations(self, table: str | None = None) -> Iterator[tuple[Document, int, dict[str, Any], str]]:
-        """Annotations with the key that each gets: stable while others come and go."""
-        used: Counter[str] = Counter()
-        given: Counter[str] = Counter()
-        for document, number, item in self._items("annotations", table):
-            image = document.key(item.get("image_id")) or ""
-            of_image = f"{self._paths.get((document.name, image), image)}#"
-            own = as_id(item.get("id"))
-            key = of_image + (own or "")
-            used[key] += 1
-            if own is None or used[key] > 1:
-                given[document.name] += 1
-                key = f"{key}+{used[key]}"
-            yield document, number, item, key
-        if table is not None:
-            for name, rows in given.items():
-                self._rejects.change(table, *_GIVEN_ID, rows=rows, file=name)
-
-    def detections(self) -> Iterator[Row]:
+    def batches(self) -> Iterator[tuple[Batch, Batch]]:
+        """Boxes and masks of the same annotations, some thousand at a time."""
         boxed: Counter[str] = Counter()
-        for document, number, item, key in self._annotations("detections"):
-            bbox, shape = item.get("bbox"), _shape(item)
-            if bbox in (None, []) and shape:
-                continue  # the mask says it all
-            if bbox in (None, []) and item.get("keypoints"):
-                bbox = _around(item["keypoints"])
-                boxed[document.name] += 1
-            values = _common(document, item, key)
-            if shape:
-                values["segmentation_id"] = key
-            if isinstance(bbox, list) and len(bbox) == 4 and all(type(part) in (int, float) for part in bbox):
-                x, y, width, height = bbox
-                values |= {"x_min": x, "y_min": y, "x_max": x + width, "y_max": y + height}
-                values["rotation"] = item.get(TURNED_BY)
-            yield Row(values, document.name, number)
+        for found in self._keyed():
+            boxes, masks = found.boxes(), found.masks()
+            boxed[found.name] += sum(map(found.is_spanned, range(len(found.items))))
+            yield boxes, masks
         for name, rows in boxed.items():
-            self._rejects.change("detections", *_BOXED, rows=rows, file=name)
+            if rows:
+                self._rejects.change("detections", *_BOXED, rows=rows, file=name)
 
-    def segmentations(self) -> Iterator[Row]:
-        for document, number, item, key in self._annotations():
-            shape = _shape(item)
-            if not shape:
-                continue
-            values = _common(document, item, key) | {"bbox": item.get("bbox") or None, "area": item.get("area")}
-            values["rle" if isinstance(shape, dict) else "polygon"] = shape
-            if item.get("bbox"):
-                values["detection_id"] = key
-            yield Row(values, document.name, number)
+    def _annotations(self) -> Iterator[tuple[Document, Sequence[int], list[dict[str, Any]]]]:
+        """The annotations of all files, with their numbers in the lists of the files; what is no object is rejected."""
+        for document in self._documents:
+            content, first = document.content["annotations"], 1
+            for part in content.parts() if isinstance(content, JsonList) else (content,):
+                for at in range(0, len(part), _AT_ONCE):
+                    items = part[at : at + _AT_ONCE]
+                    numbers: Sequence[int] = range(first, first + len(items))
+                    first += len(items)
+                    if any(type(item) is not dict for item in items):
+                        pairs = list(zip(numbers, items, strict=True))
+                        for number, item in pairs:
+                            if type(item) is not dict:
+                                self._reject_other("detections", document, number, item)
+                        numbers = [number for number, item in pairs if type(item) is dict]
+                        items = [item for item in items if type(item) is dict]
+                    yield document, numbers, items
+
+    def _keyed(self) -> Iterator[Annotations]:
+        """Annotations with the key that each gets: stable while others come and go."""
+        used: set[str] = set()
+        doubled: Counter[str] = Counter()
+        given: Counter[str] = Counter()
+        for document, numbers, items in self._annotations():
+            of_images: dict[int, tuple[str, str]] = {}
+            images: list[str | None] = []
+            keys: list[str] = []
+            for item in items:
+                image, own = item.get("image_id"), item.get("id")
+                of_image = of_images.get(image) if type(image) is int else None
+                if of_image is None:
+                    name = document.key(image) or ""
+                    of_image = name, f"{self._paths.get((document.name, name), name)}#"
+                    if type(image) is int:
+                        of_images[image] = of_image
+                text = str(own) if type(own) is int else as_id(own)
+                plain = key = _storable(of_image[1] + (text or ""))
+                if text is None or key in used:
+                    given[document.name] += 1
+                    doubled[plain] += key in used and plain not in doubled  # one had it as its own
+                    while key == plain or key in used:
+                        doubled[plain] += 1
+                        key = f"{plain}+{doubled[plain]}"
+                used.add(key)
+                images.append(of_image[0] or None)
+                keys.append(key)
+            yield Annotations(document.name, numbers, items, images, keys)
+        for name, rows in given.items():
+            self._rejects.change("detections", *_GIVEN_ID, rows=rows, file=name)
 
     def image_labels(self) -> Iterator[Row]:
         """Rows of the server's table `image_tags`, which are labels."""
@@ -375,9 +368,13 @@ class _Dataset:
                 yield Row({"image_id": document.key(image), "tag_id": f"{category}/{tag}"}, document.name)
 
     def keypoints(self) -> Iterator[Row]:
-        for document, number, item in self._items("annotations"):
-            if item.get("keypoints"):
-                yield Row({"image_id": document.key(item.get("image_id"))}, document.name, number)
+        for document in self._documents:
+            content = document.content["annotations"]
+            if isinstance(content, JsonList) and not content.mentions(b'"keypoints"'):
+                continue  # to look is much less than to read
+            for number, item in enumerate(content, 1):
+                if isinstance(item, dict) and item.get("keypoints"):
+                    yield Row({"image_id": document.key(item.get("image_id"))}, document.name, number)
 
 
 def _licences(documents: list[Document]) -> tuple[list[dict[str, Any]], dict[tuple[str, str | None], Any]]:
@@ -398,11 +395,6 @@ def _licences(documents: list[Document]) -> tuple[list[dict[str, Any]], dict[tup
     return found, moved
 
 
-def _extra(kind: str, item: dict[str, Any]) -> dict[str, Any] | None:
-    """What an item says beyond what Sheaf has a column for."""
-    return {name: value for name, value in item.items() if name not in _OWN_FIELDS[kind]} or None
-
-
 def _path(item: dict[str, Any]) -> str:
     return str(item.get("file_name") or "").replace("\\", "/").removeprefix("./")
 
@@ -414,40 +406,10 @@ def _variants(folder: Path, document: Document, path: str) -> tuple[str, list[st
     return plain, nested, document.path.parent.relative_to(folder).as_posix()
 
 
-def _around(keypoints: Any) -> list[float] | None:
-    """The box that spans the keypoints that are labelled; None where none is, or where they are none."""
-    if not isinstance(keypoints, list) or any(type(number) not in (int, float) for number in keypoints):
-        return None
-    points = [(x, y) for x, y, seen in zip(keypoints[0::3], keypoints[1::3], keypoints[2::3], strict=False) if seen]
-    if not points:
-        return None
-    box: list[tuple[float, float]] = []
-    for numbers in zip(*points, strict=True):
-        low, high = min(numbers), max(numbers)
-        across = max(high - low, 1)
-        box.append(((low + high - across) / 2, across))
-    (x, width), (y, height) = box
-    return [x, y, width, height]
-
-
-def _shape(item: dict[str, Any]) -> Any:
-    """The segmentation of an annotation; None also for a list of empty rings, which is how some tools say none."""
-    shape = item.get("segmentation")
-    return None if isinstance(shape, list) and all(ring == [] for ring in shape) else shape
-
-
-def _common(document: Document, item: dict[str, Any], key: str) -> dict[str, Any]:
-    return {
-        "id": key,
-        "image_id": document.key(item.get("image_id")),
-        "label_id": as_id(item.get("category_id")),
-        "iscrowd": item.get("iscrowd") or False,
-        "confidence": item.get("score"),
-        "attributes": item.get("attributes"),
-        "keypoints": item.get("keypoints") or None,
-        "extra": _extra("annotations", item),
-        "source": "import",
-    }
+def _storable(key: str) -> str:
+    """A key that can be written as UTF-8."""
+    key = key.strip()
+    return key if key.isascii() else key.encode("utf-8", "replace").decode()
 
 
 def _own_split(item: dict[str, Any]) -> str | None:

@@ -15,7 +15,8 @@ import orjson
 
 from sheaf.annotations.findings import NOT_AN_OBJECT, Finding
 from sheaf.annotations.readers.builder import Builder
-from sheaf.annotations.readers.coco import MOST_BYTES, SPLIT, TURNED_BY, Document
+from sheaf.annotations.readers.coco import MOST_BYTES, SPLIT, Document
+from sheaf.annotations.readers.coco_annotations import TURNED_BY
 from sheaf.annotations.readers.geometry import ELLIPSE, ellipse
 from sheaf.annotations.readers.paths import unsafe_path
 from sheaf.errors import InputError

@@ -29,6 +29,34 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Batch:
+    """Boxes or masks one after another in columns, for those that are plain, and as rows, for all others.
+
+    Attributes:
+        keys, image_ids, label_ids: as the rows have them.
+        boxes: x, y, width and height, px, as they came.
+        shapes, areas: lists of rings and what is stated of their area, as they came.
+        scores, attributes, extras: as they came.
+        links: key of the mask of a box, or of the box of a mask.
+        maybe_plain: whether nothing but these columns is to be known of it.
+        row: any of them as a row; asked for once.
+    """
+
+    keys: list[str]
+    image_ids: list[str | None]
+    label_ids: list[str | None]
+    boxes: list[Any]
+    shapes: list[Any]
+    areas: list[Any]
+    scores: list[Any]
+    attributes: list[Any]
+    extras: list[Any]
+    links: list[str | None]
+    maybe_plain: list[bool]
+    row: Callable[[int], Row]
+
+
+@dataclass(frozen=True)
 class Source:
     """Where one project's rows come from.
 
@@ -37,12 +65,14 @@ class Source:
         images: the folder that image paths are relative to.
         pixels: whether coordinates are pixels of the image's declared size; else they are fractions of it.
         words: what the source calls our fields, where it calls them otherwise.
+        batches: boxes and masks, where they come as COCO has them, in place of `rows`.
     """
 
     rows: Callable[[str], Iterator[Row]]
     images: Path | None = None
     pixels: bool = False
     words: Mapping[str, str] = field(default_factory=dict)
+    batches: Callable[[], Iterator[tuple[Batch, Batch]]] | None = None
 
 
 ROUNDING = 1e-3
@@ -322,17 +352,22 @@ def meant_for(table: str) -> str:
 def checked(source: Source, table: str, model: type[R], rejects: Rejects) -> Iterator[tuple[R, Row]]:
     """The rows of a table that fit its model, all counted; the others are rejected for the field that is wrong."""
     for row in source.rows(table):
-        rejects.saw(meant_for(table), 1)
-        try:
-            item = model.model_validate({key: value for key, value in row.values.items() if value is not None})
-        except ValidationError as error:
-            found = first_problem(error)
-            name = found.key.partition(".")[0] or "row"
-            name = source.words.get(name, name)
-            finding = Finding(_CODES.get(found.kind, _NOT_ALLOWED), f"{name}: {found.reason.lower()}")
-            reject(rejects, table, finding, row)
-        else:
+        if item := fitting(source, table, model, row, rejects):
             yield item, row
+
+
+def fitting(source: Source, table: str, model: type[R], row: Row, rejects: Rejects) -> R | None:
+    """A row as its model; counted, and rejected for the field that is wrong where it does not fit."""
+    rejects.saw(meant_for(table), 1)
+    try:
+        return model.model_validate({key: value for key, value in row.values.items() if value is not None})
+    except ValidationError as error:
+        found = first_problem(error)
+        name = found.key.partition(".")[0] or "row"
+        name = source.words.get(name, name)
+        finding = Finding(_CODES.get(found.kind, _NOT_ALLOWED), f"{name}: {found.reason.lower()}")
+        reject(rejects, table, finding, row)
+        return None
 
 
 def reject(rejects: Rejects, table: str, finding: Finding, row: Row, rows: int = 1) -> None:

@@ -3,8 +3,10 @@
 Several rows may place one image in several jobs. Not here: reading a file's header (`image_files`).
 """
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from sheaf.annotations.findings import REPEATED_KEY, UNKNOWN_IMAGE, UNKNOWN_JOB, UNKNOWN_TASK, Finding
@@ -119,10 +121,15 @@ def _place(catalogue: Catalogue, image: dict[str, Any], job_id: str | None, decl
     width, height = size[::-1] if shown and orientation >= 5 else size
     if catalogue.source.pixels:
         over = declared or (width, height)
-        frame = Frame(width, height, width / over[0], height / over[1])
+        frame = _frame(width, height, width / over[0], height / over[1])
     else:
-        frame = Frame(width, height, width, height, catalogue.settings.normalised_limit)
+        frame = _frame(width, height, width, height, catalogue.settings.normalised_limit)
     return Place(image["image_id"], job_id, frame, orientation, shown)
+
+
+@lru_cache(maxsize=1024)  # most images of a project are of one size
+def _frame(width: int, height: int, scale_x: float, scale_y: float, limit: float = math.inf) -> Frame:
+    return Frame(width, height, scale_x, scale_y, limit)
 
 
 def _drawn_on(size: tuple[int, int], orientation: int, declared: tuple[int, int] | None) -> bool | None:

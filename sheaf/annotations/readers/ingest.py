@@ -16,7 +16,7 @@ from sheaf.annotations.readers.images import read_images
 from sheaf.annotations.readers.label_studio import label_studio_documents
 from sheaf.annotations.readers.labels import read_about, read_image_labels, read_labels, read_tags, read_tasks
 from sheaf.annotations.readers.numbers import Numbers
-from sheaf.annotations.readers.objects import read_detections, read_segmentations, unlink_missing
+from sheaf.annotations.readers.objects import read_objects, unlink_missing
 from sheaf.annotations.readers.table_files import inbox_source, with_splits
 from sheaf.annotations.readers.xml_files import cvat_documents, cvat_file, is_voc, voc_documents
 from sheaf.annotations.readers.yolo import yolo_data, yolo_source
@@ -24,7 +24,7 @@ from sheaf.errors import InputError
 from sheaf.report import Report
 from sheaf.tables.accounts import Kind
 from sheaf.tables.rejects import Rejects
-from sheaf.tables.table import from_rows
+from sheaf.tables.table import Rows, from_rows
 from sheaf.tables.work import Work
 
 
@@ -87,7 +87,7 @@ def write_project(source: Source, work: Work, warnings: tuple[str, ...] = ()) ->
     if not images:
         reasons = "; ".join(work.rejects.sentences()) or "the images table is empty"
         raise InputError(f"{work.partition} has no image that can be used: {reasons}.")
-    detections, segmentations = read_detections(catalogue), read_segmentations(catalogue)
+    detections, segmentations = read_objects(catalogue, work.scratch)
     detections = unlink_missing(detections, "segmentation_id", segmentations["segmentation_id"])
     segmentations = unlink_missing(segmentations, "detection_id", detections["detection_id"])
     numbers = Numbers(work.store, work.partition, keeps_own=source.pixels)
@@ -96,8 +96,8 @@ def write_project(source: Source, work: Work, warnings: tuple[str, ...] = ()) ->
     detections, segmentations = numbers.of_annotations(detections, segmentations)
     image_files.keep(work.store, work.partition, catalogue.files, work.scratch)
 
-    data = {table.name: from_rows(table, catalogue.rows[table.name]) for table in schema.SMALL_TABLES}
-    data |= {"detections": detections, "segmentations": segmentations}
+    data: dict[str, Rows] = {table.name: from_rows(table, catalogue.rows[table.name]) for table in schema.SMALL_TABLES}
+    data |= {"detections": detections.batches(), "segmentations": segmentations.batches()}
     work.write(schema.NUMBERS, from_rows(schema.NUMBERS, numbers.rows()))
     counts = {table.name: work.write(table, data[table.name]).rows for table in schema.TABLES}
     missing = sum(image["sha256"] is None for image in images)

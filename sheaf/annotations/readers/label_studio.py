@@ -21,7 +21,8 @@ from sheaf.annotations.findings import NOT_AN_OBJECT, Finding
 from sheaf.annotations.readers import places
 from sheaf.annotations.readers.brush import opacity
 from sheaf.annotations.readers.builder import Builder, Points
-from sheaf.annotations.readers.coco import MOST_BYTES, SPLIT, TURNED_BY, Document
+from sheaf.annotations.readers.coco import MOST_BYTES, SPLIT, Document
+from sheaf.annotations.readers.coco_annotations import TURNED_BY
 from sheaf.annotations.readers.geometry import ELLIPSE, UnusableError, ellipse
 from sheaf.annotations.readers.masks import packed
 from sheaf.annotations.readers.paths import is_image_name, unsafe_path

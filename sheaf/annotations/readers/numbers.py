@@ -6,13 +6,13 @@ and a mask of one object share theirs. What is new gets the next number; what wa
 reading numbers from 1, in the order of the tables; a COCO file's own ids are kept where they are free.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from sheaf.annotations import schema
+from sheaf.annotations.readers.ordered import Ordered
 from sheaf.store.store import Store
 from sheaf.tables import generations
 from sheaf.tables.generations import Place
@@ -55,78 +55,95 @@ class Numbers:
         before = self._before.read(schema.IMAGES, ["file_path", "number"]) if self._before else None
         keys = pa.array([row["file_path"] for row in rows], pa.string())
         old = (before["file_path"], before["number"].to_numpy()) if before else None
-        own = [row["image_id"].rpartition(":")[2] for row in rows]
+        own = pa.array([row["image_id"].rpartition(":")[2] for row in rows], pa.string())
         for row, number in zip(rows, self._given("image", keys, old, own).tolist(), strict=True):
             row["number"] = number
 
-    def of_annotations(self, boxes: pa.Table, masks: pa.Table) -> tuple[pa.Table, pa.Table]:
+    def of_annotations(self, boxes: Ordered, masks: Ordered) -> tuple[Ordered, Ordered]:
         """The boxes and masks with their numbers."""
         old = None
         if self._before:
             old_boxes = self._before.read(schema.DETECTIONS, ["detection_id", "number"])
             old_masks = self._before.read(schema.SEGMENTATIONS, ["segmentation_id", "detection_id", "number"])
             numbers = np.concatenate([old_boxes["number"].to_numpy(), old_masks["number"].to_numpy()])
-            old = _keys(old_boxes, old_masks), numbers
-        keys = _keys(boxes, masks)
-        own = (key.rpartition("#")[2] for key in keys.to_pylist()) if self._keeps_own else ()
-        given = self._given("annotation", keys, old, own)
-        return _with(boxes, given[: len(boxes)]), _with(masks, given[len(boxes) :])
+            old = _keys(old_boxes["detection_id"], old_masks["segmentation_id"], old_masks["detection_id"]), numbers
+        twins = masks["detection_id"]
+        single = twins.is_null()
+        own_keys = masks["segmentation_id"].filter(single)
+        keys = _keys(boxes["detection_id"], own_keys, pa.nulls(len(own_keys), pa.string()))
+        given = self._given("annotation", keys, old, _behind_the_last_hash(keys) if self._keeps_own else None)
+        of_boxes, of_masks = given[: len(boxes)], np.zeros(len(masks), np.int64)
+        alone = single.to_numpy(zero_copy_only=False)
+        of_masks[alone] = given[len(boxes) :]
+        if not alone.all():  # a mask has the number of its box
+            of_masks[~alone] = of_boxes[_index(twins.drop_null(), boxes["detection_id"])]
+        return (
+            boxes.with_column("number", pa.array(of_boxes, pa.int64())),
+            masks.with_column("number", pa.array(of_masks, pa.int64())),
+        )
 
     def rows(self) -> list[dict[str, Any]]:
         """What is taken now, for the next reading."""
         highest = [{"kind": kind, "number": number} for kind, number in sorted(self._highest.items())]
         return [*highest, *self._labels]
 
-    def _given(self, kind: str, keys: Any, old: tuple[Any, Any] | None, own: Iterable[str]) -> "np.ndarray[Any, Any]":
-        import pyarrow.compute as pc
-
+    def _given(self, kind: str, keys: Any, old: tuple[Any, Any] | None, own: pa.Array | None) -> Any:
+        """The number of each key; they are different."""
         numbers = np.zeros(len(keys), np.int64)
         if old is not None:
-            at = pc.call_function("index_in", [keys], pc.SetLookupOptions(value_set=_one(old[0])))
-            found = at.fill_null(-1).to_numpy(zero_copy_only=False)
+            found = _index(keys, old[0])
             numbers[found >= 0] = old[1][found[found >= 0]]
         highest = self._highest.get(kind, 0)
         new = np.flatnonzero(numbers == 0)
-        # equal keys, a box and its mask, get one number: that of the first
-        coded = keys.take(pa.array(new)).dictionary_encode()
-        which = coded.indices.to_numpy(zero_copy_only=False)
-        of_new = np.zeros(len(coded.dictionary), np.int64)
-        if self._keeps_own:
-            wanted = np.array([_free(text, highest) for text in own], np.int64)[new]
-            of_new[which] = wanted
+        of_new = np.zeros(len(new), np.int64)
+        if self._keeps_own and own is not None:
+            of_new = _free(own.take(pa.array(new)), highest)
             values, times = np.unique(of_new, return_counts=True)
             of_new[np.isin(of_new, values[times > 1])] = 0
         highest = max(highest, int(of_new.max(initial=0)))
         unnumbered = np.flatnonzero(of_new == 0)
         of_new[unnumbered] = highest + 1 + np.arange(len(unnumbered))
-        numbers[new] = of_new[which]
+        numbers[new] = of_new
         self._highest[kind] = highest + len(unnumbered)
         return numbers
 
 
-def _free(text: str, highest: int) -> int:
-    """The number that an id of the source is, where it was never given; else 0."""
-    return number if text.isascii() and text.isdecimal() and highest < (number := int(text[:17])) < _MOST else 0
+def _free(texts: pa.Array, highest: int) -> "np.ndarray[Any, Any]":
+    """The numbers that ids of the source are, where they were never given; else 0."""
+    import pyarrow.compute as pc
+
+    is_number = pc.call_function("match_substring_regex", [texts], pc.MatchSubstringOptions("^[0-9]+$"))
+    digits = pc.call_function("if_else", [is_number, texts, pa.scalar("0")])
+    short = pc.call_function("utf8_slice_codeunits", [digits], pc.SliceOptions(0, 17))
+    numbers = short.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    return np.where((numbers > highest) & (numbers < _MOST), numbers, 0)
 
 
-def _keys(boxes: pa.Table, masks: pa.Table) -> pa.Array:
+def _behind_the_last_hash(keys: pa.Array) -> pa.Array:
+    import pyarrow.compute as pc
+
+    return pc.call_function("replace_substring_regex", [keys], pc.ReplaceSubstringOptions("(?s)^.*#", ""))
+
+
+def _keys(boxes: Any, masks: Any, twins: Any) -> pa.Array:
     """What tells annotations apart; a mask that has a box is told apart as that."""
     import pyarrow.compute as pc
 
     def joined(mark: str, values: Any) -> Any:
         return pc.call_function("binary_join_element_wise", [pa.scalar(mark), _one(values), pa.scalar("")])
 
-    own = joined(_MASK, masks["segmentation_id"])
-    twin = joined(_BOX, masks["detection_id"])
-    of_masks = pc.call_function("coalesce", [twin, own])
-    return pa.concat_arrays([joined(_BOX, boxes["detection_id"]), of_masks])
+    of_masks = pc.call_function("coalesce", [joined(_BOX, twins), joined(_MASK, masks)])
+    return pa.concat_arrays([joined(_BOX, boxes), of_masks])
+
+
+def _index(keys: Any, among: Any) -> Any:
+    """Where each key first is among others; -1 where it is not."""
+    import pyarrow.compute as pc
+
+    found = pc.call_function("index_in", [keys], pc.SetLookupOptions(value_set=_one(among)))
+    return found.fill_null(-1).to_numpy(zero_copy_only=False)
 
 
 def _one(values: Any) -> pa.Array:
     found = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
     return found if isinstance(found, pa.Array) else pa.concat_arrays(found.chunks)
-
-
-def _with(data: pa.Table, numbers: "np.ndarray[Any, Any]") -> pa.Table:
-    at = data.schema.get_field_index("number")
-    return data.set_column(at, data.schema.field(at), pa.array(numbers, pa.int64()))

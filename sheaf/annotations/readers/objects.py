@@ -1,20 +1,34 @@
-"""Boxes and masks of a project: cleaned one by one, kept in columns, ordered by image.
+"""Boxes and masks of a project: cleaned many at once where they are plain, else one by one; kept in columns, by image.
 
 An annotation made twice with the same label and shape, in two jobs of one image, becomes one that
-belongs to both. Not here: what makes a shape usable (`geometry`).
+belongs to both. Not here: what makes a shape usable (`geometry`, `plain`), nor their order (`ordered`).
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from sheaf.annotations.findings import AMBIGUOUS_IMAGE, REPEATED_KEY, UNKNOWN_IMAGE, UNKNOWN_LABEL, Finding
-from sheaf.annotations.readers import geometry, masks, turned
+from sheaf.annotations.readers import geometry, masks, plain, turned
 from sheaf.annotations.readers.catalogue import Catalogue, Place
-from sheaf.annotations.readers.fields import DetectionRow, ObjectRow, Row, SegmentationRow, as_json, checked, reject
+from sheaf.annotations.readers.coco_annotations import SOURCE
+from sheaf.annotations.readers.fields import (
+    Batch,
+    DetectionRow,
+    ObjectRow,
+    Row,
+    SegmentationRow,
+    as_json,
+    fitting,
+    reject,
+)
 from sheaf.annotations.readers.geometry import Frame, Shape, UnusableError
+from sheaf.annotations.readers.ordered import Ordered, Pile
 from sheaf.annotations.schema import DETECTIONS, SEGMENTATIONS
 from sheaf.tables.table import Table
 
@@ -27,8 +41,23 @@ Drawn = tuple[Shape, Frame, bool]
 _DIGITS = re.compile(r"\d+")  # so that `m10` comes after `m9`
 
 
-def read_detections(catalogue: Catalogue) -> pa.Table:
-    """The boxes, ready to be written."""
+def read_objects(catalogue: Catalogue, scratch: Path) -> tuple[Ordered, Ordered]:
+    """The boxes, and the polygons and masks, ready to be written; `scratch` takes working files."""
+    boxes, shapes = _boxes(catalogue, scratch), _shapes(catalogue, scratch)
+    source = catalogue.source
+    if source.batches is None:
+        for reading in (boxes, shapes):
+            for row in source.rows(reading.table.name):
+                reading.add(row)
+    else:
+        spots = _Spots(catalogue)
+        for of_boxes, of_shapes in source.batches():
+            boxes.add_batch(of_boxes, spots)
+            shapes.add_batch(of_shapes, spots)
+    return boxes.columns.finish(), shapes.columns.finish()
+
+
+def _boxes(catalogue: Catalogue, scratch: Path) -> "_Reading":
 
     def shape(item: DetectionRow, place: Place) -> Drawn:
         corners, frame = (item.x_min, item.y_min, item.x_max, item.y_max), place.frame
@@ -38,11 +67,13 @@ def read_detections(catalogue: Catalogue) -> pa.Table:
     def own(item: DetectionRow, found: Shape) -> dict[str, Any]:
         return {"detection_id": item.id, "outline": found.segmentation, "segmentation_id": item.segmentation_id}
 
-    return _read(catalogue, DETECTIONS, DetectionRow, shape, own)
+    def many(batch: Batch, sizes: Any) -> plain.Plain:
+        return plain.boxes(batch.boxes, sizes)
+
+    return _Reading(catalogue, DETECTIONS, DetectionRow, shape, own, many, "segmentation_id", scratch)
 
 
-def read_segmentations(catalogue: Catalogue) -> pa.Table:
-    """The polygons and masks, ready to be written."""
+def _shapes(catalogue: Catalogue, scratch: Path) -> "_Reading":
 
     def shape(item: SegmentationRow, place: Place) -> Drawn:
         frame, shown = place.frame, place.shown
@@ -69,30 +100,55 @@ def read_segmentations(catalogue: Catalogue) -> pa.Table:
             "detection_id": item.detection_id,
         }
 
-    return _read(catalogue, SEGMENTATIONS, SegmentationRow, shape, own)
+    def many(batch: Batch, sizes: Any) -> plain.Plain:
+        return plain.polygons(batch.shapes, batch.boxes, batch.areas, sizes)
+
+    return _Reading(catalogue, SEGMENTATIONS, SegmentationRow, shape, own, many, "detection_id", scratch)
 
 
-def unlink_missing(data: pa.Table, link: str, there: pa.ChunkedArray) -> pa.Table:
+def unlink_missing(data: Ordered, link: str, there: pa.Array) -> Ordered:
     """Forget the twin of a box or mask where the twin could not be used."""
     import pyarrow.compute as pc
 
     found = pc.call_function("is_in", [data[link]], pc.SetLookupOptions(value_set=there))
-    kept = pc.call_function("if_else", [found, data[link], pa.scalar(None, pa.string())])
-    return data.set_column(data.schema.get_field_index(link), data.schema.field(link), kept)
+    return data.with_column(link, pc.call_function("if_else", [found, data[link], pa.scalar(None, pa.string())]))
 
 
-def _read(
-    catalogue: Catalogue,
-    table: Table,
-    model: type[Any],
-    shape: Callable[[Any, Place], Drawn],
-    own: Callable[[Any, Shape], dict[str, Any]],
-) -> pa.Table:
-    columns = _Columns(catalogue, table)
-    seen: set[str] = set()
-    for item, row in checked(catalogue.source, table.name, model, catalogue.rejects):
+class _Reading:
+    """Reads one table of boxes or masks.
+
+    Args:
+        shape: the shape of a row.
+        own: what only this table says of it.
+        many: those of a batch that are plain, on images of the sizes given.
+        link: the column that refers to the other table.
+        scratch: takes working files.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        table: Table,
+        model: type[Any],
+        shape: Callable[[Any, Place], Drawn],
+        own: Callable[[Any, Shape], dict[str, Any]],
+        many: Callable[[Batch, Any], plain.Plain],
+        link: str,
+        scratch: Path,
+    ) -> None:
+        self._catalogue, self.table, self._model = catalogue, table, model
+        self._shape, self._own, self._many = shape, own, many
+        self.columns = _Columns(catalogue, table, link, scratch)
+        self._seen: set[str] = set()
+
+    def add(self, row: Row) -> None:
+        """Add a row, or reject it."""
+        catalogue, name = self._catalogue, self.table.name
+        item = fitting(catalogue.source, name, self._model, row, catalogue.rejects)
+        if item is None:
+            return
         place = catalogue.places.get(item.image_id)
-        if item.id in seen:
+        if item.id in self._seen:
             finding = REPEATED_KEY
         elif place is None:
             finding = AMBIGUOUS_IMAGE if item.image_id in catalogue.ambiguous else UNKNOWN_IMAGE
@@ -100,18 +156,75 @@ def _read(
             finding = UNKNOWN_LABEL
         else:
             try:
-                found, frame, shown = shape(item, place)
+                found, frame, shown = self._shape(item, place)
                 turn = turned.back(place.orientation) if shown else 1
                 found = turned.turn_shape(found, turn, frame.width, frame.height)
                 points = _keypoints(item.keypoints, turn, frame)
             except UnusableError as error:
                 finding = error.finding
             else:
-                seen.add(item.id)
-                columns.add(item, row, place, found, {**own(item, found), "keypoints": points})
+                if catalogue.source.batches is None:  # there, keys are given, each once
+                    self._seen.add(item.id)
+                self.columns.add(item, row, place, found, {**self._own(item, found), "keypoints": points})
+                return
+        reject(catalogue.rejects, name, finding, row)
+
+    def add_batch(self, batch: Batch, spots: "_Spots") -> None:
+        """Add what is plain of a batch as columns, and all else as rows."""
+        at, labels = spots.of(batch)
+        found = self._many(batch, spots.sizes[at])
+        said = zip(batch.maybe_plain, batch.keys, batch.scores, batch.attributes, strict=True)
+        good = found.good & (at >= 0) & (labels >= 0) & np.array([_is_plain(*of) for of in said], bool)
+        noted = ~good | found.clipped | found.new_box | found.new_area
+        for n in np.flatnonzero(noted).tolist():
+            row = batch.row(n)
+            if not good[n]:
+                self.add(row)
                 continue
-        reject(catalogue.rejects, table.name, finding, row)
-    return columns.finish()
+            for which, correction in (
+                (found.clipped, geometry.CLIPPED),
+                (found.new_box, geometry.NEW_BOX),
+                (found.new_area, geometry.NEW_AREA),
+            ):
+                if which[n]:
+                    self._catalogue.correct(self.table.name, batch.keys[n], correction, row)
+        if good.any():
+            self._catalogue.rejects.saw(self.table.name, int(good.sum()))
+            self.columns.add_plain(batch, found, np.flatnonzero(good), spots, at, labels)
+
+
+def _is_plain(maybe: bool, key: str, score: Any, attributes: Any) -> bool:
+    return (
+        maybe
+        and 0 < len(key) <= 2048
+        and (score is None or (type(score) in (int, float) and 0 <= score <= 1))
+        and (attributes is None or type(attributes) is dict)
+    )
+
+
+class _Spots:
+    """Where plain annotations may lie, and what they may say, as numbers."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        shared = _shared(catalogue)
+        places = {
+            key: place
+            for key, place in catalogue.places.items()
+            if place.frame.scale_x == place.frame.scale_y == 1 and not place.shown and place.image_id not in shared
+        }
+        self._at = {key: at for at, key in enumerate(places)}
+        self.sizes = np.array([(place.frame.width, place.frame.height) for place in places.values()] or [(0, 0)], float)
+        self.ranks = pa.array([catalogue.order[place.image_id] for place in places.values()], pa.int64())
+        self.image_ids = pa.array([place.image_id for place in places.values()], pa.string())
+        self.jobs = pa.array([place.job_id for place in places.values()], pa.string())
+        self._label_at = {key: at for at, key in enumerate(catalogue.labels)}
+        self.label_ids = pa.array(list(catalogue.labels.values()), pa.string())
+
+    def of(self, batch: Batch) -> tuple[Any, Any]:
+        """The spots of images and of labels; -1 where there is none for what is plain."""
+        at = [self._at.get(key, -1) if key else -1 for key in batch.image_ids]
+        labels = [self._label_at.get(key, -1) if key else -1 for key in batch.label_ids]
+        return np.array(at, np.int64), np.array(labels, np.int64)
 
 
 def _keypoints(value: Any, turn: int, frame: Frame) -> str | None:
@@ -126,23 +239,21 @@ def _keypoints(value: Any, turn: int, frame: Frame) -> str | None:
 class _Columns:
     """Collects rows in Arrow chunks, so that a million of them do not live as Python objects."""
 
-    def __init__(self, catalogue: Catalogue, table: Table) -> None:
-        self._catalogue, self._table = catalogue, table
+    def __init__(self, catalogue: Catalogue, table: Table, link: str, scratch: Path) -> None:
+        self._catalogue, self._table, self._link = catalogue, table, link
         self._rows: list[dict[str, Any]] = []
-        self._chunks: list[pa.RecordBatch] = []
-        self._jobs: list[list[str]] = []
-        shared: dict[str, int] = {}
-        for row in catalogue.rows["placements"]:
-            shared[row["image_id"]] = shared.get(row["image_id"], 0) + 1
-        self._shared = {image for image, count in shared.items() if count > 1}
+        self._of_shared: list[dict[str, Any]] = []
+        self._shared = _shared(catalogue)
         self._made: dict[tuple[Any, ...], list[str]] = {}
-        fields = [table.schema.field(name) for name in table.schema.names if name != "job_ids"]
-        self._schema = pa.schema([*fields, pa.field("rank", pa.int64()), pa.field("natural", pa.string())])
+        fields = [*table.schema, pa.field("rank", pa.int64()), pa.field("natural", pa.string())]
+        self._schema = pa.schema(fields)
+        self._pile = Pile(scratch / f"ordered-{table.name}", self._schema, len(catalogue.order))
 
     def add(self, item: ObjectRow, row: Row, place: Place, shape: Shape, own: dict[str, Any]) -> None:
         jobs = [] if place.job_id is None else [place.job_id]
         label_id = self._catalogue.labels[item.label_id]
-        if place.image_id in self._shared:
+        is_shared = place.image_id in self._shared
+        if is_shared:
             key = (place.image_id, label_id, shape.x, shape.y, shape.width, shape.height, shape.segmentation)
             made = self._made.setdefault(key, jobs)
             if made is not jobs and jobs and jobs[0] not in made:
@@ -153,8 +264,7 @@ class _Columns:
             self._catalogue.correct(self._table.name, item.id, _ABOVE_1, row)
         for correction in shape.corrections:
             self._catalogue.correct(self._table.name, item.id, correction, row)
-        self._jobs.append(jobs)
-        self._rows.append(
+        (self._of_shared if is_shared else self._rows).append(
             {
                 "image_id": place.image_id,
                 "label_id": label_id,
@@ -170,6 +280,7 @@ class _Columns:
                 "extra": as_json(item.extra),
                 "number": 0,  # given when all are there
                 "created_at": item.created_at,
+                "job_ids": jobs,
                 "rank": self._catalogue.order[place.image_id],
                 "natural": _natural(item.id),
                 **own,
@@ -178,17 +289,62 @@ class _Columns:
         if len(self._rows) >= _CHUNK:
             self._flush()
 
+    def add_plain(self, batch: Batch, found: plain.Plain, good: Any, spots: _Spots, at: Any, labels: Any) -> None:
+        """Those of a batch that are good, by their places in it."""
+        of, count, where = good.tolist(), len(good), pa.array(at[good])
+        keys = [batch.keys[n] for n in of]
+        links = pa.array([batch.links[n] for n in of], pa.string())
+        values: dict[str, Any] = {
+            self._table.schema.names[0]: pa.array(keys, pa.string()),
+            "image_id": spots.image_ids.take(where),
+            "label_id": spots.label_ids.take(pa.array(labels[good])),
+            **{name: found.box[good, n] for n, name in enumerate(("x", "y", "width", "height"))},
+            "area": found.area[good],
+            "is_crowd": np.zeros(count, bool),
+            "confidence": [batch.scores[n] for n in of],
+            "source": [SOURCE] * count,
+            "attributes": [as_json(batch.attributes[n]) for n in of],
+            "extra": [as_json(batch.extras[n]) for n in of],
+            "number": np.zeros(count, np.int64),
+            "job_ids": _lists(spots.jobs.take(where)),
+            "rank": spots.ranks.take(where),
+            "natural": list(map(_natural, keys)),
+            self._link: links,
+            "shape": ["polygon"] * count,
+            "segmentation": [found.text[n] for n in of],
+        }
+        arrays = [
+            _array(values[of.name], of.type) if of.name in values else pa.nulls(count, of.type) for of in self._schema
+        ]
+        self._pile.add(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
+
     def _flush(self) -> None:
-        self._chunks.append(pa.RecordBatch.from_pylist(self._rows, schema=self._schema))
+        if self._rows:
+            self._pile.add(pa.RecordBatch.from_pylist(self._rows, schema=self._schema))
         self._rows = []
 
-    def finish(self) -> pa.Table:
+    def finish(self) -> Ordered:
+        self._rows += self._of_shared
         self._flush()
-        data = pa.Table.from_batches(self._chunks, schema=self._schema)
-        jobs = pa.array(self._jobs, type=self._table.schema.field("job_ids").type)
-        data = data.append_column("job_ids", jobs)
-        order = ("rank", "created_at", "natural", self._table.schema.names[0])
-        return data.sort_by([(name, "ascending") for name in order]).select(self._table.schema.names)
+        key = self._table.schema.names[0]
+        by = ("rank", "created_at", "natural", key)
+        return self._pile.in_order(by, self._table.schema, (key, self._link, "number"))
+
+
+def _shared(catalogue: Catalogue) -> set[str]:
+    """The images that are in several jobs."""
+    counts = Counter(row["image_id"] for row in catalogue.rows["placements"])
+    return {image for image, count in counts.items() if count > 1}
+
+
+def _array(values: Any, of: pa.DataType) -> pa.Array:
+    return values if isinstance(values, pa.Array) else pa.array(values, of)
+
+
+def _lists(values: pa.Array) -> pa.Array:
+    """Each value as a list of it; none as an empty one."""
+    there = values.is_valid().to_numpy(zero_copy_only=False)
+    return pa.ListArray.from_arrays(pa.array(np.cumsum([0, *there]), pa.int32()), values.drop_null())
 
 
 def _natural(key: str) -> str:

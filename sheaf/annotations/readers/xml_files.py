@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sheaf.annotations.readers.builder import Builder
-from sheaf.annotations.readers.coco import TURNED_BY, Document
+from sheaf.annotations.readers.coco import Document
+from sheaf.annotations.readers.coco_annotations import TURNED_BY
 from sheaf.annotations.readers.geometry import ELLIPSE, ellipse
 from sheaf.annotations.readers.masks import packed
 from sheaf.errors import InputError
