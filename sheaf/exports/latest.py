@@ -1,6 +1,7 @@
 """The pointer `latest.json` of a series: which version it must name, and moving it there."""
 
 from sheaf.errors import DamagedError, NotFoundError
+from sheaf.exports import delta
 from sheaf.exports.records import (
     File,
     Latest,
@@ -26,13 +27,19 @@ def newest_canonical(store: Store, series: SeriesId) -> ExportId | None:
 
 
 def settle_latest(store: Store, series: SeriesId) -> ExportId | None:
-    """Make `latest` name the newest canonical export, whoever else is moving it.
+    """Make `latest` name the newest canonical export, whoever else is moving it, and its Delta table the files of that.
 
     The pointer is read before the records and replaced only if it is still the same: somebody
     who looked earlier, and was held up, cannot put an older version over a newer one. After a
     move everyone looks again, so that the last to look leaves it right. It is never removed: where
     no canonical export is left, it says so.
     """
+    newest = _settle(store, series)
+    delta.settle(store, series)
+    return newest
+
+
+def _settle(store: Store, series: SeriesId) -> ExportId | None:
     while True:
         try:
             found = store.get(series.latest_path)

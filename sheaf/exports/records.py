@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from sheaf.errors import DamagedError, NotFoundError
-from sheaf.names import PARTITION_KEY, ExportId, SeriesId, parse_version
+from sheaf.names import CAMPAIGN, PARTITION_KEY, ExportId, SeriesId, parse_version
 from sheaf.store import documents
 from sheaf.store.store import Store
 from sheaf.tables.accounts import Account
@@ -319,6 +319,14 @@ def all_series(
             for name in _named(store, f"exports/{found_domain}/{found_partition}"):
                 if series in (None, name):
                     yield SeriesId(found_domain, found_partition, name)
+
+
+def partitions_of(store: Store, series: SeriesId) -> list[SeriesId]:
+    """A series in every partition of its domain; one that has had no export there is among them."""
+    if series.partition == CAMPAIGN:
+        return [series]
+    found = _named(store, f"exports/{series.domain}")
+    return [SeriesId(series.domain, partition, series.series) for partition in found if partition != CAMPAIGN]
 
 
 def _named(store: Store, folder: str) -> list[str]:
