@@ -4,21 +4,20 @@ Here: the loop that all assets share, and where a failure is told. Not here: any
 its outcome is shown (`shown`).
 """
 
-import ctypes
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
 import dagster as dg
-import pyarrow as pa
 
 # Dagster 1.13 has no public name for it, and without it a check of a partition counts as out of date.
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 
+from sheaf import memory
 from sheaf.errors import SheafError
 
 OWNER = "team:data"
@@ -107,7 +106,7 @@ def _outcomes(
                     context.log.exception(f"{key} failed")
                 outcomes[key] = _failed(f"{type(error).__name__}: {error}", red)
             finally:
-                _give_back()
+                memory.give_back()
             if stopped():
                 raise dg.DagsterExecutionInterruptedError
     return outcomes
@@ -152,13 +151,6 @@ def _is_waited_for(context: dg.AssetExecutionContext) -> bool:
     """Whether another asset of this run comes after this one."""
     graph = context.job_def.asset_layer.asset_graph
     return bool(graph.get(context.asset_key).child_keys & set(context.job_def.asset_layer.selected_asset_keys))
-
-
-def _give_back() -> None:
-    """Return freed memory to the system: allocators keep it for the next partition, on top of each other."""
-    pa.default_memory_pool().release_unused()
-    with suppress(OSError, AttributeError):  # only where the C library is GNU's
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _evaluations(

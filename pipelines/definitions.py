@@ -19,6 +19,7 @@ from resources.store import StoreResource
 from sensors.requests import requests_sensor
 from sensors.sources import source_sensor
 from sensors.webhook import telling_sensor, webhook_sensors
+from sheaf import memory
 from sheaf.domains import DOMAINS
 from sheaf.settings import Settings
 from sheaf.steps import Domain
@@ -26,6 +27,7 @@ from sheaf.steps import Domain
 
 def build_definitions(settings: Settings, domains: Iterable[Domain] = tuple(DOMAINS.values())) -> dg.Definitions:
     """Everything, from one validated configuration."""
+    memory.share()  # before there are threads
     assets, jobs, sensors, schedules = [], [], [], []
     sources = configured_sources(settings)
     domains = list(domains)

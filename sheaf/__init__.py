@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sheaf.reader import Dataset
 
-if sys.platform == "linux":  # where Arrow has it: it gives memory back that the other one would keep
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "jemalloc")
+if sys.platform == "linux":  # the C library gives back what its own allocator freed, Arrow's others keep half of it
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 __version__ = "0.1.0"
 

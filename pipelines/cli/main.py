@@ -34,7 +34,7 @@ from pipelines.cli.arguments import (
     Verbose,
 )
 from pipelines.cli.progress import Progress
-from sheaf import __version__
+from sheaf import __version__, memory
 from sheaf.domains import DOMAINS, domain_named
 from sheaf.errors import InputError, NotFoundError, SheafError, UsageError
 from sheaf.names import CAMPAIGN, check_partition
@@ -59,6 +59,7 @@ SpecFile = Annotated[Path | None, typer.Option("--spec", metavar="FILE", help="A
 
 def main(args: list[str] | None = None) -> None:
     """Run a command; what goes wrong is one sentence on stderr, never a traceback."""
+    memory.share()  # before there are threads
     try:
         with stop.stoppable():
             app(args)

@@ -20,7 +20,7 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
-from sheaf import __version__, activity, clock
+from sheaf import __version__, activity, clock, memory
 from sheaf.errors import DamagedError, SheafError, StaleError, StoppedError, UsageError, VerificationError
 from sheaf.exports import origin
 from sheaf.exports.options import Options, typed
@@ -350,6 +350,7 @@ def write_and_verify(series: Series, draft: Draft) -> Written:
     written = series.write(draft)
     if not any(path.is_file() for path in draft.folder.rglob("*")):
         raise VerificationError(f"{series.name} wrote no file for {draft.partition}.")
+    memory.give_back()
     series.verify(draft.folder, written)
     return written
 

@@ -17,7 +17,7 @@ from sheaf.matches.readers import devices
 from sheaf.matches.vocabulary import EVENT_TYPES, SOURCE_TYPES
 from sheaf.tables.pinned import Tables
 
-_AT_ONCE = 16 * 1024
+_AT_ONCE = 4 * 1024
 _APART = (
     "The events of match {match!r} and what the analysis says about them do not belong together: "
     "run `sheaf run matches {match}`."
@@ -49,11 +49,14 @@ class EventFilter(Options):
         return names or None
 
 
-def events(tables: Tables, wanted: EventFilter, *, without: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
+def events(
+    tables: Tables, wanted: EventFilter, *, without: Sequence[str] = (), at_once: int = _AT_ONCE
+) -> Iterator[pa.RecordBatch]:
     """The chosen events in order: columns of `events`, of `event_runs`, `run_id`, `OF_RUNS`, `target`; `TEXTS` encoded.
 
     Args:
         without: columns of `events` to leave out, never its key; not to read them is faster.
+        at_once: of how many events a batch is at most.
 
     Raises:
         StaleError: the two tables are not about the same events.
@@ -66,7 +69,7 @@ def events(tables: Tables, wanted: EventFilter, *, without: Sequence[str] = ()) 
     right = tables.batches(schema.EVENT_RUNS)
     chosen = pa.array(wanted.events or (), pa.string())
     of_runs = OfRuns(tables)
-    for event, run in ahead(_joined(tables.partition, left, right)):
+    for event, run in ahead(_joined(tables.partition, left, right, at_once), most=1):
         columns = {
             **{name: event.column(name) for name in event.schema.names},
             **{name: run.column(name) for name in names},
@@ -138,13 +141,13 @@ def warnings(tables: Tables) -> tuple[str, ...]:
 
 
 def _joined(
-    match: str, left: Iterable[pa.RecordBatch], right: Iterable[pa.RecordBatch]
+    match: str, left: Iterable[pa.RecordBatch], right: Iterable[pa.RecordBatch], at_once: int
 ) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
     """Two streams joined by `event_no`, by which both are in order, cut at the same rows."""
     events, runs = (filter(len, batches) for batches in (left, right))
     a, b = next(events, None), next(runs, None)
     while a is not None and b is not None:
-        size = min(a.num_rows, b.num_rows, _AT_ONCE)
+        size = min(a.num_rows, b.num_rows, at_once)
         event, run = a.slice(0, size), b.slice(0, size)
         if not event.column("event_no").equals(run.column("event_no")):
             raise StaleError(_APART.format(match=match))

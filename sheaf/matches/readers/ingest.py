@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from sheaf import memory
 from sheaf.ahead import ahead
 from sheaf.errors import InputError
 from sheaf.matches import faults, schema
@@ -60,6 +61,7 @@ def ingest(folder: Path, work: Work) -> Report:
     work.rejects.saw("events", 0)  # none is a number, too
     for source in sources:
         reading.read(source)
+    memory.give_back()
     return _write(work, described, reading)
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _TOLERANCE_US = {"impact_detected": 500_000}  # a sensor is deaf for a second after a hit
 _TIMER_TOLERANCE_US = 100_000
 _SHARED_TYPES = ("timer_start_beep", "timer_start_button", "timer_stop_button", "shot_detected", "impact_detected")
-_BATCH = 16 * 1024
+_BATCH = 4 * 1024
 SAME_US = 10_000
 """Two records of one event differ in time by less than this: both are cut to it."""
 

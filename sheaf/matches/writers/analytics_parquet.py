@@ -21,6 +21,7 @@ from sheaf.matches.analysis.runs_tables import load_manifest
 from sheaf.tables.pinned import Tables
 
 ROW_GROUP = 64 * 1024
+_AT_ONCE = 16 * 1024  # which is what a row group holds
 _MOST_PARTITIONS = 10_000
 PARTITION_COLUMNS = (
     *("event_type", "device", "device_id", "device_position", "session_id"),
@@ -119,7 +120,7 @@ def _write_file(draft: Draft, path: Path) -> int:
         compression_level=_level(draft.options.compression),
         use_dictionary=_REPEATING,  # type: ignore[arg-type]  # names of columns do as well
     ) as writer:
-        for batch in ahead(_rows(draft)):
+        for batch in ahead(_rows(draft), most=1):
             writer.write_batch(batch, row_group_size=ROW_GROUP)
             rows += batch.num_rows
     return rows
@@ -182,7 +183,7 @@ def _rows(draft: Draft) -> Iterator[pa.RecordBatch]:
     import pyarrow.compute as pc
 
     wanted = schema.ANALYTICS_SCHEMA
-    for batch in events(draft.tables, draft.filter, without=("byte_offset", "dialect")):
+    for batch in events(draft.tables, draft.filter, without=("byte_offset", "dialect"), at_once=_AT_ONCE):
         columns = {name: batch.column(name) for name in batch.schema.names}
         columns["timestamp_iso"] = columns["ts"]
         columns["event_type"] = columns["event_type"].dictionary_encode()

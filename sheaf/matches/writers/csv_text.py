@@ -7,6 +7,7 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -14,11 +15,20 @@ from sheaf import duck
 from sheaf.errors import VerificationError
 from sheaf.matches.readers.clocks import utc_text
 
+if TYPE_CHECKING:
+    import duckdb
+
+_AT_ONCE = 2048
+_BUFFER = 4 * 1024 * 1024
+
 
 def lines(columns: Sequence[pa.Array]) -> bytes:
     """The rows of some columns."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(zip(*map(_cells, columns), strict=True))
+    writer = csv.writer(text, lineterminator="\n")
+    for start in range(0, len(columns[0]), _AT_ONCE):
+        some = (column.slice(start, _AT_ONCE) for column in columns)
+        writer.writerows(zip(*map(_cells, some), strict=True))
     return text.getvalue().encode()
 
 
@@ -32,9 +42,7 @@ def verify(path: Path, header: Sequence[str], rows: int) -> None:
 
     with duck.connect(memory_limit="128MB", threads=2, temp_directory=str(path.parent)) as connection:
         try:
-            found = connection.read_csv(
-                str(path), header=True, all_varchar=True, sep=",", quotechar='"', escapechar='"'
-            )
+            found = read_back(connection, path)
             if tuple(found.columns) != tuple(header):
                 raise VerificationError(f"{path.name} has another header than it should.")
             ((number,),) = connection.execute("SELECT count(*) FROM found").fetchall()
@@ -42,6 +50,14 @@ def verify(path: Path, header: Sequence[str], rows: int) -> None:
             raise VerificationError(f"{path.name} cannot be read back: {str(error).splitlines()[0]}") from error
     if number != rows:
         raise VerificationError(f"{path.name} holds {number} rows, but {rows} were written.")
+
+
+def read_back(connection: "duckdb.DuckDBPyConnection", path: Path) -> "duckdb.DuckDBPyRelation":
+    """The rows of a CSV as texts, in a few megabytes of memory instead of 32 for each thread."""
+    query = (
+        "FROM read_csv(?, header = true, all_varchar = true, sep = ',', quote = '\"', escape = '\"', buffer_size = ?)"
+    )
+    return connection.sql(query, params=[str(path), _BUFFER])
 
 
 def _cells(column: pa.Array) -> list[object]:

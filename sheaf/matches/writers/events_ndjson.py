@@ -6,6 +6,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import orjson
 import pyarrow as pa
 
@@ -19,6 +20,7 @@ from sheaf.matches.readers.clocks import utc_text
 from sheaf.matches.vocabulary import EVENT_TYPES
 
 VERSION = "1.0.0"
+_CHUNK = 1024 * 1024
 FIELDS = {
     "timestamp_iso": "When it happened, ISO 8601 in UTC",
     "event_type": "Type of event (shot_detected, impact_detected, …)",
@@ -89,36 +91,46 @@ def verify(folder: Path, written: Written) -> None:
     with path.open("rb") as file:
         if orjson.loads(file.readline()).get("_type") != "schema":
             raise VerificationError(f"{name} does not start with its schema record.")
+    longest = _strictly(path)
     with duck.connect(memory_limit="128MB", threads=2, temp_directory=str(folder.parent)) as connection:
         try:
             ((total, whole, known),) = connection.execute(
                 """
                 SELECT count(*), count(*) FILTER (try_cast(timestamp_iso AS TIMESTAMP) IS NOT NULL),
                        count(*) FILTER (event_type IN (SELECT unnest(?)))
-                FROM read_json(?, format = 'newline_delimited', columns = {
+                FROM read_json(?, format = 'newline_delimited', maximum_object_size = ?, columns = {
                     _type: 'VARCHAR', timestamp_iso: 'VARCHAR', event_type: 'VARCHAR', raw_data: 'JSON'
                 }) WHERE _type IS NULL
                 """,
-                [list(EVENT_TYPES), str(path)],
+                [list(EVENT_TYPES), str(path), max(longest, _CHUNK)],
             ).fetchall()
         except duckdb.Error as error:
             raise VerificationError(f"{name} holds a line that is no JSON: {str(error).splitlines()[0]}") from error
     if (total, whole, known) != (rows, rows, rows):
         raise VerificationError(f"{name} holds {min(total, whole, known)} whole events, but {rows} were written.")
-    _strictly(path)
 
 
-def _strictly(path: Path) -> None:
-    """Read what DuckDB takes for numbers, and JSON does not, with a parser that takes neither."""
+def _strictly(path: Path) -> int:
+    """Read what DuckDB takes for numbers, and JSON does not, with a parser that takes neither.
+
+    Returns:
+        Bytes of the longest line; DuckDB holds several times as many as it is told that a line may have.
+    """
+    longest = 0
     with path.open("rb") as file:
-        while lines := file.readlines(4 * 1024 * 1024):
-            for line in lines:
+        while lines := file.read(_CHUNK) + file.readline():
+            ends = np.flatnonzero(np.frombuffer(lines, np.uint8) == ord("\n"))
+            longest = max(longest, int(np.diff(ends, prepend=-1, append=len(lines)).max()))
+            if b"NaN" not in lines and b"Inf" not in lines:
+                continue
+            for line in lines.split(b"\n"):
                 if b"NaN" not in line and b"Inf" not in line:
                     continue
                 try:
                     orjson.loads(line)
                 except orjson.JSONDecodeError as error:
                     raise VerificationError(f"{path.name} holds a line that is no JSON: {error}.") from error
+    return longest
 
 
 def _lines(batch: pa.RecordBatch, match: str, with_raw: bool) -> memoryview:

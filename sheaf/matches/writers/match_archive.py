@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from sheaf import __version__
+from sheaf import __version__, memory
 from sheaf.errors import InputError, VerificationError
 from sheaf.exports.options import Options
 from sheaf.exports.series import Draft, Written
@@ -173,13 +173,15 @@ def _write_parquet(base: Draft) -> Written:
 
 
 def _add_exports(archive: Zip, base: Draft, rows: dict[str, int], parquet: Future[Written]) -> list[str]:
+    written = parquet.result()  # before the events are written once more: both at once hold twice as much
+    memory.give_back()
     name = f"exports/match_{base.partition}_runs.csv"
     with archive.member(name) as target:
         rows[name] = runs_csv.write_to(base, target.write)
     name = f"exports/match_{base.partition}_raw.jsonl"
     with archive.member(name) as target:
         rows[name] = events_ndjson.write_to(replace(base, options=events_ndjson.NdjsonOptions()), target.write)
-    for name, count in parquet.result().rows.items():
+    for name, count in written.rows.items():
         path = base.folder / name
         with path.open("rb") as file:
             archive.add(f"exports/{name}", file, path.stat().st_size)

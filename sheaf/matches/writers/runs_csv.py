@@ -47,9 +47,7 @@ def verify(folder: Path, written: Written) -> None:
     ((name, rows),) = written.rows.items()
     with duck.connect(memory_limit="128MB", threads=2, temp_directory=str(folder.parent)) as connection:
         try:
-            found = connection.read_csv(
-                str(folder / name), header=True, all_varchar=True, sep=",", quotechar='"', escapechar='"'
-            )
+            found = csv_text.read_back(connection, folder / name)
             if tuple(found.columns) != HEADER:
                 raise VerificationError(f"{name} has another header than it should.")
             ((number, good),) = connection.execute(

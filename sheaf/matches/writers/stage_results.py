@@ -45,10 +45,11 @@ def write(draft: Draft) -> Written:
     tables = draft.tables
     (total,) = tables.read(schema.TOTALS, ["impacts", "orphan_impacts"]).to_pylist()
     sensed = total["impacts"] + total["orphan_impacts"] > 0
-    with duck.connect(memory_limit="256MB", threads=1, temp_directory=str(draft.folder.parent)) as connection:
-        runs = tables.read(schema.RUNS, ["run_id", "stage", "shooter", "shots_detected", "flags"])
-        shots = tables.read(schema.SHOTS, ["run_id", "shot_no", "since_beep_s", "split_s", "status"])
-        connection.register("runs", runs)
+    with (
+        duck.connect(memory_limit="128MB", threads=1, temp_directory=str(draft.folder.parent)) as connection,
+        tables.dataset(schema.SHOTS) as shots,
+    ):
+        connection.register("runs", tables.read(schema.RUNS, ["run_id", "stage", "shooter", "shots_detected", "flags"]))
         connection.register("shots", shots)
         found = connection.sql(_RESULTS, params={"match": draft.partition, "sensed": sensed}).to_arrow_table()
     name = f"match_{draft.partition}_stage_results.csv"
