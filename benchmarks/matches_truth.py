@@ -31,7 +31,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             match = Match(Path(folder))
             match.log(*truth.records)
-            match.read()
+            match.read(only=("events", "runs"))
             found = match.rows(schema.RUNS), match.rows(schema.EVENTS), match.rows(schema.EVENT_RUNS)
         for name in ("all", ", ".join(sorted(truth.faults)) or "no fault"):
             scores.setdefault(name, Score()).add(truth, *found)
@@ -39,7 +39,7 @@ def main() -> None:
         print(
             f"{name:40} runs {score.right_runs / score.runs:8.3%} of {score.runs:6}   "
             f"pairings {score.right_pairs / score.pairs:8.3%} of {score.pairs:6}   "
-            f"wrong without a flag: {len(score.silent)}"
+            f"wrong without a flag: {len(score.silent)}, {score.silent_pairs}"
         )
 
 

@@ -164,12 +164,13 @@ def _step(rng: random.Random, records: list[_Record]) -> list[_Record]:
 
 @dataclass
 class Score:
-    """How much of some matches was found; `silent` names what is wrong without a flag."""
+    """How much of some matches was found; `silent` names runs that are wrong without a flag."""
 
     runs: int = 0
     right_runs: int = 0
     pairs: int = 0
     right_pairs: int = 0
+    silent_pairs: int = 0
     silent: list[str] = field(default_factory=list)
 
     def add(
@@ -201,3 +202,4 @@ class Score:
                 )
             right = (wanted_shot is None and shot_no is None) or (wanted_shot == (run, shot_no) and shot_no is not None)
             self.right_pairs += right
+            self.silent_pairs += not right and run is not None and not flags[run]

@@ -115,6 +115,16 @@ def test_the_configuration_beside_the_logs_holds_for_its_match(match: Match) -> 
     assert "Of the data_export block these keys hold for this match: timezone, correlation." in read.warnings
 
 
+@pytest.mark.parametrize("described", [b"", b"data_export: {}"], ids=["alone", "beside match.yaml"])
+def test_a_configuration_that_says_nothing_of_exports_is_named(match: Match, described: bytes) -> None:
+    match.log(*string(0))
+    put(match.folder, "match.yaml", described)
+    put(match.folder, "config.json", orjson.dumps({"formats": {"csv": {"enabled": False}}}))
+    read = match.read()
+    assert "config.json has no key data_export, nothing of it holds for this match." in read.warnings
+    assert read.codes() == {}
+
+
 @pytest.mark.parametrize("place", ["match.yaml", "config.json"])
 def test_match_yaml_goes_before_the_block_wherever_it_is(match: Match, place: str) -> None:
     match.log(*NAIVE)

@@ -112,3 +112,17 @@ def test_a_crowd_of_impacts_at_one_moment_is_solved_without_a_huge_matrix() -> N
 def test_nothing_to_correlate() -> None:
     assert correlate(*of_one_run([], [500]), 1, Correlation()).shot_of_impact.tolist() == [-1]
     assert correlate(*of_one_run([0], []), 0, Correlation()).sensors == ()
+
+
+@pytest.mark.parametrize(
+    ("shots", "impacts", "contested"),
+    [
+        ([0], [500], False),
+        ([0], [500, 520], True),
+        ([0, 100], [550], True),
+        ([0], [500, 2000], False),
+    ],
+    ids=["one and one", "two impacts of one shot", "two shots of one impact", "another that fits nothing"],
+)
+def test_what_fits_as_well_as_what_was_chosen_is_told(shots: list[int], impacts: list[int], contested: bool) -> None:
+    assert (correlate(*of_one_run(shots, impacts), 1, FIXED).contested.tolist() == [0]) is contested

@@ -26,3 +26,4 @@ def test_simulated_matches_are_found_as_they_were(tmp_path: Path) -> None:
     assert score.right_runs >= 0.98 * score.runs
     assert score.right_pairs >= 0.98 * score.pairs
     assert not score.silent
+    assert score.silent_pairs <= 0.002 * score.pairs

@@ -69,11 +69,14 @@ class Correlated:
         shot_of_impact: index of the shot for each impact; -1 for a false hit.
         delay_us: time from that shot to the impact; meaningless for a false hit.
         sensors: one entry for each sensor.
+        contested: the runs in which an impact, or a shot, was left over although it fits as well as a pair that was
+            chosen: which of them belongs there is a guess.
     """
 
     shot_of_impact: np.ndarray
     delay_us: np.ndarray
     sensors: tuple[SensorDelay, ...]
+    contested: np.ndarray
 
 
 def correlate(shots: Shots, impacts: Impacts, sensors: int, settings: Correlation) -> Correlated:
@@ -86,14 +89,14 @@ def correlate(shots: Shots, impacts: Impacts, sensors: int, settings: Correlatio
         settings: window, expected delay, tolerances.
     """
     estimate = _Estimate.of(shots, impacts, sensors, settings)
-    shot_of_impact, delay = _assign_all(shots, impacts, estimate)
+    shot_of_impact, delay, contested = _assign_all(shots, impacts, estimate)
     for _ in range(_ROUNDS if estimate.known.any() else 0):
         if not estimate.refine(impacts.sensor, shot_of_impact >= 0, delay):
             break
-        shot_of_impact, delay = _assign_all(shots, impacts, estimate)
+        shot_of_impact, delay, contested = _assign_all(shots, impacts, estimate)
     summaries = tuple(_describe(impacts, shot_of_impact, delay, sensor, estimate) for sensor in range(sensors))
     summaries = _outside_window(shots, impacts, summaries, settings)
-    return Correlated(shot_of_impact, delay, summaries)
+    return Correlated(shot_of_impact, delay, summaries, contested)
 
 
 @dataclass
@@ -150,16 +153,20 @@ class _Estimate:
         return min(self.settings.gate_ms * 1000, max(6 * jitter, _BIN_US))
 
 
-def _assign_all(shots: Shots, impacts: Impacts, estimate: _Estimate) -> tuple[np.ndarray, np.ndarray]:
-    """Shot of each impact (-1 for none), and the delay from it."""
+def _assign_all(shots: Shots, impacts: Impacts, estimate: _Estimate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Shot of each impact (-1 for none), the delay from it, and the runs in which that was contested."""
     # No window is so long, and no match so large, that four bytes would not do.
     shot_of_impact = np.full(len(impacts.ts), -1, np.int32)
     delay = np.zeros(len(impacts.ts), np.int32)
+    contested = [np.empty(0, impacts.run.dtype)]
     for pairs in _pairs(shots, impacts, estimate.window):
-        chosen = _assign(pairs, impacts.sensor[pairs.impact], estimate)
+        usable = _usable(pairs, impacts.sensor[pairs.impact], estimate)
+        chosen = _assign(pairs, usable, impacts.sensor[pairs.impact], estimate)
+        left = [~np.isin(of[usable], of[chosen]) for of in (pairs.shot, pairs.impact)]
+        contested.append(impacts.run[pairs.impact[usable[left[0] | left[1]]]])
         shot_of_impact[pairs.impact[chosen]] = pairs.shot[chosen]
         delay[pairs.impact[chosen]] = pairs.delay[chosen]
-    return shot_of_impact, delay
+    return shot_of_impact, delay, np.unique(np.concatenate(contested))
 
 
 @dataclass(frozen=True)
@@ -235,7 +242,15 @@ def _mode(per_ms: np.ndarray, settings: Correlation) -> float | None:
     return float(_EARLIEST_US + middle * 1000 + 500)
 
 
-def _assign(pairs: _Pairs, sensor: np.ndarray, estimate: _Estimate) -> np.ndarray:
+def _usable(pairs: _Pairs, sensor: np.ndarray, estimate: _Estimate) -> np.ndarray:
+    """Indices of the pairs whose delay may be that of their sensor."""
+    # A sensor's link may be faster than the timer's, where the match says so; without that it is not assumed.
+    earliest = np.where(estimate.known, _EARLIEST_US, 0)
+    deviation = np.abs(pairs.delay - estimate.offset[sensor])
+    return np.flatnonzero((deviation <= estimate.gate[sensor]) & (pairs.delay >= earliest[sensor]))
+
+
+def _assign(pairs: _Pairs, usable: np.ndarray, sensor: np.ndarray, estimate: _Estimate) -> np.ndarray:
     """Indices of the pairs that are chosen: most pairs first, then least total deviation.
 
     Only shots and impacts that share candidates can influence each other, so each connected group
@@ -244,12 +259,9 @@ def _assign(pairs: _Pairs, sensor: np.ndarray, estimate: _Estimate) -> np.ndarra
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    deviation = np.abs(pairs.delay - estimate.offset[sensor])
-    # A sensor's link may be faster than the timer's, where the match says so; without that it is not assumed.
-    earliest = np.where(estimate.known, _EARLIEST_US, 0)
-    usable = np.flatnonzero((deviation <= estimate.gate[sensor]) & (pairs.delay >= earliest[sensor]))
     if not len(usable):
         return usable
+    deviation = np.abs(pairs.delay - estimate.offset[sensor])
     shots, shot = np.unique(pairs.shot[usable], return_inverse=True)
     impacts, impact = np.unique(pairs.impact[usable], return_inverse=True)
     size = len(shots) + len(impacts)

@@ -106,6 +106,7 @@ class _Result:
             len(found.sensors),
             settings,
         )
+        self.opened = _flagged(self.opened, self.correlated.contested, "contested_impact")
         self.impact_of_shot = np.full(len(self.shot_ts), -1, np.int32)
         hits = np.flatnonzero(self.correlated.shot_of_impact >= 0)
         self.impact_of_shot[self.correlated.shot_of_impact[hits]] = hits
@@ -356,15 +357,21 @@ def _of_other_years(opened: pa.Table) -> pa.Table:
     if not len(known):
         return opened
     away = np.abs(start - known[(len(known) - 1) // 2]) > YEARS_US
-    if not away.any():
+    return _flagged(opened, np.flatnonzero(away), "clock_not_set", "clock_step")
+
+
+def _flagged(opened: pa.Table, runs: np.ndarray, *names: str) -> pa.Table:
+    """The runs, some of them with more flags."""
+    import pyarrow.compute as pc
+
+    if not len(runs):
         return opened
-    place = opened.schema.get_field_index("flags")
-    flags = [
-        ";".join(sorted({*filter(None, said.split(";")), "clock_not_set", "clock_step"})) if is_away else said
-        for said, is_away in zip(opened["flags"].cast(pa.string()).to_pylist(), away.tolist(), strict=True)
-    ]
-    column = pa.chunked_array([pa.array(flags, pa.string()).dictionary_encode()])
-    return opened.set_column(place, opened.schema.field(place), column)
+    place, some = opened.schema.get_field_index("flags"), np.zeros(opened.num_rows, bool)
+    some[runs] = True
+    flags = opened["flags"].cast(pa.string()).combine_chunks()
+    more = [";".join(sorted({*filter(None, said.split(";")), *names})) for said in flags.filter(some).to_pylist()]
+    column = pc.replace_with_mask(flags, pa.array(some), pa.array(more, pa.string())).dictionary_encode()
+    return opened.set_column(place, opened.schema.field(place), pa.chunked_array([column]))
 
 
 def _parts(indices: np.ndarray) -> Iterator[np.ndarray]:

@@ -16,7 +16,7 @@ from sheaf.matches.readers.match_yaml import Manifest
 from sheaf.outside.files import key_of, open_file
 
 Form = str
-"""`database`, `wal`, `shm`, `empty`, `unknown`, or one of those that `READERS` read."""
+"""`database`, `wal`, `shm`, `configuration`, `empty`, `unknown`, or one of those that `READERS` read."""
 
 READERS: Mapping[Form, type[JsonLines | text_logs.MainCsv | text_logs.Console]] = {
     "json": JsonLines,
@@ -76,7 +76,7 @@ def files(folder: Path, match: Manifest) -> list[tuple[str, Path]]:
         log = path.with_name(f"{path.name}-wal")  # what a database has not taken over yet
         if log.is_file():
             found[_inside(root, log)] = None
-    return sorted((shown(name), path) for path in found if _wanted(name := os.path.relpath(path, root), match))
+    return sorted((shown(name), path) for path in found if _wanted(name := os.path.relpath(path, root), path))
 
 
 def _glob(root: Path, pattern: str) -> Iterator[Path]:
@@ -96,8 +96,8 @@ def _inside(root: Path, path: Path) -> Path:
     return resolved
 
 
-def _wanted(name: str, match: Manifest) -> bool:
-    if match.data_export and key_of(name) == match_yaml.CONFIG:
+def _wanted(name: str, path: Path) -> bool:
+    if key_of(name) == match_yaml.CONFIG and match_yaml.has_block(path):
         return False
     parts = [part for part in Path(name).parts if part != ".."]
     return not match_yaml.is_manifest(parts[-1]) and not any(part.startswith(".") for part in parts)
@@ -122,6 +122,8 @@ def sniff(path: Path) -> Form:
         return "shm"
     if _is_array(path):
         return "array"
+    if key_of(path.name) == match_yaml.CONFIG and (content := match_yaml.configuration(path)) is not None:
+        return "json" if dialect_of(content) else "configuration"
     for line in open_text(path):
         if form := _form_of(line.strip().lstrip(b"\0")):
             return form

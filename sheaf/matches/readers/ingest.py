@@ -150,6 +150,8 @@ class _Reading:
             self.work.rejects.add("sources", faults.ORPHANED_LOG, said, file=source.name)
             return
         self.work.rejects.left_out("sources", source.form, 1)
+        if source.form == "configuration":
+            self.warnings.append(f"{source.name} has no key {match_yaml.BLOCK}, nothing of it holds for this match.")
         if source.form == "unknown":
             self.counts["unknown_files"] += 1
             self.warnings.append(f"{source.name} is in no format that is known here, nothing was read from it.")

@@ -5,7 +5,7 @@ The `data_export` block of a bridge may stand in it, or in the `config.json` bes
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -164,8 +164,8 @@ def _with_bridge(manifest: Manifest, folder: Path) -> Manifest:
     """With what the `data_export` block says where the manifest says nothing."""
     path, block = named(folder, (CONFIG,)).get(CONFIG), manifest.data_export
     if path is not None:
-        content = read_json(path)
-        if isinstance(content, dict) and BLOCK in content:
+        read_json(path)  # which tells what is none
+        if has_block(path):
             if block is not None:
                 raise InputError(f"{path} and {FILE_NAME} both have {BLOCK}: keep one of them.")
             block = load_data_export(path)
@@ -184,6 +184,20 @@ def _with_bridge(manifest: Manifest, folder: Path) -> Manifest:
             "correlation": manifest.correlation or correlation,
         }
     )
+
+
+def configuration(path: Path) -> dict[str, Any] | None:
+    """The JSON object that a file is; None where it is none."""
+    try:
+        content = read_json(path)
+    except InputError:
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def has_block(path: Path) -> bool:
+    """Whether a configuration says anything of exports; another file of its name is a file like all."""
+    return BLOCK in (configuration(path) or ())
 
 
 def is_manifest(name: str) -> bool:

@@ -16,11 +16,13 @@ from sheaf.exports.series import Draft, Written
 from sheaf.matches import schema
 from sheaf.matches.analysis.events_stream import counts, warnings
 from sheaf.matches.analysis.run_clock import is_set
+from sheaf.tables.pinned import Tables
 
 _MOST_RUNS = 2000
 _MOST_SUSPICIONS = 200
 _MOST_DRAWN = 12
 _WIDTH = 760
+_AT_ONCE = 1024
 
 MEANINGS = {
     "bay_unknown": (9, "impacts could not be given to one of two bays: list the devices in match.yaml"),
@@ -32,6 +34,7 @@ MEANINGS = {
     "restarted": (6, "it never ended: another start came"),
     "unfinished": (5, "it never ended: the log did"),
     "no_stop": (4, "no stop was heard"),
+    "contested_impact": (3, "two impacts fit one shot, or two shots one impact: which belongs there is a guess"),
     "double_shots": (3, "shots were reported more than once and count once"),
     "ambiguous_time": (3, "its local time existed twice"),
     "no_beep": (2, "no beep was heard"),
@@ -60,10 +63,17 @@ def write(draft: Draft) -> Written:
     (match,) = tables.read(schema.MATCH, ["name", "timezone", "first_time", "last_time"]).to_pylist()
     sensors = tables.read(schema.SENSORS).to_pylist()
     totals, told = counts(tables), warnings(tables)
-    runs = [row for batch in tables.batches(schema.RUNS, _RUN_COLUMNS) for row in batch.to_pylist()]
-    found = sorted(
-        [*_of_runs(runs), *_of_sensors(sensors)], key=lambda one: (-one.weight, one.where.rjust(12, "0"), one.what)
-    )
+    shown: list[dict[str, Any]] = []
+    dated: list[dict[str, Any]] = []
+    found, count = [*_of_sensors(sensors)], 0
+    for run in _runs(tables):  # of which there may be more than memory holds
+        count += 1
+        found += _of_run(run)
+        if len(shown) < _MOST_RUNS:
+            shown.append(run)
+        if len(dated) < _MOST_RUNS and _is_dated(run):
+            dated.append(run)
+    found.sort(key=lambda one: (-one.weight, one.where.rjust(12, "0"), one.what))
     page = pages.render(
         Path(__file__).with_name("match_report.html.j2"),
         width=_WIDTH,
@@ -73,15 +83,15 @@ def write(draft: Draft) -> Written:
         told=told,
         suspicions=[(one.where, one.what) for one in found[:_MOST_SUSPICIONS]],
         more_suspicions=max(len(found) - _MOST_SUSPICIONS, 0),
-        timeline=_timeline(runs),
+        timeline=_timeline(dated, count),
         splits=_splits(draft),
         sensors=[_sensor_row(one) for one in sensors],
         delays=_delays(draft, sensors) if sensors else [],
-        runs=[_run_row(run) for run in runs[:_MOST_RUNS]],
-        more_runs=max(len(runs) - _MOST_RUNS, 0),
+        runs=[_run_row(run) for run in shown],
+        more_runs=count - len(shown),
     )
     (draft.folder / name).write_text(page, encoding="utf-8")
-    return Written(len(runs), {}, totals, told)
+    return Written(count, {}, totals, told)
 
 
 _SECTIONS = ("suspicious", "timeline", "splits", "sensors", "runs")
@@ -110,15 +120,20 @@ def _when(match: dict[str, Any]) -> str:
     return f"{first} to {last} UTC ({match['timezone']})."
 
 
-def _of_runs(runs: Sequence[dict[str, Any]]) -> Iterator[Suspicion]:
-    for run in runs:
-        for flag in filter(None, run["flags"].split(";")):
-            weight, meaning = MEANINGS.get(flag, (1, flag))
-            if weight:
-                yield Suspicion(weight, run["run_id"], meaning)
-        rate = run["correlation_success_rate"]
-        if rate is not None and rate < 0.5:
-            yield Suspicion(6, run["run_id"], f"only {rate:.0%} of its shots have an impact")
+def _runs(tables: Tables) -> Iterator[dict[str, Any]]:
+    for batch in tables.batches(schema.RUNS, _RUN_COLUMNS):
+        for start in range(0, batch.num_rows, _AT_ONCE):
+            yield from batch.slice(start, _AT_ONCE).to_pylist()
+
+
+def _of_run(run: dict[str, Any]) -> Iterator[Suspicion]:
+    for flag in filter(None, run["flags"].split(";")):
+        weight, meaning = MEANINGS.get(flag, (1, flag))
+        if weight:
+            yield Suspicion(weight, run["run_id"], meaning)
+    rate = run["correlation_success_rate"]
+    if rate is not None and rate < 0.5:
+        yield Suspicion(6, run["run_id"], f"only {rate:.0%} of its shots have an impact")
 
 
 def _of_sensors(sensors: Sequence[dict[str, Any]]) -> Iterator[Suspicion]:
@@ -128,16 +143,15 @@ def _of_sensors(sensors: Sequence[dict[str, Any]]) -> Iterator[Suspicion]:
             yield Suspicion(weight, _called(sensor), meaning)
 
 
-def _timeline(runs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+def _is_dated(run: dict[str, Any]) -> bool:
+    """Whether the date of a run is known."""
+    return is_set(round(run["start_time"].timestamp() * 1e6)) and "clock_not_set" not in run["flags"].split(";")
+
+
+def _timeline(shown: Sequence[dict[str, Any]], of: int) -> dict[str, Any] | None:
     """A bar for each run, a line for each bay; None without a run of a known date."""
-    dated = [
-        run
-        for run in runs
-        if is_set(round(run["start_time"].timestamp() * 1e6)) and "clock_not_set" not in run["flags"].split(";")
-    ]
-    if not dated:
+    if not shown:
         return None
-    shown = dated[:_MOST_RUNS]
     bays = sorted({run["bay"] or "" for run in shown})
     first, last = shown[0]["start_time"], max(run["end_time"] or run["start_time"] for run in shown)
     span = max((last - first).total_seconds(), 1.0)
@@ -155,7 +169,7 @@ def _timeline(runs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
         "first": f"{first:%H:%M:%S}",
         "last": f"{last:%H:%M:%S}",
         "height": 26 * len(bays) + 26,
-        "left_out": len(runs) - len(shown),
+        "left_out": of - len(shown),
     }
 
 

@@ -46,7 +46,7 @@ def write(draft: Draft) -> Written:
     (total,) = tables.read(schema.TOTALS, ["impacts", "orphan_impacts"]).to_pylist()
     sensed = total["impacts"] + total["orphan_impacts"] > 0
     with (
-        duck.connect(memory_limit="128MB", threads=1, temp_directory=str(draft.folder.parent)) as connection,
+        duck.connect(memory_limit="96MB", threads=1, temp_directory=str(draft.folder.parent)) as connection,
         tables.dataset(schema.SHOTS) as shots,
     ):
         connection.register("runs", tables.read(schema.RUNS, ["run_id", "stage", "shooter", "shots_detected", "flags"]))
