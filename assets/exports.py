@@ -18,8 +18,9 @@ from sheaf.exports.options import as_pairs
 from sheaf.exports.publish import Published, Request, publish
 from sheaf.exports.series import Series
 from sheaf.names import CAMPAIGN
-from sheaf.settings import Settings
+from sheaf.settings import ServeSettings, Settings
 from sheaf.steps import Domain
+from sheaf.store.store import Store
 
 VERIFIED = "verified"
 
@@ -99,7 +100,7 @@ def _export_asset(domain: Domain, series: Series, partitions: dg.PartitionsDefin
                 done = publish(opened, domain, series, request, own, stopped)
                 if not done.unchanged:
                     catalogue.note(opened, done.export)
-                return _outcome(done)
+                return _outcome(done, opened, settings.serve)
             except RefusedError as error:
                 if len(keys) == 1:
                     raise
@@ -121,11 +122,11 @@ def _launcher(tags: Mapping[str, str]) -> str:
     return "Dagster UI"
 
 
-def _outcome(published: Published) -> Outcome:
+def _outcome(published: Published, store: Store, serve: ServeSettings) -> Outcome:
     version = published.export.version
     detail = f"unchanged since v{version}" if published.unchanged else f"v{version}"
     check = Check(VERIFIED, passed=True, detail=detail)
-    return Outcome(export_metadata(published), published.manifest.fingerprint[:32], [check])
+    return Outcome(export_metadata(published, store, serve), published.manifest.fingerprint[:32], [check])
 
 
 def _nothing(why: str) -> Outcome:

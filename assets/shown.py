@@ -11,6 +11,7 @@ import dagster as dg
 from sheaf.exports.publish import Published
 from sheaf.exports.series import flat_counts
 from sheaf.running import Made
+from sheaf.settings import ServeSettings
 from sheaf.store.store import Store
 from sheaf.tables.accounts import Kind
 from sheaf.tables.generations import Generation
@@ -51,13 +52,16 @@ def step_metadata(store: Store, made: Made, before: Mapping[str, Any]) -> dict[s
     return metadata
 
 
-def export_metadata(published: Published) -> dict[str, Any]:
-    """An export, new or unchanged."""
+def export_metadata(published: Published, store: Store, serve: ServeSettings) -> dict[str, Any]:
+    """An export, new or unchanged, with its folder and its page in the catalogue, which `sheaf serve` shows."""
     manifest = published.manifest
+    catalogue = f"https://{serve.hosts[0]}" if serve.hosts else f"http://{serve.host}:{serve.port}"
     metadata: dict[str, Any] = {
         "export": str(published.export),
         "unchanged": published.unchanged,
         "path": published.export.path,
+        "folder": dg.MetadataValue.path(f"{store.url.rstrip('/')}/{published.export.path}"),
+        "catalogue": dg.MetadataValue.url(f"{catalogue}/#/{published.export}"),
         "dagster/row_count": manifest.record_count,
         "files": table_value([file.model_dump() for file in manifest.files]),
         **{f"count {name}": count for name, count in flat_counts(manifest.counts).items()},

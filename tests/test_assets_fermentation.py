@@ -178,6 +178,8 @@ def test_an_export_shows_where_it_is_and_what_it_holds(whole):
     manifest = read_manifest(lab.store, lab.latest("batch-1", "training_parquet"))
     assert [row.data["sha256"] for row in shown["files"].records] == [file.sha256 for file in manifest.files]
     assert shown["path"] == lab.latest("batch-1", "training_parquet").path
+    assert (Path(shown["folder"]) / "training_samples.parquet").is_file()
+    assert shown["catalogue"] == "http://127.0.0.1:8000/#/fermentation/batch-1/training_parquet/v1"
 
 
 def test_every_check_of_a_batch_has_a_verdict(whole):
