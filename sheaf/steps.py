@@ -112,6 +112,7 @@ class Domain:
             on request. None where every partition has something for each.
         in_one_run: how many partitions of a backfill share a run; None for all, where they are light.
         choices: what people ask of a partition before they export it.
+        licence: under what licence the records of a partition may be used, if they say so: its address, or a text.
     """
 
     name: str
@@ -121,6 +122,7 @@ class Domain:
     offered: Callable[[Tables], tuple[str, ...]] | None = None
     in_one_run: int | None = None
     choices: Choices | None = None
+    licence: Callable[[Tables], str] | None = None
     _writers: dict[str, Step] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -121,7 +121,7 @@ def test_a_table_in_many_files_is_one_table(local_store: Store, tmp_path: Path) 
         (tmp_path / path.path).parent.mkdir(parents=True)
         local_store.download(f"{export.path}/{path.path}", tmp_path / path.path)
     for name in ("datapackage", "croissant"):
-        (tmp_path / f"_{name}.json").write_bytes(described(local_store, export, series, name))
+        (tmp_path / f"_{name}.json").write_bytes(described(local_store, replace(DEMO, series=(series,)), export, name))
     assert fields(tmp_path, "readings")["value"]["description"] == "What was read"
     assert counted(tmp_path) == {"readings/records": 2}
 
@@ -129,8 +129,8 @@ def test_a_table_in_many_files_is_one_table(local_store: Store, tmp_path: Path) 
 def test_the_same_export_is_always_described_the_same_and_stays_what_it_is(local_store: Store) -> None:
     ingest(local_store, "a", "b")
     export = publish_readings(local_store).export
-    once = [described(local_store, export, SERIES, name) for name in ("datapackage", "croissant")]
-    assert once == [described(local_store, export, SERIES, name) for name in ("datapackage", "croissant")]
+    once = [described(local_store, DEMO, export, name) for name in ("datapackage", "croissant")]
+    assert once == [described(local_store, DEMO, export, name) for name in ("datapackage", "croissant")]
     assert publish_readings(local_store).unchanged
     verify(local_store, export)
     package = json.loads(once[0])
@@ -141,10 +141,10 @@ def test_the_same_export_is_always_described_the_same_and_stays_what_it_is(local
 def test_an_export_without_rows_is_described(local_store: Store) -> None:
     ingest(local_store, "a")
     export = publish_readings(local_store, filter={"min_id": 5}).export
-    package = json.loads(described(local_store, export, SERIES, "datapackage"))
+    package = json.loads(described(local_store, DEMO, export, "datapackage"))
     assert [field["type"] for field in package["resources"][0]["schema"]["fields"]] == ["integer", "string"]
     assert "Filter: min_id=5." in package["description"]
-    json.loads(described(local_store, export, SERIES, "croissant"))
+    json.loads(described(local_store, DEMO, export, "croissant"))
 
 
 def test_a_citation_is_one_line_that_names_the_version(run: Run) -> None:

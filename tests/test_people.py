@@ -126,6 +126,9 @@ def test_a_publisher_pins_fetches_and_cites_an_archive_in_three_commands(shell: 
     assert shell(f"download occurrences/p1/dwca/@gbif {tmp_path / 'data'}")[0] == 0
     code, cited, _ = shell("describe occurrences/p1/dwca/@gbif --as citation")
     assert (code, shell.steps, "sha256" in cited) == (0, 3, True)
+    for standard, key in (("croissant", "license"), ("datapackage", "licenses")):
+        told = json.loads(shell(f"describe occurrences/p1/dwca/@gbif --as {standard}")[1])
+        assert "creativecommons.org/licenses/by/4.0" in json.dumps(told[key])
     (path,) = (tmp_path / "data").rglob("*.zip")
     with DwCAReader(str(path)) as archive:
         (night,) = archive.rows

@@ -159,9 +159,9 @@ def download(
     if with_descriptions:
         from sheaf.exports.describe import BESIDE, described
 
-        series = domain_named(export.series.domain).series_named(export.series.series)
+        domain = domain_named(export.series.domain)
         for beside, standard in BESIDE.items():
-            (target / beside).write_bytes(described(store, export, series, standard))
+            (target / beside).write_bytes(described(store, domain, export, standard))
             paths.append(str(target / beside))
     if as_json:
         show.json({"export": str(export), "files": paths})
@@ -199,8 +199,7 @@ def describe_export(
     if standard is Standard.CITATION:
         show.OUT.print(citation(export, read_manifest(store, export)), highlight=False, markup=False, soft_wrap=True)
         return
-    series = domain_named(export.series.domain).series_named(export.series.series)
-    sys.stdout.buffer.write(described(store, export, series, standard))
+    sys.stdout.buffer.write(described(store, domain_named(export.series.domain), export, standard))
 
 
 def verify_export(name: ExportName, as_json: AsJson = False) -> None:

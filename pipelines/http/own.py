@@ -197,7 +197,7 @@ def file(
     export = _named(the, domain, partition, series, version)
     if standard := BESIDE.get(path):
         return Response(
-            described(the.store, export, domain_named(domain).series_named(series), standard),
+            described(the.store, domain_named(domain), export, standard),
             media_type="application/ld+json" if standard == "croissant" else "application/json",
         )
     return download(the, request, export, path)

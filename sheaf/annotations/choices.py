@@ -6,6 +6,8 @@ Not here: the models of filters and options (`writers/request`), nor how they ar
 from collections import Counter
 from typing import Any
 
+import orjson
+
 from sheaf.annotations import schema
 from sheaf.annotations.overview import classification_options
 from sheaf.tables.pinned import Tables
@@ -44,3 +46,10 @@ def values(tables: Tables) -> dict[str, dict[str, str]]:
             for job in tables.read(schema.JOBS).to_pylist()
         },
     }
+
+
+def licence(tables: Tables) -> str:
+    """The licence of the images, where the source names one for all: its address, else what it is called."""
+    about = {row["name"]: orjson.loads(row["value"]) for row in tables.read(schema.ABOUT).to_pylist()}
+    named = about.get("licenses") or []
+    return str(named[0].get("url") or named[0].get("name") or "") if len(named) == 1 else ""

@@ -216,4 +216,5 @@ ANNOTATIONS = Domain(
     offered=offered,
     in_one_run=10,
     choices=Choices(choices.TABLES, choices.facts, choices.values),
+    licence=choices.licence,
 )

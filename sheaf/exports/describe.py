@@ -13,11 +13,14 @@ from typing import Any
 
 import orjson
 
+from sheaf.errors import NotFoundError
 from sheaf.exports.columns import Column, Sheet, sheets
 from sheaf.exports.options import typed
+from sheaf.exports.origin import kept_tables
 from sheaf.exports.records import File, Manifest, read_manifest
 from sheaf.exports.series import Series
 from sheaf.names import ExportId
+from sheaf.steps import Domain
 from sheaf.store.store import Store
 
 _PROFILES = "https://datapackage.org/profiles/2.0"
@@ -43,7 +46,9 @@ _SCHEMA_ORG = {
 }
 
 
-def datapackage(export: ExportId, series: Series, manifest: Manifest, found: Sequence[Sheet]) -> dict[str, Any]:
+def datapackage(
+    export: ExportId, series: Series, manifest: Manifest, found: Sequence[Sheet], licence: str
+) -> dict[str, Any]:
     """A Data Package 2.0 with a resource for each table, with its schema, and for each other file."""
     of_tables = {path for sheet in found for path in sheet.paths}
     files = {file.path: file for file in manifest.files}
@@ -56,6 +61,7 @@ def datapackage(export: ExportId, series: Series, manifest: Manifest, found: Seq
         "version": str(export.version),
         "created": manifest.created_at.isoformat().replace("+00:00", "Z"),
         "keywords": [export.series.domain, export.series.series],
+        **({"licenses": [_licence(licence)]} if licence else {}),
         "sources": [
             {"title": f"Delivery of {origin.partition}", "version": origin.delivery}
             for origin in manifest.made_from
@@ -66,6 +72,11 @@ def datapackage(export: ExportId, series: Series, manifest: Manifest, found: Seq
             *(_plain(file) for path, file in files.items() if path not in of_tables),
         ],
     }
+
+
+def _licence(text: str) -> dict[str, str]:
+    """A licence as a Data Package names it: by its address, or by a name without spaces."""
+    return {"path": text} if text.startswith(("http://", "https://")) else {"name": _slug(text), "title": text}
 
 
 def _plain(file: File) -> dict[str, Any]:
@@ -116,7 +127,9 @@ def _field(column: Column, sheet: Sheet) -> dict[str, Any]:
     return field
 
 
-def croissant(export: ExportId, series: Series, manifest: Manifest, found: Sequence[Sheet]) -> dict[str, Any]:
+def croissant(
+    export: ExportId, series: Series, manifest: Manifest, found: Sequence[Sheet], licence: str
+) -> dict[str, Any]:
     """Croissant 1.1 metadata: every file with its sha256, and a record set for each table that it can tell how to read.
 
     It knows no other separators than commas and tabs: such a table is a file only.
@@ -132,6 +145,7 @@ def croissant(export: ExportId, series: Series, manifest: Manifest, found: Seque
         "version": f"{export.version}.0.0",
         "datePublished": manifest.created_at.isoformat().replace("+00:00", "Z"),
         "citeAs": citation(export, manifest),
+        **({"license": licence} if licence else {}),
         "keywords": [export.series.domain, export.series.series],
         "distribution": [
             *(_file_object(file) for file in manifest.files),
@@ -250,7 +264,7 @@ def _context() -> dict[str, Any]:
     }
 
 
-STANDARDS: dict[str, Callable[[ExportId, Series, Manifest, Sequence[Sheet]], dict[str, Any]]] = {
+STANDARDS: dict[str, Callable[[ExportId, Series, Manifest, Sequence[Sheet], str], dict[str, Any]]] = {
     "datapackage": datapackage,
     "croissant": croissant,
 }
@@ -258,17 +272,28 @@ BESIDE = {f"_{name}.json": name for name in STANDARDS}
 """What a description is called beside the files it tells of."""
 
 
-def described(store: Store, export: ExportId, series: Series, standard: str) -> bytes:
+def described(store: Store, domain: Domain, export: ExportId, standard: str) -> bytes:
     """The description of a published export, as JSON.
 
     Args:
-        series: what the export is one of.
         standard: a key of `STANDARDS`.
 
     Raises:
         NotFoundError: the export is not complete.
         SheafError: one of its tables cannot be read.
     """
-    manifest = read_manifest(store, export)
-    document = STANDARDS[standard](export, series, manifest, sheets(store, export, manifest, series.tables))
+    manifest, series = read_manifest(store, export), domain.series_named(export.series.series)
+    found = sheets(store, export, manifest, series.tables)
+    document = STANDARDS[standard](export, series, manifest, found, _licence_of(store, domain, manifest))
     return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _licence_of(store: Store, domain: Domain, manifest: Manifest) -> str:
+    """What the records that it was made from say of their licence; nothing where they differ, or are not kept."""
+    if domain.licence is None:
+        return ""
+    try:
+        named = {domain.licence(tables) for tables in kept_tables(store, domain, manifest).values()}
+    except NotFoundError:
+        return ""
+    return named.pop() if len(named) == 1 else ""

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from sheaf.coherence import pin, refusal
 from sheaf.errors import InputError, NotFoundError, RefusedError
 from sheaf.exports.options import Options
-from sheaf.exports.records import Input, Origin, Problem
+from sheaf.exports.records import Input, Manifest, Origin, Problem
 from sheaf.exports.series import Series, made_with
 from sheaf.names import CAMPAIGN
 from sheaf.steps import Domain
@@ -157,3 +157,23 @@ def _campaign(store: Store, domain: Domain, series: Series, settings: BaseModel)
     if not members:
         raise InputError(f"There is nothing to publish as {domain.name}/{CAMPAIGN}/{series.name} yet.")
     return MadeFrom(domain, members, tuple(remarks))
+
+
+def kept_tables(store: Store, domain: Domain, manifest: Manifest) -> dict[str, Tables]:
+    """The tables that an export was made from, by partition.
+
+    Raises:
+        NotFoundError: they are gone, or the export is of an earlier Sheaf, which did not note them.
+    """
+    if not manifest.made_from:
+        raise NotFoundError(f"{manifest.export} is of an earlier Sheaf, which did not keep what it was made from.")
+    members = {}
+    for origin in manifest.made_from:
+        found = {}
+        for name, number in origin.generations.items():
+            try:
+                found[name] = generations.read(store, domain.place(domain.step_named(name), origin.partition), number)
+            except NotFoundError as error:
+                raise NotFoundError(f"{manifest.export} was made from tables that are gone: {error}") from error
+        members[origin.partition] = Tables(store, origin.partition, found)
+    return members

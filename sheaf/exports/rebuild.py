@@ -6,17 +6,16 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from sheaf.errors import NotFoundError, VerificationError
+from sheaf.errors import VerificationError
+from sheaf.exports.origin import kept_tables
 from sheaf.exports.publish import write_and_verify
-from sheaf.exports.records import Manifest, read_manifest
+from sheaf.exports.records import read_manifest
 from sheaf.exports.series import Draft
 from sheaf.names import ExportId
 from sheaf.publication import of_partition
 from sheaf.steps import Domain
 from sheaf.store.scratch import scratch_folder
 from sheaf.store.store import Store
-from sheaf.tables import generations
-from sheaf.tables.pinned import Tables
 
 
 def rebuild(store: Store, domain: Domain, export: ExportId, settings: BaseModel, target: Path) -> list[Path]:
@@ -35,7 +34,7 @@ def rebuild(store: Store, domain: Domain, export: ExportId, settings: BaseModel,
     """
     manifest = read_manifest(store, export)
     series = domain.series_named(export.series.series)
-    members = _members(store, domain, manifest)
+    members = kept_tables(store, domain, manifest)
     with scratch_folder(store) as folder:
         draft = Draft(
             store,
@@ -63,21 +62,6 @@ def rebuild(store: Store, domain: Domain, export: ExportId, settings: BaseModel,
             shutil.copyfile(folder / file.path, local)
             done.append(local)
     return done
-
-
-def _members(store: Store, domain: Domain, manifest: Manifest) -> dict[str, Tables]:
-    if not manifest.made_from:
-        raise NotFoundError(f"{manifest.export} is of an earlier Sheaf, which did not keep what it was made from.")
-    members = {}
-    for origin in manifest.made_from:
-        found = {}
-        for name, number in origin.generations.items():
-            try:
-                found[name] = generations.read(store, domain.place(domain.step_named(name), origin.partition), number)
-            except NotFoundError as error:
-                raise NotFoundError(f"{manifest.export} was made from tables that are gone: {error}") from error
-        members[origin.partition] = Tables(store, origin.partition, found)
-    return members
 
 
 def _sha256(path: Path) -> str:

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 from sheaf.occurrences import schema
+from sheaf.occurrences.licence import GBIF_LICENCES
 from sheaf.tables.pinned import Tables
 
 TABLES = (schema.DATASET, schema.OCCURRENCES_TABLE, schema.EVENTS, schema.DEPLOYMENTS, schema.TAXA, schema.COLLECTIONS)
@@ -39,3 +40,10 @@ def values(tables: Tables) -> dict[str, dict[str, str]]:
 
 def _named(tables: Tables, table: Any) -> dict[str, str]:
     return {str(row["id"]): row["name"] for row in tables.read(table, ["id", "name"]).to_pylist()}
+
+
+def licence(tables: Tables) -> str:
+    """The licence of the project: its address where it is one of GBIF's, else what the project says."""
+    (row,) = tables.read(schema.DATASET, ["licence"]).to_pylist()
+    known = GBIF_LICENCES.get(row["licence"])
+    return known.url if known else row["licence"]

@@ -161,4 +161,5 @@ OCCURRENCES = Domain(
     ),
     in_one_run=10,  # they can be large
     choices=Choices(choices.TABLES, choices.facts, choices.values),
+    licence=choices.licence,
 )
