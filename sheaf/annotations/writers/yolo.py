@@ -212,14 +212,35 @@ def _fractions(found: _Objects, task: str) -> tuple[Any, Any]:
         points = np.stack([x + width / 2, y + height / 2, width, height], 1)
         lengths = np.full(len(points), 4)
     else:
-        corners = np.stack([x, y, x + width, y, x + width, y + height, x, y + height], 1).tolist()
-        parsed = orjson.loads(f"[{','.join(shape or 'null' for shape in found.shape)}]")
-        outline = _of_four if task == "obb" else _outline
-        rings = [outline(shape) or own for shape, own in zip(parsed, corners, strict=True)]
-        lengths = np.fromiter(map(len, rings), np.int64, len(rings))
-        points = np.fromiter(chain.from_iterable(rings), np.float64, int(lengths.sum()))
+        corners = np.stack([x, y, x + width, y, x + width, y + height, x, y + height], 1)
+        points, lengths = _rings(found.shape, corners, task)
     fractions = points.reshape(-1, 2) / np.repeat(found.size, lengths // 2, axis=0)
     return np.clip(fractions, 0.0, 1.0).ravel(), lengths
+
+
+def _rings(shapes: list[str | None], corners: Any, task: str) -> tuple[Any, Any]:
+    """The outline of each object, or the corners of its box: the numbers of all, and how many each has."""
+    single = np.array([shape is not None and shape[:2] == "[[" and "],[" not in shape for shape in shapes], bool)
+    texts = [shape[2:-2] for shape, is_single in zip(shapes, single.tolist(), strict=True) if shape and is_single]
+    numbers = np.array(orjson.loads(f"[{','.join(texts)}]"), np.float64)  # of all at once: no list for each
+    lengths = np.full(len(shapes), 8)
+    lengths[single] = np.fromiter((text.count(",") + 1 for text in texts), np.int64, len(texts))
+    if task == "obb":  # of an outline of other than four corners, the box
+        four = np.ones(len(shapes), bool)
+        four[single] = lengths[single] == 8
+        numbers = numbers[np.repeat(four[single], lengths[single])]
+        single, lengths = single & four, np.where(four, lengths, 8)
+    outline = _of_four if task == "obb" else _outline
+    others: dict[int, list[float]] = {}
+    for at in np.flatnonzero(~single).tolist():
+        shape = shapes[at]
+        others[at] = (outline(orjson.loads(shape)) if shape else None) or corners[at].tolist()
+        lengths[at] = len(others[at])
+    points = np.empty(int(lengths.sum()))
+    of_single = np.repeat(single, lengths)
+    points[of_single] = numbers
+    points[~of_single] = np.fromiter(chain.from_iterable(others.values()), np.float64)
+    return points, lengths
 
 
 def _outline(shape: Any) -> list[float] | None:
