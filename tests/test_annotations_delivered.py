@@ -143,6 +143,8 @@ def test_a_split_that_leaks_is_a_problem_of_the_manifest(project: Project) -> No
         ("coco/instances_default.json", "images/1.png"),
         ("coco/instances_train.json", "images/train/1.png"),
         ("annotations/instances_train2017.json", "images/train2017/1.png"),
+        ("annotations/instances_train2017.json", "train2017/1.png"),
+        ("instances_train.json", "train/1.png"),
         ("train/_annotations.coco.json", "train/1.png"),
         ("labels.json", "data/1.png"),
         ("result.json", "images/1.png"),

@@ -196,13 +196,18 @@ def test_ellipses_and_points_of_cvat_are_kept_and_lines_are_rejected(tmp_path: P
     folder = tmp_path / "signs"
     folder.mkdir()
     shapes = """<ellipse label="tree" cx="50" cy="25" rx="20" ry="10" rotation="90"/>
-    <points label="car" points="10,20;30,40"/><polyline label="car" points="1,1;2,2"/><ellipse label="car" cx="5"/>"""
+    <points label="car" points="10,20;30,40"/><skeleton label="man"><points label="a" points="5,6" occluded="1"/>
+    <points label="b" points="9,8" outside="1"/><points label="c" points="15,26"/></skeleton>
+    <polyline label="car" points="1,1;2,2"/><ellipse label="car" cx="5"/>"""
     (folder / "annotations.xml").write_text(CVAT.replace("</image>", f"{shapes}</image>"))
     made = read_folder(folder, store)
     assert noted(made) == {"detections missing_value": 2}
     assert noted(made, Kind.CHANGE)["segmentations ellipse"] == 1
-    boxes = Export(store, SERIES["detection"], Request("signs")).coco()["annotations"]
-    assert [row["bbox"] for row in boxes if "keypoints" in row] == [[10, 20, 20, 20]]
+    boxes = Export(store, SERIES["detection"], Request("signs")).coco()
+    points, skeleton = (row for row in boxes["annotations"] if "keypoints" in row)
+    assert points["bbox"] == [10, 20, 20, 20]
+    assert (skeleton["bbox"], skeleton["keypoints"]) == ([5, 6, 10, 20], [5, 6, 1, 0, 0, 0, 15, 26, 2])
+    assert [row["keypoints"] for row in boxes["categories"] if "keypoints" in row] == [["a", "b", "c"]]
     masks = Export(store, SERIES["segmentation"], Request("signs")).annotations
     assert [40, 5, 20, 40] in [row["bbox"] for row in masks]
 
@@ -282,6 +287,33 @@ def test_shapes_of_label_studio_are_where_they_were_drawn(tmp_path: Path, store:
     tree, brushed = Export(store, SERIES["segmentation"], Request("signs")).coco(None)["annotations"]
     assert tree["segmentation"] == [[10, 5, 20, 5, 20, 20]]
     assert np.argwhere(mask.decode(brushed["segmentation"])).tolist() == [[2, 5], [2, 6], [3, 5]]
+
+
+def test_what_label_studio_drew_on_a_turned_picture_is_turned_back(tmp_path: Path, store: Store) -> None:
+    corner = {"x": 0, "y": 0, "width": 10, "height": 20, "rotation": 0, "rectanglelabels": ["car"]}
+    polygon = {"points": [[0, 0], [10, 0], [10, 20]], "polygonlabels": ["tree"]}
+    label_studio(
+        tmp_path / "signs",
+        task(
+            "1.png",
+            *[ls("rectanglelabels", corner, f"r{by}", image_rotation=by) for by in (90, 180, 270)],
+            ls("rectanglelabels", {**corner, "x": 60, "rotation": 90}, "t", image_rotation=90),
+            ls("polygonlabels", polygon, "p", image_rotation=90),
+            ls("brushlabels", {"rle": painted(100, 50, [205]), "brushlabels": ["tree"]}, "b", image_rotation=90),
+        ),
+    )
+    read = read_folder(tmp_path / "signs", store)
+    assert noted(read) == {"detections image_rotation": 1}
+    assert noted(read, Kind.CHANGE)["detections image_turned"] == 5
+    boxes = Export(store, SERIES["detection"], Request("signs")).annotations
+    assert sorted(row["bbox"] for row in boxes) == [
+        [0, 20, 5, 20],
+        [0, 45, 20, 5],  # what is the upper left corner, turned by 90 degrees, is the lower left one
+        [80, 0, 20, 5],
+        [90, 40, 10, 10],
+    ]
+    (tree,) = Export(store, SERIES["segmentation"], Request("signs")).annotations
+    assert tree["segmentation"] == [[0, 50, 0, 45, 20, 45]]
 
 
 def test_ellipses_and_points_of_label_studio_are_kept(tmp_path: Path, store: Store) -> None:
@@ -421,14 +453,14 @@ def test_one_annotation_of_a_task_counts_and_the_others_are_counted(tmp_path: Pa
         {"data": {"image": "b/1.png"}, "annotations": [made(1, rectangle("x"), ground_truth=True), *several[1:2]]},
         {"data": {"image": "c.png"}, "annotations": [made(1, was_cancelled=True)]},
         {"data": {"image": "d.png"}, "annotations": []},
-        task("e.png", rectangle("t", image_rotation=90), ls("rectanglelabels", {"x": "?", "rectanglelabels": []}, "v")),
+        task("e.png", rectangle("t", image_rotation=45), ls("rectanglelabels", {"x": "?", "rectanglelabels": []}, "v")),
         {"data": {"text": "no picture"}, "annotations": [made(1)]},
         files=("a/1.png", "b/1.png", "e.png"),
     )
     read = read_folder(tmp_path / "signs", store)
     assert noted(read) == {
         "images no_file_named": 1,
-        "detections image_turned": 1,
+        "detections image_rotation": 1,
         "detections not_a_number": 1,
     }
     left_out = {why: rows for account in read.generation.account for why, rows in account.left_out.items()}

@@ -6,6 +6,8 @@ Not here: what becomes of it (`coco`), nor any of those formats (`xml_files`, `l
 from collections.abc import Mapping
 from typing import Any
 
+Point = tuple[float, float, int]
+"""x and y of a keypoint, px, and how it is seen: 0 not labelled, 1 hidden, 2 visible."""
 Points = dict[str, set[str]]
 """The names of the keypoints that objects of a label have."""
 
@@ -34,7 +36,7 @@ class Builder:
         self._labels, self._points, self._about = labels, {} if points is None else points, about or {}
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
-        self._named_points: list[tuple[dict[str, Any], str, Mapping[str, tuple[float, float]]]] = []
+        self._named_points: list[tuple[dict[str, Any], str, Mapping[str, Point]]] = []
         self.labels_of_images: list[tuple[int, int]] = []
         self.tags: list[tuple[int, str, str]] = []
 
@@ -52,13 +54,13 @@ class Builder:
         values: dict[str, Any],
         attributes: dict[Any, Any],
         key: str | None = None,
-        points: Mapping[str, tuple[float, float]] | None = None,
+        points: Mapping[str, Point] | None = None,
     ) -> None:
         """Add an annotation.
 
         Args:
             key: its id in the source, where it has one that stays.
-            points: its keypoints by name, in px.
+            points: its keypoints by name.
         """
         number = len(self._annotations) + 1
         entry = {"id": key or number, "image_id": image, "category_id": self._category(label), **values}
@@ -80,8 +82,12 @@ class Builder:
     def document(self) -> dict[str, Any]:
         """The COCO document; keypoints are in the order of their names, so ask when all documents are read."""
         for entry, label, points in self._named_points:
-            every = [(*points[name], 2) if name in points else (0, 0, 0) for name in sorted(self._points[label])]
-            entry |= {"keypoints": [number for point in every for number in point], "num_keypoints": len(points)}
+            every = [points.get(name, (0, 0, 0)) for name in sorted(self._points[label])]
+            labelled = sum(seen > 0 for *_, seen in every)
+            entry |= {
+                "keypoints": [number for point in every for number in point],
+                "num_keypoints": labelled,
+            }
         named = {label: {"keypoints": sorted(points)} for label, points in self._points.items()}
         categories = [
             {**named.get(name, {}), **self._about.get(name, {}), "id": number, "name": name}

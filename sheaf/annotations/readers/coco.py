@@ -242,7 +242,7 @@ class _Dataset:
             plain, nested, beside = _variants(self._folder, document, path)
             if location in (None, f"images/{plain}"):
                 path = plain  # `images/` is where it is seen from, not a part of its name
-            elif location in [f"images/{place}" for place in nested] and not alone:
+            elif location in [f"{above}{place}" for place in nested for above in ("images/", "")] and not alone:
                 path = nested[1] if document.split else nested[0]  # one name, and a file of its own in each split
             elif location == f"{beside}/{path}" and beside not in (".", *FOLDERS) and not alone:
                 path = f"{beside}/{path}"
@@ -279,7 +279,7 @@ class _Dataset:
         """Where the file of an image path lies below the project; None where there is none."""
         plain, nested, beside = _variants(self._folder, document, path)
         below = [f"images/{place}" for place in (*nested, path, plain)]
-        return next(filter(self._is_file, (*below, f"{beside}/{path}", f"data/{path}", path)), None)
+        return next(filter(self._is_file, (*below, f"{beside}/{path}", f"data/{path}", path, *nested)), None)
 
     def _is_file(self, path: str) -> bool:
         above = path.rpartition("/")[0]
@@ -400,7 +400,7 @@ def _path(item: dict[str, Any]) -> str:
 
 
 def _variants(folder: Path, document: Document, path: str) -> tuple[str, list[str], str]:
-    """An image path as seen from `images/`, in the folder of its split there, and the folder of its document."""
+    """An image path as seen from `images/`, in the folder of its split there or here, and that of its document."""
     plain = path.removeprefix("images/")
     nested = [f"{document.folder}/{plain}", f"{document.split}/{plain}"]
     return plain, nested, document.path.parent.relative_to(folder).as_posix()

@@ -18,9 +18,9 @@ from urllib.parse import unquote, urlsplit
 import orjson
 
 from sheaf.annotations.findings import NOT_AN_OBJECT, Finding
-from sheaf.annotations.readers import places
+from sheaf.annotations.readers import places, turned
 from sheaf.annotations.readers.brush import opacity
-from sheaf.annotations.readers.builder import Builder, Points
+from sheaf.annotations.readers.builder import Builder, Point, Points
 from sheaf.annotations.readers.coco import MOST_BYTES, SPLIT, Document
 from sheaf.annotations.readers.coco_annotations import TURNED_BY
 from sheaf.annotations.readers.geometry import ELLIPSE, UnusableError, ellipse
@@ -33,7 +33,12 @@ from sheaf.tables.rejects import Rejects
 _NO_IMAGE = Finding("no_file_named", "its data names no image")
 _NO_LABEL = Finding("missing_value", "the region has no label")
 _NO_SIZE = Finding("no_size", "it does not say original_width and original_height, of which it is percent")
-_TURNED = Finding("image_turned", "the picture was turned in Label Studio when it was drawn: image_rotation must be 0")
+_TURNED = Finding("image_turned", "it was drawn on the picture turned in Label Studio: turned back with it")
+_CANNOT_TURN = Finding(
+    "image_rotation", "it was drawn on a picture that was turned by other than 90 degrees, or painted on a turned one"
+)
+_SHOWN = {0: 1, 90: 6, 180: 3, 270: 8}
+"""EXIF orientations that show a picture as Label Studio does, by the degrees by which it was turned there."""
 _NO_NUMBER = Finding("not_a_number", "value: a coordinate is missing or no number")
 _NO_REGION = Finding("no_shape", "Sheaf reads rectangles, ellipses, polygons, painted masks, points and choices only")
 _UNFINISHED = "its task has no annotation that was submitted"
@@ -217,9 +222,9 @@ class _Reader:
 
     def _points(
         self, shapes: dict[str, dict[str, Any]], regions: dict[str, list[_Result]]
-    ) -> dict[str, dict[str, tuple[float, float]]]:
+    ) -> dict[str, dict[str, Point]]:
         """The keypoints of each region by their label; points that belong to another region are no objects then."""
-        found: dict[str, dict[str, tuple[float, float]]] = {}
+        found: dict[str, dict[str, Point]] = {}
         for key in [key for key, values in shapes.items() if _POINT in values]:
             parent = next((result["parentID"] for result in regions[key] if result.get("parentID")), None)
             labels = [label for result in regions[key] for label in _labels(result)]
@@ -247,12 +252,14 @@ class _Reader:
         values: dict[str, Any],
         results: list[_Result],
         number: int,
-        points: dict[str, tuple[float, float]] | None,
+        points: dict[str, Point] | None,
     ) -> None:
         """A region, once for each of its labels."""
         point = values.pop(_POINT, None)
         if any("radiusX" in _value(result) for result in results):
             self._rejects.change("segmentations", *ELLIPSE, file=self._file, line=number)
+        if any(result.get("image_rotation") for result in results):
+            self._rejects.change("detections", *_TURNED, file=self._file, line=number)
         labels = dict.fromkeys(label for result in results for label in _labels(result))
         attributes = {
             str(result.get("from_name") or result.get("type")): said
@@ -297,31 +304,58 @@ def _shape(results: list[_Result], size: dict[str, int] | None) -> dict[str, Any
         UnusableError: it is none that COCO knows, or says too little.
     """
     result = next(result for result in results if _draws(result))
-    value = _value(result)
-    if result.get("image_rotation"):
-        raise UnusableError(*_TURNED)
+    value, rotation = _value(result), result.get("image_rotation") or 0
     if size is None:
         raise UnusableError(*_NO_SIZE)
+    shown = _SHOWN.get(rotation % 360) if type(rotation) in (int, float) else None
+    if shown is None or (shown != 1 and "rle" in value):
+        raise UnusableError(*_CANNOT_TURN)
     width, height = size["width"], size["height"]
     if "rle" in value:
         return {"segmentation": packed(opacity(value["rle"], width, height))}
+    if shown >= 5:
+        width, height = height, width
+    drawn = _drawn(value, width, height)
+    return drawn if shown == 1 else _turned_back(drawn, shown, width, height)
+
+
+def _drawn(value: dict[str, Any], width: int, height: int) -> dict[str, Any]:
+    """A region in pixels of the picture as it was shown."""
     if "points" in value:
         points = [point for point in value["points"] if isinstance(point, list) and len(point) == 2]
         if len(points) != len(value["points"]):
             raise UnusableError(*_NO_NUMBER)
         return {"segmentation": [[n for x, y in points for n in (_percent(x, width), _percent(y, height))]]}
     x, y = _percent(value.get("x"), width), _percent(value.get("y"), height)
-    turned = _percent(value.get("rotation") or 0, 100)
+    degrees = _percent(value.get("rotation") or 0, 100)
     if "radiusX" in value:
         radii = _percent(value["radiusX"], width), _percent(value.get("radiusY"), height)
-        return {"segmentation": [ellipse(x, y, *radii, turned)]}
+        return {"segmentation": [ellipse(x, y, *radii, degrees)]}
     if "height" not in value:
-        return {_POINT: (x, y)}
+        return {_POINT: (x, y, 2)}
     across, down = _percent(value.get("width"), width), _percent(value.get("height"), height)
-    cos, sin = math.cos(math.radians(turned)), math.sin(math.radians(turned))
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     left = x + (across * cos - down * sin - across) / 2  # where its upper left corner is, once turned about its centre
     top = y + (across * sin + down * cos - down) / 2
-    return {"bbox": [left, top, across, down], TURNED_BY: turned}
+    return {"bbox": [left, top, across, down], TURNED_BY: degrees}
+
+
+def _turned_back(drawn: dict[str, Any], shown: int, width: int, height: int) -> dict[str, Any]:
+    """A region that was drawn on a turned picture of that width and height, on the picture as it is."""
+    back = turned.back(shown), width, height
+    if _POINT in drawn:
+        x, y, seen = drawn[_POINT]
+        return {_POINT: (*turned.turn_point(x, y, *back), seen)}
+    if "bbox" not in drawn:
+        (ring,) = drawn["segmentation"]
+        points = zip(ring[0::2], ring[1::2], strict=True)
+        return {"segmentation": [[n for x, y in points for n in turned.turn_point(x, y, *back)]]}
+    x, y, across, down = drawn["bbox"]
+    if not drawn[TURNED_BY] % 360:
+        return {"bbox": [*turned.turn_box((x, y, across, down), *back)], TURNED_BY: 0}
+    x, y = turned.turn_point(x + across / 2, y + down / 2, *back)
+    degrees = next(degrees for degrees, orientation in _SHOWN.items() if orientation == shown)
+    return {"bbox": [x - across / 2, y - down / 2, across, down], TURNED_BY: drawn[TURNED_BY] - degrees}
 
 
 def _draws(result: _Result) -> bool:

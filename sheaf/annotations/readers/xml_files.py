@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sheaf.annotations.readers.builder import Builder
+from sheaf.annotations.readers.builder import Builder, Point
 from sheaf.annotations.readers.coco import Document
 from sheaf.annotations.readers.coco_annotations import TURNED_BY
 from sheaf.annotations.readers.geometry import ELLIPSE, ellipse
@@ -55,7 +55,10 @@ def cvat_documents(folder: Path, path: Path, rejects: Rejects) -> list[Document]
                     rejects.change("segmentations", *ELLIPSE, file=path.name, line=shape.sourceline)
                 attributes = {found.get("name"): found.text for found in shape.iterfind("attribute")}
                 occluded = {"occluded": True} if shape.get("occluded") == "1" else {}
-                builder.annotation(image, shape.get("label") or "", values, {**occluded, **attributes})
+                of_skeleton = _cvat_skeleton(shape) if shape.tag == "skeleton" else None
+                builder.annotation(
+                    image, shape.get("label") or "", values, {**occluded, **attributes}, points=of_skeleton
+                )
     return [Document(folder, path, builder.document, builder.labels_of_images)]
 
 
@@ -82,7 +85,19 @@ def _cvat_shape(shape: "_Element", size: dict[str, Any]) -> dict[str, Any]:
     if tag == "mask":
         runs = [_number(shape.get(name)) for name in ("left", "top", "width", "height")] + [shape.get("rle")]
         return {"segmentation": _cvat_mask(runs, size["width"], size["height"])}
-    return {"bbox": []}  # a line or a skeleton: rejected, so that it is told
+    return {"bbox": []}  # a line, or a skeleton without points: rejected, so that it is told
+
+
+def _cvat_skeleton(shape: "_Element") -> dict[str, Point]:
+    """The keypoints of a skeleton by their label; those outside of the picture count as not labelled."""
+    found: dict[str, Point] = {}
+    for point in shape.iterfind("points"):
+        x, y = ([_number(number) for number in (point.get("points") or "").split(",")] + [None, None])[:2]
+        if x is None or y is None:
+            continue
+        seen = 0 if point.get("outside") == "1" else 1 if point.get("occluded") == "1" else 2
+        found[point.get("label") or str(len(found) + 1)] = (x, y, seen) if seen else (0.0, 0.0, 0)
+    return found
 
 
 def is_voc(folder: Path) -> bool:
