@@ -131,6 +131,15 @@ def test_the_write_ahead_log_counts_and_the_source_stays_untouched(match: Match,
     assert match.read(timezone="America/Chicago").counts["events"] == 5
 
 
+def test_a_database_without_tables_that_are_known_is_named(match: Match) -> None:
+    match.log(shot(1))
+    database(match.folder / "other.db", "CREATE TABLE timer_events (a, b)")
+    database(match.folder / "photos.db", "CREATE TABLE photos (a, b)")
+    warned = "\n".join(match.read().warnings)
+    assert "other.db: its table timer_events has none of the columns that are known here" in warned
+    assert "photos.db: it has no table that is known here" in warned
+
+
 @pytest.mark.parametrize("with_log", [True, False])
 def test_a_copied_wal_database_is_read_without_writing_beside_it(
     match: Match, live: sqlite3.Connection, tmp_path: Path, with_log: bool

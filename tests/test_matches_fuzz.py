@@ -81,7 +81,7 @@ def test_every_line_is_accounted_for(content: list[bytes], ended: bool, packed: 
     report, match = read(gzip.compress(data) if packed else data)
     account = report.account()
     if report.refused:  # nothing of it could be used
-        assert account.rejected
+        assert account.rejected or report.account("sources").left_out == {"unknown": 1}
         assert not account.used
         assert account.adds_up
         return

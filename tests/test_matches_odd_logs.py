@@ -80,8 +80,9 @@ def test_times_as_others_write_them(match: Match, time_of: Any) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_line_ends_of_an_old_mac(match: Match, encoding: str) -> None:
-    (run,) = read(match, ndjson(*LINES).decode().replace("\n", "\r").encode(encoding))
+@pytest.mark.parametrize("end", ["", "\n"], ids=["", "with another at the end"])
+def test_line_ends_of_an_old_mac(match: Match, encoding: str, end: str) -> None:
+    (run,) = read(match, (ndjson(*LINES).decode().replace("\n", "\r") + end).encode(encoding))
     assert run["shots_detected"] == 3
 
 

@@ -117,6 +117,11 @@ def test_an_unknown_file_is_reported_and_stops_nothing(match: Match) -> None:
     assert {row["file"]: row["dialect"] for row in match.rows(schema.SOURCES)}["logs/notes.txt"] == "unknown"
 
 
+def test_a_match_of_nothing_but_unknown_files_is_refused(match: Match) -> None:
+    put(match.folder, "logs/notes.txt", b"cloudy\nwindy\n")
+    assert match.read().refused == "No file of match 'm1' is in a format that is known here: logs/notes.txt."
+
+
 def test_the_dialect_follows_from_content_not_from_the_name(match: Match) -> None:
     put(match.folder, "logs/photo.jpg", ndjson(shot(1)))
     assert match.read().counts["events"] == 1

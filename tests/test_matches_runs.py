@@ -103,6 +103,11 @@ def test_a_summary_that_counted_otherwise_is_flagged(match: Match) -> None:
     assert (run["flags"], run["shots_detected"]) == ("count_mismatch", 1)
 
 
+def test_a_string_time_that_no_timer_shows_is_not_taken(match: Match) -> None:
+    (run,) = runs(match, button(0), beep(2), shot(4), stop(8), summary(8.01, 999_999, 1, 0))
+    assert (run["flags"], run["duration_seconds"]) == ("count_mismatch", 8.01)
+
+
 def test_a_run_over_midnight_in_two_daily_files_is_one(match: Match) -> None:
     match.log(button(50_395), beep(50_398), shot(50_399.5), name="logs/bridge_main_20250914.ndjson")
     match.log(shot(50_401), stop(50_405), summary(50_405.01, 10.01, 2, 0), name="logs/bridge_main_20250915.ndjson")

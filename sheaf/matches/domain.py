@@ -23,7 +23,7 @@ EVENTS = Step(
     "Events of all logs and databases of a match in UTC, each once, with the file and line it came from.",
     writes=(schema.EVENTS, schema.SOURCES, schema.MATCH),
     settings=("timezone", "max_line_bytes"),
-    version=3,
+    version=4,
     checks=(Check("open", "No log ends in the middle of a line, as one still being written does.", checks.is_closed),),
     pool="ingest",
 )
@@ -35,7 +35,7 @@ RUNS = Step(
     writes=(schema.RUNS, schema.TOTALS, schema.SENSORS, schema.EVENT_RUNS),
     work=build_runs,
     settings=("correlation", "min_split_ms"),
-    version=4,
+    version=5,
     checks=(
         Check("count_mismatch", "Timer summaries agree with the shots that were seen.", checks.summaries_agree),
         Check("uncorrelated", "Most shots have an impact.", checks.shots_have_impacts),

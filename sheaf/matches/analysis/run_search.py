@@ -458,7 +458,7 @@ class RunBuilder:
         run = self._open.pop(key)
         self._last[key] = run
         said = summary(summed_up.details) if summed_up else None
-        string_time = said[0] if said else None
+        string_time = said[0] if said and said[0] is not None and said[0] * 1e6 <= LONGEST_US else None
         shots = run.shots.heard or run.told.heard
         by_number = all(shot.number is not None for shot in shots)
         shots = sorted(shots, key=lambda shot: (shot.number if by_number else 0, shot.event))
@@ -466,7 +466,7 @@ class RunBuilder:
         lost = max(run.shots.lost, run.told.lost, len(run.told.heard) - len(shots))
         times = self._note_shots(run, shots, repair)
         hits = [self._repaired(repair, self.found.impact_event[place], place) for place in run.impacts]
-        if said and said[1:] != (len(shots), len(hits)):
+        if said and (string_time is None or said[1:] != (len(shots), len(hits))):
             run.flags.add("count_mismatch")
         if lost:
             run.flags |= {"count_mismatch", "lost_shots"}
@@ -510,7 +510,7 @@ class RunBuilder:
 
     def _repair(self, run: _Run, shots: list[Shot], string_time: float | None) -> Repair:
         heard = "no_start" not in run.flags
-        lasted = round(string_time * 1e6) if heard and string_time and string_time * 1e6 <= LONGEST_US else None
+        lasted = round(string_time * 1e6) if heard and string_time else None
         beep = run.beep if heard else None
         found = steps(run.joined, shots, beep, lasted, run.countdown) if run.joined else []
         if found:

@@ -61,6 +61,9 @@ def ingest(folder: Path, work: Work) -> Report:
     work.rejects.saw("events", 0)  # none is a number, too
     for source in sources:
         reading.read(source)
+    if all(source.form in ("unknown", "configuration") for source in sources):
+        shown = ", ".join(source.name for source in sources[:3]) + (", …" if len(sources) > 3 else "")
+        raise InputError(f"No file of match {work.partition!r} is in a format that is known here: {shown}.")
     memory.give_back()
     return _write(work, described, reading)
 

@@ -150,7 +150,7 @@ def _utf8(chunks: Iterator[bytes]) -> Iterator[bytes]:
 def _line_ends(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """With the line ends of an old Mac as those of everybody else."""
     first = next(chunks, b"")
-    alone = b"\r" in first.rstrip(b"\r") and b"\n" not in first
+    alone = first.rstrip(b"\r").count(b"\r") > 2 * first.count(b"\n")  # some programs end the last one otherwise
     yield first.replace(b"\r", b"\n") if alone else first
     for chunk in chunks:
         yield chunk.replace(b"\r", b"\n") if alone else chunk

@@ -31,6 +31,12 @@ SECONDS = 120.0
 
 _MODULE = f"{__package__}.sqlite_child"
 _TABLES = ("timer_events", "sensor_events", "impacts", "sensors", "bt50_samples")
+_NEEDED = {
+    "timer_events": ({"ts_ns", "event_type"}, {"timestamp", "event_type"}, {"ts_utc", "type"}),
+    "sensor_events": ({"ts_utc", "sensor_id"},),
+    "impacts": ({"sensor_mac", "impact_ts_ns"},),
+}
+"""By table of events, what its rows are known by, in each of the ways to write it."""
 _MOST_SENSORS = 10_000
 
 
@@ -110,6 +116,13 @@ def describe(path: Path) -> Found:
     if tables["bt50_samples"]:
         ((_, ((count,),)),) = _rows(path, "SELECT count(*) FROM bt50_samples")
         notes = (f"{count} sensor samples are kept in the database, they are no events",)
+    if not any(tables.values()):
+        notes = ("it has no table that is known here, nothing was read from it",)
+    notes += tuple(
+        f"its table {table} has none of the columns that are known here, nothing was read from it"
+        for table, known in _NEEDED.items()
+        if tables[table] and not any(columns <= tables[table].keys() for columns in known)
+    )
     return Found(devices, notes)
 
 
