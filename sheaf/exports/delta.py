@@ -21,7 +21,7 @@ from urllib.parse import quote, unquote
 
 from sheaf import __version__, clock
 from sheaf.errors import DamagedError, NotFoundError
-from sheaf.exports.records import partitions_of, read_latest, read_manifest
+from sheaf.exports.records import Latest, NoLatest, partitions_of, read_latest, read_manifest
 from sheaf.names import CAMPAIGN, ExportId, SeriesId
 from sheaf.store.store import Store
 
@@ -78,15 +78,18 @@ def folder(series: SeriesId) -> str:
     return series.path if series.partition == CAMPAIGN else f"exports/{series.domain}"
 
 
+def may_hold(pointed: Latest | NoLatest) -> bool:
+    """Whether there may be a Delta table of a series, as far as its pointer tells; only then is it worth a look."""
+    files = pointed.files if isinstance(pointed, Latest) else []
+    return not files or any(file.path.endswith(".parquet") for file in files)
+
+
 def settle(store: Store, series: SeriesId) -> None:
     """Have the log name the files of the newest canonical export of a series, whoever else writes it.
 
     Raises:
         StoreError: the store cannot be reached.
     """
-    pointed = read_latest(store, series)
-    if pointed and pointed.files and not any(file.path.endswith(".parquet") for file in pointed.files):
-        return
     while True:
         try:
             state = _read(store, folder(series))
@@ -109,9 +112,9 @@ def _commit(series: SeriesId, version: int) -> str:
     return f"{folder(series)}/_delta_log/{version:020d}.json"
 
 
-def _read(store: Store, root: str) -> _State:
-    """What the log says, from its newest checkpoint on."""
-    names = store.names(f"{root}/_delta_log")
+def _read(store: Store, root: str, last: int | None = None) -> _State:
+    """What the log says, from its newest checkpoint on, up to a version or the newest."""
+    names = [name for name in store.names(f"{root}/_delta_log") if last is None or name < f"{last + 1:020d}"]
     state, behind = _State(), ""
     if points := [name for name in names if name.endswith(".checkpoint.parquet")]:
         import pyarrow.parquet as pq
@@ -253,9 +256,7 @@ def _checkpoint(store: Store, root: str, version: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    state = _read(store, root)
-    if state.version != version:
-        return  # the next one is due to somebody else
+    state = _read(store, root, version)
     texts, text, whole = pa.map_(pa.string(), pa.string()), pa.string(), pa.int64()
     added = {"path": text, "partitionValues": texts, "size": whole, "modificationTime": whole, "dataChange": pa.bool_()}
     about = {"id": text, "name": text, "format": pa.struct({"provider": text, "options": texts}), "schemaString": text}

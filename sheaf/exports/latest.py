@@ -34,12 +34,13 @@ def settle_latest(store: Store, series: SeriesId) -> ExportId | None:
     move everyone looks again, so that the last to look leaves it right. It is never removed: where
     no canonical export is left, it says so.
     """
-    newest = _settle(store, series)
-    delta.settle(store, series)
+    newest, pointed = _settle(store, series)
+    if pointed and delta.may_hold(pointed):
+        delta.settle(store, series)
     return newest
 
 
-def _settle(store: Store, series: SeriesId) -> ExportId | None:
+def _settle(store: Store, series: SeriesId) -> tuple[ExportId | None, Latest | NoLatest | None]:
     while True:
         try:
             found = store.get(series.latest_path)
@@ -49,7 +50,7 @@ def _settle(store: Store, series: SeriesId) -> ExportId | None:
         newest = newest_canonical(store, series)
         names = pointed.version if pointed else None
         if names == (newest.version if newest else None) and (pointed or found is None):
-            return newest
+            return newest, pointed
         moves = pointed.moves + 1 if pointed else 1
         if newest is None:
             pointer = NoLatest(export=None, version=None, path=None, manifest=None, moves=moves)
