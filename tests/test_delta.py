@@ -114,3 +114,18 @@ def test_it_is_made_of_what_is_there_and_follows_a_changed_type(
         publish_series(local_store, changed, domain=replace(DEMO, series=(changed,)), partition=partition)
         assert len(rows(local_store)) == left
     assert str(table(local_store).to_pandas()["id"].dtype) in ("str", "object")
+
+
+def test_no_file_goes_while_the_log_names_it(local_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    published(local_store, "batch-1", "a")
+    newer = published(local_store, "batch-1", "b")
+    delete, read = Store.delete, []
+
+    def looked(store: Store, paths: Any) -> None:
+        delete(store, paths)
+        read.append(rows(store))
+
+    monkeypatch.setattr(Store, "delete", looked)
+    outcome.delete(local_store, newer, "ada")
+    assert read
+    assert {tuple(found) for found in read} == {(("batch-1", "a"),)}
