@@ -621,3 +621,40 @@ def _png_of(picture: Image.Image) -> bytes:
     out = io.BytesIO()
     picture.save(out, "PNG")
     return out.getvalue()
+
+
+def test_what_is_odd_in_a_file_costs_itself_or_nothing(tmp_path: Path, store: Store) -> None:
+    huge = '<mask label="car" rle="999999999999" left="0" top="0" width="1000000" height="1000000"/></image>'
+    points = [{"points": value, "polygonlabels": ["tree"]} for value in (None, "x", [[1]])]
+    regions = [ls("polygonlabels", value, f"p{at}", original_width=100.0) for at, value in enumerate(points)]
+    for name in ("cvat", "voc", "signs"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "cvat" / "annotations.xml").write_text(CVAT.replace("</image>", huge))
+    assert noted(read_folder(tmp_path / "cvat", store)) == {"segmentations no_shape": 1}
+    label_studio(tmp_path / "signs", task("1.png", rectangle("a"), *regions))
+    assert noted(read_folder(tmp_path / "signs", store)) == {"detections not_a_number": 3}
+    (tmp_path / "voc" / "JPEGImages").mkdir()
+    (tmp_path / "voc" / "Annotations").mkdir()
+    Image.new("RGB", (100, 50)).save(tmp_path / "voc" / "JPEGImages" / "1.jpg")
+    (tmp_path / "voc" / "Annotations" / "1.xml").write_text(
+        "<annotation><filename>1</filename><size><width>0</width><height>0</height></size><object><name>car</name>"
+        "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>30</xmax><ymax>20</ymax></bndbox></object></annotation>"
+    )
+    read = read_folder(tmp_path / "voc", store)
+    assert (noted(read), read.report.counts["images_without_file"]) == ({}, 0)
+
+
+def test_poses_and_scores_of_yolo_are_kept(tmp_path: Path, store: Store) -> None:
+    folder = tmp_path / "signs"
+    (folder / "labels" / "train").mkdir(parents=True)
+    (folder / "images" / "train").mkdir(parents=True)
+    Image.new("RGB", (100, 50)).save(folder / "images" / "train" / "a.png")
+    (folder / "data.yaml").write_text("names: [man]\nkpt_shape: [2, 3]\n")
+    lines = "0 .5 .5 .2 .2 .45 .4 2 .55 .6 1\n0 .5 .5 .2 .4 .75\n0 .1 .1 .2 .1 .2 .2\n"
+    (folder / "labels" / "train" / "a.txt").write_text(lines)
+    assert noted(read_folder(folder, store)) == {}
+    found = Export(store, SERIES["detection"], Request("signs")).coco()
+    pose, scored = found["annotations"]
+    assert (pose["bbox"], pose["keypoints"]) == ([40, 20, 20, 10], [45, 20, 2, 55, 30, 1])
+    assert (scored["bbox"], scored["score"]) == ([40, 15, 20, 20], 0.75)
+    assert found["categories"][0]["keypoints"] == ["1", "2"]

@@ -10,11 +10,12 @@ import pyarrow as pa
 import pytest
 
 from sheaf.annotations.readers import geometry, plain
+from sheaf.annotations.readers.fields import as_json
 from sheaf.annotations.readers.geometry import Frame, Shape, UnusableError
 from sheaf.annotations.readers.ordered import Pile
 from sheaf.errors import InputError
 from sheaf.outside import json_lists
-from sheaf.outside.json_lists import read_object
+from sheaf.outside.json_lists import loads, read_object
 
 FRAME = Frame(100, 80, 1.0, 1.0)
 SIZE = (100.0, 80.0)
@@ -137,3 +138,13 @@ def test_more_rows_than_are_held_come_in_the_same_order(tmp_path: Path) -> None:
     assert table["text"].to_pylist() == [str(number) for number in range(150_000)]
     assert (found["key"].to_numpy() == np.arange(150_000)).all()
     assert (table["key"].to_numpy() == np.arange(150_000) + 1).all()
+
+
+def test_json_that_python_wrote_is_read_as_what_can_be_written_again() -> None:
+    text = b'{"a": NaN, "b": 1%b, "c": "\\ud800x", "d": -7}' % (b"0" * 30)
+    found = loads(text)
+    assert (found["b"], found["c"], found["d"]) == (1e30, "?x", -7)
+    deep: Any = 1
+    for _ in range(500):
+        deep = [deep]
+    assert str(as_json({"b": deep, "a": 1})).startswith('{"a":1,"b":[[')

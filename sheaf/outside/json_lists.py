@@ -26,6 +26,38 @@ _BOM = b"\xef\xbb\xbf"
 _BLANK = b" \t\r\n"
 
 
+def loads(text: bytes) -> Any:
+    """JSON, also as Python writes it: with NaN and infinities, and with halves of characters, which become `?`.
+
+    Raises:
+        orjson.JSONDecodeError: it is none.
+    """
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        try:
+            found = json.loads(text, parse_int=_whole)
+            return _of_utf8(found) if b"\\u" in text else found
+        except (ValueError, RecursionError):
+            raise error from None
+
+
+def _whole(digits: str) -> int | float:
+    """A whole number; as a float where it has more than 64 bits, as orjson reads it."""
+    number = int(digits) if len(digits) < 20 else float(digits)
+    return number if isinstance(number, float) or -(2**63) <= number < 2**64 else float(number)
+
+
+def _of_utf8(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, list):
+        return [_of_utf8(item) for item in value]
+    if isinstance(value, dict):
+        return {_of_utf8(key): _of_utf8(item) for key, item in value.items()}
+    return value
+
+
 class JsonList:
     """Items of a list in a file, read anew each time.
 
@@ -47,12 +79,9 @@ class JsonList:
             if number and text:  # a part begins with the comma behind the one before, and something follows it
                 text = text[1:] if text.startswith(b",") and text[1:].strip(_BLANK) else b","
             try:
-                yield orjson.loads(b"[%b]" % text)
+                yield loads(b"[%b]" % text)
             except orjson.JSONDecodeError as error:
-                try:
-                    yield json.loads(b"[%b]" % text)
-                except (ValueError, RecursionError):
-                    raise _no_json(self._path, error) from error
+                raise _no_json(self._path, error) from error
 
     def mentions(self, text: bytes) -> bool:
         """Whether a short text stands anywhere in the list."""
@@ -72,8 +101,6 @@ class JsonList:
 
 def read_object(path: Path, most: int, name: str, held: int) -> Any:
     """What a JSON file holds; the list `name` of the object that it is, as a `JsonList`.
-
-    NaN and infinities, which Python writes, are read.
 
     Raises:
         InputError: it cannot be read, is not JSON, holds more than `most` bytes, or more than `held` beside the list.
@@ -98,12 +125,9 @@ def read_object(path: Path, most: int, name: str, held: int) -> Any:
     except OSError as error:
         raise unreadable(path, error) from error
     try:
-        found = orjson.loads(text)
+        found = loads(text)
     except orjson.JSONDecodeError as error:
-        try:
-            found = json.loads(text)
-        except (ValueError, RecursionError):
-            raise _no_json(path, error) from error
+        raise _no_json(path, error) from error
     if cuts.found:
         found[name] = JsonList(path, seen, cuts.found)
     return found

@@ -254,8 +254,8 @@ class _Dataset:
                 "file_path": path,
                 "location": location or f"images/{path}",
                 "task_id": document.task(item),
-                "width": item.get("width"),
-                "height": item.get("height"),
+                "width": item.get("width") or None,  # 0 is how some say that they do not know
+                "height": item.get("height") or None,
                 "extra": self._extra_of_image(document, item),
             }
             yield Row(values, document.name, number)

@@ -21,6 +21,7 @@ from sheaf.annotations.readers.geometry import ELLIPSE, ellipse
 from sheaf.annotations.readers.paths import unsafe_path
 from sheaf.errors import InputError
 from sheaf.outside.files import find, open_file, read_bytes, top_files
+from sheaf.outside.json_lists import loads
 from sheaf.tables.rejects import Rejects
 
 _FOLDERS = ("dataset", ".")
@@ -76,7 +77,7 @@ def _is_own(path: Path) -> bool:
 
 def _load(path: Path) -> _Item:
     try:
-        content = orjson.loads(read_bytes(path, MOST_BYTES).removeprefix(b"\xef\xbb\xbf"))
+        content = loads(read_bytes(path, MOST_BYTES).removeprefix(b"\xef\xbb\xbf"))
     except orjson.JSONDecodeError as error:
         raise InputError(f"{path} is not valid JSON ({error}): export it again.") from error
     if not isinstance(content, dict) or not isinstance(content.get("items"), list):

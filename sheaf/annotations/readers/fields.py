@@ -78,6 +78,7 @@ class Source:
 ROUNDING = 1e-3
 """By so much a confidence may be above 1: models write 1.0000001."""
 
+_DEEPEST = 100
 _EXACT = 2**53
 """The largest number up to which every whole number is one that a float can hold."""
 
@@ -336,8 +337,21 @@ def as_key(value: Any) -> str | None:
 
 
 def as_json(value: Any) -> str | None:
-    """A value as JSON, the same for equal values; None for nothing."""
-    return None if value in (None, {}, []) else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    """A value as JSON, the same for equal values; None for nothing. What lies too deep to be written is left out."""
+    if value in (None, {}, []):
+        return None
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    except TypeError:
+        return orjson.dumps(_shallow(value, _DEEPEST), option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _shallow(value: Any, most: int) -> Any:
+    if isinstance(value, dict):
+        return {key: _shallow(item, most - 1) for key, item in value.items()} if most else None
+    if isinstance(value, list):
+        return [_shallow(item, most - 1) for item in value] if most else None
+    return value
 
 
 def meant_for(table: str) -> str:

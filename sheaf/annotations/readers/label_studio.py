@@ -8,7 +8,6 @@ task one annotation is used: the ground truth, else the newest.
 Format: https://labelstud.io/guide/task_format. Not here: what becomes of a COCO document (`coco`).
 """
 
-import json
 import math
 import re
 from pathlib import Path
@@ -28,6 +27,7 @@ from sheaf.annotations.readers.masks import packed
 from sheaf.annotations.readers.paths import is_image_name, unsafe_path
 from sheaf.errors import InputError
 from sheaf.outside.files import find, open_file, read_bytes, top_files
+from sheaf.outside.json_lists import loads
 from sheaf.tables.rejects import Rejects
 
 _NO_IMAGE = Finding("no_file_named", "its data names no image")
@@ -82,12 +82,9 @@ def _tasks(path: Path) -> list[Any] | None:
             return None
     data = read_bytes(path, MOST_BYTES).removeprefix(b"\xef\xbb\xbf")
     try:
-        tasks = orjson.loads(data)
+        tasks = loads(data)
     except orjson.JSONDecodeError:
-        try:
-            tasks = json.loads(data)
-        except (ValueError, RecursionError):
-            return None
+        return None
     first = next((task for task in tasks if isinstance(task, dict)), {})
     if isinstance(first.get("data"), dict) and {"annotations", "completions", "predictions"} & set(first):
         return tasks
@@ -291,9 +288,10 @@ def _weight(annotation: dict[str, Any]) -> tuple[bool, str, str]:
 def _size(regions: dict[str, list[_Result]]) -> dict[str, int] | None:
     """Width and height of the picture, as the first region that knows them says."""
     for result in (result for results in regions.values() for result in results):
-        width, height = result.get("original_width"), result.get("original_height")
-        if type(width) is int and type(height) is int and min(width, height) > 0:
-            return {"width": width, "height": height}
+        width: Any = result.get("original_width")
+        height: Any = result.get("original_height")
+        if type(width) in (int, float) and type(height) in (int, float) and min(width, height) >= 1:
+            return {"width": int(width), "height": int(height)}
     return None
 
 
@@ -322,8 +320,8 @@ def _shape(results: list[_Result], size: dict[str, int] | None) -> dict[str, Any
 def _drawn(value: dict[str, Any], width: int, height: int) -> dict[str, Any]:
     """A region in pixels of the picture as it was shown."""
     if "points" in value:
-        points = [point for point in value["points"] if isinstance(point, list) and len(point) == 2]
-        if len(points) != len(value["points"]):
+        points = value["points"]
+        if not isinstance(points, list) or any(not isinstance(point, list) or len(point) != 2 for point in points):
             raise UnusableError(*_NO_NUMBER)
         return {"segmentation": [[n for x, y in points for n in (_percent(x, width), _percent(y, height))]]}
     x, y = _percent(value.get("x"), width), _percent(value.get("y"), height)

@@ -4,6 +4,7 @@ An annotation made twice with the same label and shape, in two jobs of one image
 belongs to both. Not here: what makes a shape usable (`geometry`, `plain`), nor their order (`ordered`).
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -231,9 +232,16 @@ def _keypoints(value: Any, turn: int, frame: Frame) -> str | None:
     """Keypoints `x, y, visibility`, … in pixels as stored, as JSON."""
     if not value:
         return None
-    if not isinstance(value, list) or len(value) % 3 or any(type(number) not in (int, float) for number in value):
+    if not isinstance(value, list) or len(value) % 3 or not all(map(_is_number, value)):
         raise UnusableError("not_keypoints", "its keypoints are no x, y, visibility in a row")
+    if not frame.scale_x == frame.scale_y == 1:
+        scales = (frame.scale_x, frame.scale_y, 1)
+        value = [round(number * scales[at % 3], 2) if at % 3 < 2 else number for at, number in enumerate(value)]
     return as_json(turned.turn_keypoints(value, turn, frame.width, frame.height))
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 class _Columns:

@@ -7,11 +7,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-_ROOT = re.compile(r"[A-Za-z]:|(?=[/~])")
+_ROOT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://[^/]*|[A-Za-z]:|(?=[/~])")
 
 
 def is_absolute(path: str) -> bool:
-    """Whether a path with slashes begins at a drive, a server, a root or a home."""
+    """Whether a path with slashes begins at a drive, a server (also of an address), a root or a home."""
     return _ROOT.match(path) is not None
 
 

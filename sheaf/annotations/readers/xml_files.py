@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sheaf.annotations.readers.brush import MOST_PIXELS
 from sheaf.annotations.readers.builder import Builder, Point
 from sheaf.annotations.readers.coco import Document
 from sheaf.annotations.readers.coco_annotations import TURNED_BY
@@ -120,8 +121,12 @@ def voc_documents(folder: Path) -> list[Document]:
             raise InputError(f"{path} is not a Pascal VOC file: its root must be annotation.")
         stem = path.stem
         file = (root.findtext("filename") or f"{stem}.jpg").strip()
-        if not find(folder, f"images/{file}") and find(folder, f"JPEGImages/{file}"):
-            file = f"JPEGImages/{file}"
+        names = [
+            file,
+            *(f"{name}{ending}" for name in dict.fromkeys((file, stem)) for ending in (".jpg", ".png", ".jpeg")),
+        ]
+        places = [f"{above}{name}" for name in names for above in ("images/", "JPEGImages/")]
+        file = next((place.removeprefix("images/") for place in places if find(folder, place)), file)
         size = {"width": _number(root.findtext("size/width")), "height": _number(root.findtext("size/height"))}
         folders = [part.lower() for part in name.split("/")[:-1]]
         split = splits.get(stem) or next((part for part in folders if part in _SETS), None)
@@ -164,6 +169,10 @@ def _cvat_mask(values: list[Any], width: Any, height: Any) -> Any:
     try:
         runs = [int(run) for run in str(text).split(",")]
         left, top, across, down = (int(number) for number in (left, top, across, down))
+        if sum(runs) != across * down or across * down > int(height) * int(width) or min(runs) < 0:
+            return {"size": None}  # before it is unpacked
+        if int(height) * int(width) > MOST_PIXELS:
+            return {"size": None}
         inside = np.repeat(np.arange(len(runs)) % 2, runs).reshape(down, across)
         picture = np.zeros((int(height), int(width)), np.uint8, order="F")
         picture[top : top + down, left : left + across] = inside

@@ -38,7 +38,10 @@ def yolo_source(folder: Path, data: Path, rejects: Rejects) -> Source:
         names = dict(enumerate(names))
     if not isinstance(names, dict) or not names:
         raise InputError(f"{data} names no classes: it must hold names, a list or a map from number to name.")
-    dataset = _Dataset(folder, {str(number): str(name) for number, name in names.items()}, rejects)
+    shape = content.get("kpt_shape") if isinstance(content, dict) else None
+    if not isinstance(shape, list) or len(shape) != 2 or type(shape[0]) is not int or shape[1] not in (2, 3):
+        shape = [0, 2]
+    dataset = _Dataset(folder, {str(number): str(name) for number, name in names.items()}, shape, rejects)
     tables = {
         "tasks": dataset.tasks,
         "labels": dataset.labels,
@@ -50,8 +53,9 @@ def yolo_source(folder: Path, data: Path, rejects: Rejects) -> Source:
 
 
 class _Dataset:
-    def __init__(self, folder: Path, names: dict[str, str], rejects: Rejects) -> None:
+    def __init__(self, folder: Path, names: dict[str, str], points: list[int], rejects: Rejects) -> None:
         self._names, self._rejects = names, rejects
+        self._points, self._of_point = points  # how many keypoints an object has, and how many numbers each
         found = dict(files(folder, is_image_name))
         self._images = sorted(name for name in found if is_image_name(name))
         self._labels = {name: _label_file(name, found) for name in self._images}
@@ -63,7 +67,8 @@ class _Dataset:
     def labels(self) -> Iterator[Row]:
         for number, name in self._names.items():
             order = int(number) if number.isdecimal() else None
-            yield Row({"id": number, "name": name, "sort_order": order})
+            extra = {"keypoints": [str(point) for point in range(1, self._points + 1)]} if self._points else None
+            yield Row({"id": number, "name": name, "sort_order": order, "extra": extra})
 
     def images(self) -> Iterator[Row]:
         short = [_short(name) for name in self._images]
@@ -73,17 +78,27 @@ class _Dataset:
 
     def detections(self) -> Iterator[Row]:
         for row, label, numbers in self._lines("detections"):
-            if len(numbers) == 4:
-                x, y, width, height = numbers
+            if len(numbers) in (4, 5) or self._is_pose(numbers):
+                x, y, width, height = numbers[:4]
                 corners = {"x_min": x - width / 2, "y_min": y - height / 2}
                 corners |= {"x_max": x + width / 2, "y_max": y + height / 2}
-                yield Row({**row.values, "label_id": label, **corners}, row.file, row.line)
+                more = {"keypoints": self._keypoints(numbers[4:])} if self._is_pose(numbers) else {}
+                score = {"confidence": numbers[4]} if len(numbers) == 5 else {}
+                yield Row({**row.values, "label_id": label, **corners, **score, **more}, row.file, row.line)
 
     def segmentations(self) -> Iterator[Row]:
         for row, label, numbers in self._lines(None):
-            if len(numbers) > 4:
+            if len(numbers) > 5 and not self._is_pose(numbers):
                 points = [list(point) for point in zip(numbers[0::2], numbers[1::2], strict=True)]
                 yield Row({**row.values, "label_id": label, "polygon": points}, row.file, row.line)
+
+    def _is_pose(self, numbers: list[float]) -> bool:
+        return self._points > 0 and len(numbers) == 4 + self._points * self._of_point
+
+    def _keypoints(self, numbers: list[float]) -> list[float]:
+        """x, y and visibility of each point; where visibility is not given, a point at 0, 0 is not labelled."""
+        each = [numbers[at : at + self._of_point] for at in range(0, len(numbers), self._of_point)]
+        return [value for x, y, *seen in each for value in (x, y, int(seen[0]) if seen else 2 * bool(x or y))]
 
     def _lines(self, table: str | None) -> Iterator[tuple[Row, str, list[float]]]:
         """Every line that is one; the others are rejected as rows of `table`, if one is given."""
@@ -97,7 +112,7 @@ class _Dataset:
                     label, numbers = str(int(float(parts[0]))), [float(part) for part in parts[1:]]
                 except (ValueError, OverflowError):
                     label, numbers = "", []
-                if len(numbers) == 4 or (len(numbers) >= 6 and not len(numbers) % 2):
+                if len(numbers) in (4, 5) or self._is_pose(numbers) or (len(numbers) >= 6 and not len(numbers) % 2):
                     yield Row(values, path.name if path else None, number), label, numbers
                 elif table:
                     self._rejects.saw(table, 1)
