@@ -153,14 +153,24 @@ def _lines(batch: pa.RecordBatch, match: str, with_raw: bool) -> memoryview:
 
 
 def _json(column: pa.Array) -> pa.Array:
-    """Each value as JSON text. Values repeat, so only the different ones are converted."""
-    if pa.types.is_string(column.type):
-        column = column.dictionary_encode()
+    """Each value as JSON text."""
     if pa.types.is_dictionary(column.type):
-        column = pa.array([orjson.dumps(value).decode() for value in column.dictionary.to_pylist()], pa.string()).take(
-            column.indices
-        )
+        column = _quoted(column.dictionary).take(column.indices)
+    elif pa.types.is_string(column.type):
+        column = _quoted(column)
     return column.cast(pa.string()).fill_null("null")
+
+
+def _quoted(texts: pa.StringArray) -> pa.StringArray:
+    """Texts in quotes; the few that need more are converted one by one."""
+    import pyarrow.compute as pc
+
+    quoted = pc.binary_join_element_wise('"', texts, '"', "")
+    odd = pc.match_substring_regex(texts, r'[\x00-\x1f"\\]')
+    if not pc.any(odd).as_py():
+        return quoted
+    escaped = [orjson.dumps(text).decode() for text in texts.filter(odd).to_pylist()]
+    return pc.replace_with_mask(quoted, odd, pa.array(escaped, pa.string()))
 
 
 def _text_of(lines: pa.Array) -> memoryview:
