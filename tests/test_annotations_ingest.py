@@ -711,3 +711,24 @@ def test_a_damaged_picture_does_not_stop_the_others(project: Project) -> None:
     assert [row["file_path"] for row in project.rows(schema.IMAGES)] == ["1.jpg"]
     assert noted(made) == {"images damaged_image": 1, "detections unknown_image": 1}
     assert "contact sheet" in described(project.store).report.plots()
+
+
+def test_keypoints_of_a_server_are_objects(project: Project) -> None:
+    project.image("a.jpg", id="i1")
+    head, tail = {"name": "head", "x": 0.5, "y": 0.5, "visibility": 1}, {"name": "tail", "x": 0.25, "y": 0.5}
+    (label,) = {row["id"] for row in project.tables["labels"][:1]}
+    row = {"image_id": "i1", "label_id": label}
+    project.tables["keypoints"] = [
+        {**row, "id": "k1", "points": [head, tail]},
+        {**row, "id": "k2", "points": [tail], "bbox_x_min": 0, "bbox_y_min": 0, "bbox_x_max": 1, "bbox_y_max": 1},
+        {**row, "id": "k3", "points": [{"name": "head", "x": "?"}]},
+    ]
+    assert noted(project.deliver()) == {"keypoints not_keypoints": 1}
+    found = project.export("detection").coco()
+    image = found["images"][0]
+    width, height = image["width"], image["height"]
+    one, other = found["annotations"]
+    assert one["bbox"] == [width / 4, height / 2 - 0.5, width / 4, 1]
+    assert one["keypoints"] == [width / 2, height / 2, 1, width / 4, height / 2, 2]
+    assert (other["bbox"], other["keypoints"][:3]) == ([0, 0, width, height], [0, 0, 0])
+    assert next(row["keypoints"] for row in found["categories"] if "keypoints" in row) == ["head", "tail"]

@@ -60,7 +60,7 @@ READ = Step(
     description="Images, tasks, tags, labels, boxes and masks of a project, cleaned, with every correction counted.",
     writes=(*schema.TABLES, schema.NUMBERS),
     settings=("normalised_limit", "drawn_on"),
-    version=7,
+    version=8,
     checks=(Check("splits_disjoint", "No image, and no copy of one, is in two splits.", splits_disjoint),),
     pool="ingest",
 )

@@ -76,7 +76,7 @@ PLACEMENTS = Table(
         [
             column("image_id", _TEXT, "The image", null=False),
             column("job_id", _TEXT, "A job it was given to", null=False),
-            column("keypoints", pa.int32(), "Keypoint annotations made there; they are counted, not kept", null=False),
+            column("keypoints", pa.int32(), "Keypoint annotations made there", null=False),
         ]
     ),
     "Which jobs work on an image; it may be none or several.",

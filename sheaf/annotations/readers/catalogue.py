@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sheaf.annotations.findings import REPEATED_KEY, Finding
-from sheaf.annotations.readers.fields import Row, Source, checked, reject
+from sheaf.annotations.readers.fields import KeypointsRow, Row, Source, checked, reject
 from sheaf.annotations.readers.geometry import Frame
 from sheaf.annotations.settings import AnnotationsSettings
 from sheaf.tables.rejects import Rejects
@@ -40,6 +40,8 @@ class Catalogue:
         labels: by the label id that annotations use; several may mean one label.
         files: image files by digest.
         ambiguous: image ids that several images claim.
+        points: names of the keypoints that objects of a label have, with their places, by the source's label id.
+        keypoints: rows of keypoints that become boxes.
     """
 
     source: Source
@@ -51,6 +53,8 @@ class Catalogue:
     labels: dict[str, str] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
     ambiguous: set[str] = field(default_factory=set)
+    points: dict[str, dict[str, int]] = field(default_factory=dict)
+    keypoints: list[tuple[KeypointsRow, Row]] = field(default_factory=list)
 
     def seen(self, table: str) -> int:
         """How many rows were delivered for a table so far."""

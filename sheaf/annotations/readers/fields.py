@@ -278,9 +278,20 @@ class SplitRow(_Input):
 
 
 class KeypointsRow(_Input):
-    """Keypoints of an image; only counted."""
+    """Keypoints of one object: `points` are objects with name, x, y and visibility, the box may be stated."""
 
     image_id: Key
+    id: Key | None = None
+    label_id: Key | None = None
+    points: Json = None
+    bbox_x_min: Number | None = None
+    bbox_y_min: Number | None = None
+    bbox_x_max: Number | None = None
+    bbox_y_max: Number | None = None
+    confidence: Confidence | None = None
+    source: str | None = None
+    attributes: Json = None
+    created_at: Time | None = None
 
 
 R = TypeVar("R", bound=BaseModel)

@@ -25,6 +25,7 @@ from sheaf.annotations.readers.fields import (
 )
 from sheaf.annotations.readers.geometry import Frame
 from sheaf.annotations.readers.paths import normal, unsafe_path
+from sheaf.annotations.readers.server_keypoints import keep_points
 
 SIZE_FROM_FILE = Finding("size_from_file", "declared size differs from the file: the file's is used")
 _REPEATED_PATH = Finding("repeated_path", "the image path belongs to another image already")
@@ -106,7 +107,7 @@ def _count_keypoints(catalogue: Catalogue, placements: dict[tuple[str, str], int
             reject(catalogue.rejects, "keypoints", UNKNOWN_IMAGE, row)
         elif place.job_id is None:
             catalogue.rejects.left_out("keypoints", _IN_NO_JOB, 1)
-        else:
+        elif catalogue.source.pixels or keep_points(catalogue, keypoints, row):  # else the boxes have them
             placements[place.image_id, place.job_id] += 1
     catalogue.used("keypoints", sum(placements.values()))
 

@@ -116,10 +116,17 @@ def read_labels(catalogue: Catalogue) -> None:
                 "parent_id": catalogue.labels[label.parent_id] if sound and label.parent_id else None,
                 "supercategory": label.supercategory or (root.name if root is not label else ""),
                 "position": position,
-                "extra": as_json(label.extra),
+                "extra": as_json(_with_points(label, catalogue.points.get(label.id))),
             }
         )
     catalogue.rows["labels"] = rows
+
+
+def _with_points(label: LabelRow, points: dict[str, int] | None) -> Any:
+    """What else there is to say of a label, with the names of its keypoints."""
+    return (
+        {**(label.extra if isinstance(label.extra, dict) else {}), "keypoints": list(points)} if points else label.extra
+    )
 
 
 def _root(label: LabelRow, labels: dict[str, LabelRow], merged: dict[str, str]) -> tuple[LabelRow, bool]:

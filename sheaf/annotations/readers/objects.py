@@ -30,6 +30,7 @@ from sheaf.annotations.readers.fields import (
 )
 from sheaf.annotations.readers.geometry import Frame, Shape, UnusableError
 from sheaf.annotations.readers.ordered import Ordered, Pile
+from sheaf.annotations.readers.server_keypoints import keypoint_boxes
 from sheaf.annotations.schema import DETECTIONS, SEGMENTATIONS
 from sheaf.tables.table import Table
 
@@ -50,6 +51,8 @@ def read_objects(catalogue: Catalogue, scratch: Path) -> tuple[Ordered, Ordered]
         for reading in (boxes, shapes):
             for row in source.rows(reading.table.name):
                 reading.add(row)
+        for row in keypoint_boxes(catalogue):
+            boxes.add(row)
     else:
         spots = _Spots(catalogue)
         for of_boxes, of_shapes in source.batches():

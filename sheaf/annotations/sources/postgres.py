@@ -48,7 +48,7 @@ _QUERIES = {
     "image_tags": f"SELECT x.* FROM image_tags x {_OF_IMAGES} ORDER BY x.image_id, x.label_id",
     "detections": f"SELECT x.* FROM detections x {_OF_IMAGES} ORDER BY x.id",
     "segmentations": f"SELECT x.* FROM segmentations x {_OF_IMAGES} ORDER BY x.id",
-    "keypoints": f"SELECT x.image_id FROM keypoints x {_OF_IMAGES} ORDER BY x.id",
+    "keypoints": f"SELECT x.* FROM keypoints x {_OF_IMAGES} ORDER BY x.id",
 }
 _PATHS = (
     f"SELECT path FROM (SELECT file_path AS path FROM ({_QUERIES['shared_images']}) s "
