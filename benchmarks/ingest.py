@@ -77,6 +77,7 @@ def read(folder: Path) -> None:
 
 def campaign(batches: int, hours: float) -> int:
     """Print what the process holds after each batch; 1 when the last one leaves more than a tenth above the second."""
+    from sheaf import memory
     from sheaf.fermentation import schema
     from sheaf.fermentation.domain import FERMENTATION
     from sheaf.fermentation.settings import FermentationSettings
@@ -85,6 +86,7 @@ def campaign(batches: int, hours: float) -> int:
     from sheaf.sources import Sources
     from sheaf.store.store import Store
 
+    memory.share()  # as every process of Sheaf does
     held = []
     with tempfile.TemporaryDirectory() as temporary:
         root, settings = Path(temporary), FermentationSettings()

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sheaf import activity, clock
+from sheaf import activity, clock, memory
 from sheaf.coherence import pin
 from sheaf.errors import InputError, StoppedError
 from sheaf.report import Report
@@ -221,6 +221,7 @@ class _Running:
         if self.how.cancelled():  # a library may have made a bad row, or a refusal, of the interrupt
             raise StoppedError(f"{self.step.name} of {self.partition} was stopped; what was there before stays.")
         committed = generations.commit(self.store, self.place, generation, files, before)
+        memory.give_back()  # what one partition needed is not kept for the next
         if committed is None:
             return None
         if refused:

@@ -31,9 +31,15 @@ def generation(store: Store, step: str) -> Generation:
     return found
 
 
-def verdict(store: Store, folder: Path, document: dict, settings: FermentationSettings | None = None) -> str | None:
+def verdict(
+    store: Store,
+    folder: Path,
+    document: dict,
+    settings: FermentationSettings | None = None,
+    sensors: str | None = None,
+) -> str | None:
     """Why the batch is not eligible; None where it is."""
-    run(store, put_batch(folder, document, SENSORS), settings=settings or FermentationSettings())
+    run(store, put_batch(folder, document, sensors or SENSORS), settings=settings or FermentationSettings())
     (row,) = rows_of(store, schema.ELIGIBILITY)
     assert row["eligible"] == (row["ineligible_reason"] is None)
     return row["ineligible_reason"]
@@ -65,6 +71,8 @@ NAIVE = DEVIATION | {"deviation_start_time": "2025-10-21 10:00:00"}
             "failures[1]",
         ),
         ({"failures": None}, "the record has no section failures", "SELECT"),
+        ({"failures": [DEVIATION | {"deviation_level": 0}]}, "deviation 1 has the level 0", "critical (3)"),
+        ({"failures": [DEVIATION | {"category": "Kontamination"}]}, "'Kontamination', which may be", "Sensor_Failure"),
         ({"contaminated": {"contamination_detected": "yes"}}, "1 sample(s) could not be read", "samples[9]"),
         ({"contaminated": {"od600_raw": None}}, "1 sample(s) could not be read", "samples[9]"),
         ({"silent": True}, "no record of contamination for sample 3", "say whether"),
@@ -174,6 +182,54 @@ def test_a_sensor_logged_on_change_is_held_up_to_its_limit(store, tmp_path):
     assert max(held) == 3270, "1800 s after the last change"
 
 
+def test_two_values_at_one_time_are_two_series_that_nobody_told_apart(store, tmp_path):
+    points = steady_points(range(-600, 73_000, 30))
+    both = points + [(time, name, value + 2) for time, name, value in points if name == "pH"]
+    why = verdict(store, tmp_path / "batch-1", record(), sensors=sensor_csv(both)) or ""
+    assert why.endswith("could not be used")
+    (rule,) = [row for row in rows_of(store, schema.RULES) if row["rule"].startswith("Sensors were silent")]
+    assert "pH has two values at one time" in rule["settle"]
+
+
+def test_an_analyser_in_another_unit_is_seen_in_the_respiratory_quotient(store, tmp_path):
+    """As a fraction the readings of CO2 all can be percent, only that no culture breathes so."""
+    points = [
+        (time, name, value / 100 if name == "Off_Gas_CO2" else value)
+        for time, name, value in steady_points(range(-3600, 73_000, 30))
+    ]
+    assert "gas rates cannot be in 100.0% of the run" in (
+        verdict(store, tmp_path / "batch-1", record(), sensors=sensor_csv(points)) or ""
+    )
+
+
+def test_the_plan_says_which_sensors_a_batch_needs(store, tmp_path):
+    """One that it does not need may be absent, also of those with a formula; its own tags count as well."""
+    points = [point for point in steady_points(range(-600, 73_000, 30)) if point[1] != "pH"]
+    for needed, reason in ((["DO"], None), (["DO", "Stir_torque"], "no points of Stir_torque in the run")):
+        settings = FermentationSettings.model_validate({"plan": {"needed": needed}})
+        found = verdict(store, tmp_path / "batch-1", record(), settings, sensor_csv(points))
+        assert found == reason
+
+
+@pytest.mark.parametrize(
+    ("plan", "said"),
+    [
+        ({"needed": ["pHH"]}, "needs 'pHH', which is neither a feature nor a sensor"),
+        ({"sensors": {"OD": None}}, "needs OD, but has no sensor with the role OD"),
+        ({"sensors": {"Gas_Flow_Inlet": {"unit": "sL/h"}}}, "'sL/h', but the formulas take flow_in in L/min"),
+        ({"sensors": {"Feed": {"unit": "mL/h", "role": "feed"}}}, "take feed in mL/min"),
+        ({"sensors": {"pH": {"possible": [14, 0]}}}, "smaller bound stands first"),
+        ({"inherit": False, "name": "x", "sensors": {}}, "no sensors"),
+    ],
+)
+def test_a_plan_by_which_nothing_right_can_be_computed_is_refused(plan, said):
+    with pytest.raises(ValueError, match=said):
+        FermentationSettings.model_validate({"plan": plan})
+    FermentationSettings.model_validate(
+        {"plan": {"sensors": {"Temp_Broth": {"unit": "Cel"}, "DO": {"unit": "%{sat}"}}}}
+    )
+
+
 @pytest.mark.parametrize("name", ["Off_Gas_O2", "OD"])
 def test_a_batch_without_a_sensor_that_is_needed_is_not_known_to_be_good(store, tmp_path, name):
     """What it would have said of the run is not known, however complete the others are."""
@@ -274,5 +330,5 @@ def test_points_that_could_not_be_read_are_not_known(store, tmp_path):
     (rule,) = [row for row in rows_of(store, schema.RULES) if row["rule"].startswith("Sensors were silent")]
     assert rule["verdict"] == "unknown"
     lost = sum(value == "n/a" for *_, value in points)
-    assert f"{lost} sensor points (90.0%) could not be read" in rule["reason"]
+    assert f"{lost} sensor points (90.0%) could not be used" in rule["reason"]
     assert "sensors.csv: DO: the value is missing or not a number. (2209 points)" in rule["settle"]

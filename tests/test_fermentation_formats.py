@@ -72,6 +72,14 @@ FIELDS = (
 )
 
 
+WIDE_ROWS = f"{Z0},5.25,60.5\n{Z1},6.25,61.5\n"
+COMMAS = re.sub(r'"(\d+),(\d+)"', r'"\1.\2"', DASWARE).replace(";", ",")
+FLUX = "Result: _result\nTable: keys: [_field, _measurement]\n" + "".join(
+    f"   _field:string  _measurement:string               _time:time  _value:float\n---------------  ------------\n"
+    f"          value                  {name}  {Z0}          {value}\n"
+    f"          value                  {name}  {Z1}          {value + 1}\n"
+    for name, value in (("pH", 5.25), ("DO", 60.5))
+)
 HANDED_OVER = "".join(
     f"{name},vessel=v1,host={host} value={value + step} {STAMP + 10 * step}000000000\n"
     for name, value in (("pH", 5.25), ("DO", 60.5))
@@ -121,6 +129,39 @@ WRITTEN = {
     ),
     "months by name": ("sensors.csv", GERMAN.replace("21.10.2025", "21-Oct-2025"), {"naive_timezone": "Europe/Berlin"}),
     "sep": ("sensors.csv", "sep=;\n" + LONG, {}),
+    "units below the header": ("sensors.csv", "time,pH,DO\nUTC,-,%{sat}\n" + WIDE_ROWS, {}),
+    "thousandths beside whole numbers": (
+        "sensors.csv",
+        "time;pH;DO;Feed\n" + re.sub(r"(\d)\n", r"\g<1>00;600\n", WIDE_ROWS.replace(",", ";")),
+        {},
+    ),
+    "a comma in the second": ("sensors.csv", LONG.replace("0Z", "0,000Z"), {}),
+    "a blank before the offset": ("sensors.csv", LONG.replace("T10:", " 12:").replace("Z", " +0200"), {}),
+    "the year in front": (
+        "sensors.csv",
+        LONG.replace("-", "/").replace("T", " ").replace("Z", ""),
+        {"naive_timezone": "UTC"},
+    ),
+    "dasware with commas": ("sensors.txt", COMMAS, {"naive_timezone": "UTC"}),
+    "flux without annotations": (
+        "sensors.csv",
+        ",result,table,_time,_value,_field,_measurement,vessel\n"
+        + "".join(
+            f",,0,{time},{value},{name},bioreactor,v1\n"
+            for name, of in (("pH", (5.25, 6.25)), ("DO", (60.5, 61.5)))
+            for time, value in zip((Z0, Z1), of, strict=True)
+        ),
+        {},
+    ),
+    "influx query": ("sensors.txt", FLUX, {}),
+    "influx with a greeting": ("sensors.txt", "Connected to http://localhost:8086 version 1.8.10\n" + CLI, {}),
+    "influx with empty cells": (
+        "sensors.txt",
+        "name: bioreactor\ntime                 DO   pH   vessel\n----                 --   --   ------\n"
+        f"{Z0} 60.5      v1\n{Z0}      5.25 v1\n{Z1} 61.5 6.25 v1\n",
+        {},
+    ),
+    "line protocol by another name": ("sensors.txt", FIELDS, {}),
     "another machine took over": ("sensors.lp", HANDED_OVER, {}),
 }
 
@@ -148,6 +189,21 @@ def test_a_pioreactors_export_is_one_series_of_its_unit(store, folder):
     assert points_of(store)[0] == (T0, "OD", 9.0)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("time;Stir_SP\n" + f"{Z0};1.200\n{Z1};900\n", "1.200 ("),
+        ("time;Stir_SP\n" + f"{Z0};1,200\n{Z1};900\n", "1,200 ("),
+        (f"time,Temp_Broth,pH\n,°F,\n{Z0},60,5\n{Z1},61,5\n", "Temp_Broth is given in '\\xb0F'"),
+        (ANNOTATED.replace(",_measurement", ",_other"), "'' is no known sensor"),
+        (ANNOTATED.replace(",value,", ",vlaue,"), "pH: the point has no field _value or value"),
+    ],
+)
+def test_what_may_be_something_else_or_has_no_name_is_refused(store, folder, content, said):
+    (folder / "sensors.csv").write_text(content)
+    assert said in refused(store, folder)
+
+
 def two_vessels(name: str) -> str:
     if name == "sensors.lp":
         return "".join(
@@ -156,6 +212,19 @@ def two_vessels(name: str) -> str:
             for vessel, value in (("v1", 5), ("v2", 7))
         )
     return "time,sensor,value,Vessel\n" + f"{Z0},pH,5,v1\n{Z0},pH,7,v2\n{Z1},pH,5,v1\n{Z1},pH,7,v2\n"
+
+
+def test_wide_parquet_is_read_as_wide_text_is(store, folder):
+    """Units behind names are checked, and whole numbers tell vessels apart."""
+    times = [T0, at(seconds=10)]
+    for columns, said in (
+        ({"pH": [5.25, 6.25], "Temp_Broth (°F)": [60.0, 61.0]}, "Temp_Broth is given in '\\xb0F'"),
+        ({"pH": [5.25, 7.0], "vessel": [1, 2]}, "series of vessel '1', '2'"),
+        ({"pH [-]": [5.25, 6.25], "DO [%]": [60.5, 61.5]}, ""),
+    ):
+        pq.write_table(pa.table({"time": times, **columns}), folder / "sensors.parquet")
+        assert said in refused(store, folder)
+    assert points_of(store) == WANTED
 
 
 @pytest.mark.parametrize("name", ["sensors.lp", "sensors.csv", "sensors.parquet"])

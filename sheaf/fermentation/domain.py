@@ -37,7 +37,7 @@ _RECORDS = Step(
         *("plan", "naive_timezone", "line_protocol_precision", "date_order", "vessels", "ignore_tags"),
         *("units", "aliases", "sensor_hours", "duplicate_sample_minutes"),
     ),
-    version=5,
+    version=6,
     checks=(
         Check(
             "calibration",
@@ -59,7 +59,7 @@ _FEATURES = Step(
         *("inlet_o2_percent", "inlet_co2_percent", "saturation_mg_per_l", "biomass_g_per_l_per_od", "min_our_for_rq"),
         "gap_s",  # by its check
     ),
-    version=5,
+    version=6,
     checks=(
         Check("sensor_gaps", "No sensor was silent for long while the batch ran.", checks.sensor_gaps),
         Check("frozen_sensors", "No sensor read exactly the same for longer than it can.", checks.frozen_sensors),
@@ -82,7 +82,7 @@ _TRAINING_SAMPLES = Step(
         *("plan", "match_tolerance_s", "match_nearest_s", "match_look_ahead"),
         *("rates_hz", "hold_s", "gap_s", "max_dropout"),
     ),
-    version=5,
+    version=6,
 )
 
 _SAMPLES_CSV = Series(

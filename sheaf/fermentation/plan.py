@@ -7,15 +7,22 @@ is a YAML file of the same shape (`fermentation.plan`) that holds what differs: 
 
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from sheaf.errors import UsageError
+from sheaf.fermentation.units import unit_of
 from sheaf.outside.yaml_files import read_yaml
 
 Role = Literal["pH", "DO", "temp", "OD", "flow_in", "flow_out", "o2", "co2", "pressure", "weight", "base", "feed"]
 """What a sensor is to the formulas; `base` and `feed` may be several pumps, of the others there is one each."""
+
+_UNITS: dict[Role, str] = {
+    **{"pH": "pH", "DO": "%", "temp": "°C", "OD": "AU", "flow_in": "L/min", "flow_out": "L/min", "o2": "%", "co2": "%"},
+    **{"pressure": "bar", "weight": "kg", "base": "mL/min", "feed": "mL/min"},
+}
+"""The units of the formulas."""
 
 DEFAULT = Path(__file__).parent / "plans" / "pichia.yaml"
 
@@ -27,6 +34,15 @@ _FOLLOWS_FROM: dict[str, tuple[Role, ...]] = {
     **{"kLa": (*_GAS, "DO"), "qO2": (*_GAS, "OD"), "qCO2": (*_GAS, "OD")},
 }
 """The sensors without which there is no such feature."""
+
+
+def _in_order(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"the smaller bound stands first, not {bounds[0]:g} before {bounds[1]:g}")
+    return bounds
+
+
+Bounds = Annotated[tuple[float, float], AfterValidator(_in_order)]
 
 
 class _Part(BaseModel):
@@ -54,8 +70,8 @@ class Sensor(_Part):
     unit: str
     description: str = ""
     role: Role | None = None
-    expected: tuple[float, float] | None = None
-    possible: tuple[float, float] | None = None
+    expected: Bounds | None = None
+    possible: Bounds | None = None
     min_peak: float | None = None
     noise: float | None = None
     rate_hz: float | None = Field(default=None, gt=0)
@@ -88,9 +104,9 @@ class Labels(_Part):
         dcw_noise_g_per_l: standard error of one dry cell weight.
     """
 
-    od600: tuple[float, float] = (0.0, 300.0)
-    dcw_g_per_l: tuple[float, float] = (0.0, 150.0)
-    dcw_per_od: tuple[float, float] = (0.1, 1.0)
+    od600: Bounds = (0.0, 300.0)
+    dcw_g_per_l: Bounds = (0.0, 150.0)
+    dcw_per_od: Bounds = (0.1, 1.0)
     dcw_error_g_per_l: float = 0.3
     dcw_noise_g_per_l: float = 0.1
 
@@ -101,11 +117,13 @@ class Plausible(_Part):
     Attributes:
         OUR, CER: gas rates, mol/L/h.
         mu: specific growth rate, 1/h.
+        RQ: CO2 given off per O2 taken up: an analyser in another unit than declared is off by a hundred.
     """
 
-    OUR: tuple[float, float] | None = None
-    CER: tuple[float, float] | None = None
-    mu: tuple[float, float] | None = None
+    OUR: Bounds | None = None
+    CER: Bounds | None = None
+    mu: Bounds | None = None
+    RQ: Bounds | None = None
 
 
 class Constants(_Part):
@@ -165,7 +183,7 @@ class Plan(_Part):
         batches: smallest and largest batch number.
         phases: phases by letter.
         sensors: sensors by tag, in the order of their columns.
-        needed: features without which a sample counts as not matched.
+        needed: features, or sensors, without which a sample counts as not matched.
         schedule_hours: hours at which a sample is due; one at depletion is due as well.
         schedule_tolerance_hours: how far from it a sample may be.
         depletion_sample: whether a sample at depletion is due, and a DO spike expected.
@@ -184,7 +202,7 @@ class Plan(_Part):
     schedule_hours: tuple[float, ...] = ()
     schedule_tolerance_hours: float = Field(default=0.25, ge=0)
     depletion_sample: bool = False
-    runtime_hours: tuple[float, float] = (0.0, 10_000.0)
+    runtime_hours: Bounds = (0.0, 10_000.0)
     max_hours: float = 36.0
     labels: Labels = Labels()
     plausible: Plausible = Plausible()
@@ -202,6 +220,25 @@ class Plan(_Part):
                 raise ValueError(f"the plan gives the role {role} to {' and '.join(found)}: give it to one")
         return self
 
+    @model_validator(mode="after")
+    def _formulas_have_what_they_take(self) -> Self:
+        if not self.sensors:
+            raise ValueError("the plan has no sensors")
+        for tag, sensor in self.sensors.items():
+            if sensor.role and unit_of(sensor.unit) != unit_of(_UNITS[sensor.role]):
+                raise ValueError(
+                    f"the plan has {tag} in {sensor.unit!r}, but the formulas take {sensor.role} in "
+                    f"{_UNITS[sensor.role]}: take that, and say in fermentation.units what it is recorded in"
+                )
+        for name in self.needed:
+            roles = _FOLLOWS_FROM.get(name, ())
+            if lacking := [role for role in roles if not self.of_role(role)]:
+                raise ValueError(f"the plan needs {name}, but has no sensor with the role {lacking[0]}")
+            if name not in _FOLLOWS_FROM and name not in self.sensors:
+                known = ", ".join(dict.fromkeys([*_FOLLOWS_FROM, *self.sensors]))
+                raise ValueError(f"the plan needs {name!r}, which is neither a feature nor a sensor ({known})")
+        return self
+
     def of_role(self, role: str) -> list[str]:
         """The tags of the sensors with a role."""
         return [tag for tag, sensor in self.sensors.items() if sensor.role == role]
@@ -211,7 +248,8 @@ class Plan(_Part):
         roles = {role for feature in self.needed for role in _FOLLOWS_FROM.get(feature, ())}
         if "flow_in" in roles and self.constants.gas_flow == "actual":
             roles.add("pressure")
-        return [tag for tag, sensor in self.sensors.items() if sensor.role in roles]
+        named = set(self.needed) - _FOLLOWS_FROM.keys()
+        return [tag for tag, sensor in self.sensors.items() if sensor.role in roles or tag in named]
 
     def phase(self, letter: str) -> Phase:
         """A phase; one that the plan does not know trains."""

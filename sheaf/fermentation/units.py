@@ -4,6 +4,7 @@ Here: a small table of what fermentation instruments write. Not here: which unit
 not listed is compared as it is spelled and converts into nothing.
 """
 
+import re
 from typing import NamedTuple
 
 
@@ -38,17 +39,29 @@ _SPELLINGS: dict[str, tuple[Unit, tuple[str, ...]]] = {
     "mg": (Unit("mass", 1e-6), ()),
     "L": (Unit("volume"), ("l",)),
     "mL": (Unit("volume", 0.001), ("ml",)),
-    "rpm": (Unit("speed"), ("1/min", "/min", "{rev}/min", "min-1", "RPM")),
+    "rpm": (Unit("speed"), ("1/min", "/min", "{rev}/min", "{rpm}", "min-1", "RPM")),
     "rps": (Unit("speed", 60.0), ("1/s", "Hz")),
     "AU": (Unit("absorbance"), ("A.U.", "a.u.", "{AU}", "[AU]", "OD")),
-    "pH": (Unit("acidity"), ("[pH]", "-")),
+    "pH": (Unit("acidity"), ("[pH]", "{pH}", "-")),
 }
 _UNITS = {name: unit for first, (unit, others) in _SPELLINGS.items() for name in (first, *others)}
 
 
 def unit_of(spelling: str) -> Unit:
-    """What a spelling stands for; an unknown one is a dimension of its own."""
-    return _UNITS.get(spelling.strip(), Unit(spelling.strip()))
+    """What a spelling stands for; an unknown one is a dimension of its own.
+
+    UCUM puts remarks into braces (`%{sat}`) and may write a quotient as a product (`L.min-1`); several signs look like
+    that of a degree.
+    """
+    plain = re.sub(r"[º˚]", "°", spelling.strip())
+    quotient = re.sub(r"^(\w+)[.·]([a-z]+)(?:-1|⁻¹)$", r"\1/\2", plain)
+    spelled = (plain, plain.replace(" ", ""), quotient, re.sub(r"(?<=.)\{[^{}]*\}$", "", plain))
+    return next((_UNITS[each] for each in spelled if each in _UNITS), Unit(plain))
+
+
+def is_unit(spelling: str) -> bool:
+    """Whether a spelling is one of those that are known."""
+    return unit_of(spelling).dimension != unit_of("").dimension and unit_of(spelling) in _UNITS.values()
 
 
 def conversion(given: str, wanted: str) -> tuple[float, float] | None:

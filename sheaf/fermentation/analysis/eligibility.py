@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from sheaf.fermentation.plan import Plan
+from sheaf.fermentation.readers.fields import shorten
 
 Row = Mapping[str, Any]
 
@@ -212,7 +213,7 @@ def _sensors(evidence: Evidence, max_dropout: float) -> Rule:
     points = (evidence.sections or {}).get("sensors")
     lost = points["rejected"] / max(points["rows"] + points["rejected"], 1) if points else 0.0
     if points and lost >= max_dropout:
-        said = f"{points['rejected']} sensor points ({lost:.1%}) could not be read"
+        said = f"{points['rejected']} sensor points ({lost:.1%}) could not be used"
         unknown.append((said, f"correct and deliver again: {points['rejects']}"))
     if evidence.slow:
         failing.append(f"{', '.join(evidence.slow)} sent less often than rates_hz promises")
@@ -241,8 +242,13 @@ def _plausible(evidence: Evidence, most: float) -> Rule:
 def _deviations(evidence: Evidence) -> Rule:
     failures = evidence.failures
     failing = []
+    unknown = [*evidence.unread("failures", "deviation")]
     if critical := sum(row["deviation_level"] >= 3 for row in failures):
         failing.append(f"{critical} critical deviation(s)")
+    for row in failures:
+        if row["deviation_level"] < 1:
+            said = f"deviation {row['id']} has the level {row['deviation_level']}"
+            unknown.append((said, "say whether it is minor (1), major (2) or critical (3)"))
     major = [row for row in failures if row["deviation_level"] == 2]
     if len(major) > 1:
         failing.append(f"{len(major)} major deviations")
@@ -251,9 +257,16 @@ def _deviations(evidence: Evidence) -> Rule:
     return _answer(
         "No critical deviation, and at most one major one, reviewed.",
         failing,
-        [*evidence.unread("failures", "deviation")],
+        unknown,
         _ids("failures", failures),
     )
+
+
+_CATEGORIES = {
+    *("Contamination", "DO_Crash", "DO_Crash_No_Control", "pH_Excursion", "pH_Drift_No_Control", "Temp_Excursion"),
+    *("Sensor_Failure", "Power_Outage", "Sampling_Missed", "O2_Enrichment_Used", "Other"),
+}
+"""What the source system calls deviations; nobody knows what another word says of contamination."""
 
 
 def _clean(evidence: Evidence) -> Rule:
@@ -271,9 +284,13 @@ def _clean(evidence: Evidence) -> Rule:
     if silent:
         ids = ", ".join(str(row["id"]) for row in silent)
         unknown.append((f"no record of contamination for sample {ids}", "say whether contamination was seen"))
-    reported = [row for row in evidence.failures if row["category"] == "Contamination"]
+    reported = [row for row in evidence.failures if "contamin" in row["category"].casefold()]
     if reported:
         failing.append("contamination reported as a deviation")
+    for row in evidence.failures:
+        if row not in reported and row["category"] not in _CATEGORIES:
+            said = f"deviation {row['id']} is of the category {shorten(row['category'])}, which may be contamination"
+            unknown.append((said, f"take one of {', '.join(sorted(_CATEGORIES))}"))
     unknown += evidence.unread("samples", "sample")
     unknown += [
         (f"{reason}, and may tell of contamination", how) for reason, how in evidence.unread("failures", "deviation")

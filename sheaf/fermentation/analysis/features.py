@@ -243,18 +243,22 @@ def _without_the_impossible(
     def impossible(name: str, bounds: tuple[float, float] | None) -> "np.ndarray":
         if bounds is None:
             return np.zeros(len(in_run), bool)
-        margin = _CERTAIN * np.nan_to_num(derived[f"{name}_se"])
+        margin = _CERTAIN * np.nan_to_num(errors[name])
         return (derived[name] < bounds[0] - margin) | (derived[name] > bounds[1] + margin)
 
+    errors = {name: derived[f"{name}_se"] for name in ("OUR", "CER", "mu")}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        errors["RQ"] = np.hypot(errors["CER"], derived["RQ"] * errors["OUR"]) / derived["OUR"]
     can = plan.plausible
-    wrong = {"OUR": impossible("OUR", can.OUR), "CER": impossible("CER", can.CER), "mu": impossible("mu", can.mu)}
-    known, outlet, growth = ~np.isnan(derived["OUR"]), wrong["OUR"] | wrong["CER"], wrong["mu"]
-    for name, bounds, unit in (("OUR", can.OUR, "mol/L/h"), ("CER", can.CER, "mol/L/h"), ("mu", can.mu, "1/h")):
+    bounds_of = (("OUR", can.OUR, "mol/L/h"), ("CER", can.CER, "mol/L/h"), ("RQ", can.RQ, ""), ("mu", can.mu, "1/h"))
+    wrong = {name: impossible(name, bounds) for name, bounds, _ in bounds_of}
+    known, outlet, growth = ~np.isnan(derived["OUR"]), wrong["OUR"] | wrong["CER"] | wrong["RQ"], wrong["mu"]
+    for name, bounds, unit in bounds_of:
         found = derived[name][wrong[name] & in_run]
         if len(found) and bounds and (inlet or name == "mu"):
-            worst = found[np.argmax(np.abs(found))]
+            worst = f"{found[np.argmax(np.abs(found))]:.3g} {unit}".rstrip()
             warnings.append(
-                f"{name} cannot be in {len(found)} of {in_run.sum()} windows of the run ({worst:.3g} {unit} is not "
+                f"{name} cannot be in {len(found)} of {in_run.sum()} windows of the run ({worst} is not "
                 f"between {bounds[0]:g} and {bounds[1]:g}): an instrument or the inlet gas is not what the plan says; "
                 "what follows from it is empty there."
             )

@@ -190,7 +190,7 @@ class Join:
             row[name] = None if at is None else self._features.column(name)[int(at)].as_py()
             ages[name] = age
         row |= {f"{name}_age_s": ages[name] for name in schema.MATCHED}
-        needed = {name: ages[name] for name in self._settings.plan.needed}
+        needed = {name: ages[name] if name in ages else self._age(name, moment) for name in self._settings.plan.needed}
         missing = next((name for name, age in needed.items() if age is None), None)
         if missing is not None or not needed:
             return row | {"match_status": "none", "match_delta_s": None, "match_feature": missing}
@@ -202,8 +202,17 @@ class Join:
         }
 
     def missing(self, row: Mapping[str, Any]) -> list[str]:
-        """Needed features that a row lacks."""
-        return [name for name in self._settings.plan.needed if row[f"{name}_age_s"] is None]
+        """Needed features and sensors that a row lacks."""
+        moment = microseconds(row["sampled_at"])
+        return [
+            name
+            for name in self._settings.plan.needed
+            if (row[f"{name}_age_s"] if name in schema.MATCHED else self._age(name, moment)) is None
+        ]
+
+    def _age(self, sensor: str, moment: int) -> float | None:
+        """How old the newest window of a sensor is."""
+        return self._newest(*self._of_sensor[sensor], moment)[1] if sensor in self._of_sensor else None
 
     def sensors_of(self, sample: Mapping[str, Any], facts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The rows of `sample_sensors` of one sample."""

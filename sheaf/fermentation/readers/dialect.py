@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from sheaf.fermentation.readers.fields import shorten
 from sheaf.fermentation.readers.staging import FileError
+from sheaf.fermentation.units import is_unit
 
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _LOOKED_AT = 60  # lines, for the header
@@ -49,8 +50,9 @@ _TAGS = re.compile(
 _REMARK = re.compile(r"time|hours|date|comment|remark|note|event", re.IGNORECASE)
 _UNIT = re.compile(r"\s*[\[(]\s*([^\])]*?)\s*[\])]\s*$")
 _COMMA = re.compile(r"[-+]?\d*,\d+(?:[eE][-+]?\d+)?")
-_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+")
+_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:[.,]\d{3})+")
 _WHOLE = re.compile(r"[-+]?[1-9]\d*")
+_WHOLE_WRITTEN_OUT = re.compile(r"\d+[.,]0+")
 _POINT = re.compile(r"[-+]?\d*\.\d+(?:[eE][-+]?\d+)?")
 _LETTERS = frozenset("°µ²³·%äöüÄÖÜßéèêáàóôñçåøæÅØÆ±–")
 """What instruments write beyond ASCII; another letter, where it is not UTF-8, says that nobody knows the encoding."""
@@ -173,29 +175,46 @@ def plain_name(name: str) -> str:
     return _UNIT.sub("", name.strip()).strip()
 
 
-def decimal_of(values: Sequence[str], delimiter: str, what: str) -> str:
-    """The decimal sign of some numbers.
+def unit_in(name: str) -> str | None:
+    """The unit behind a name from a header."""
+    unit = _UNIT.search(name)
+    return (unit[1] or None) if unit else None
+
+
+def decimal_of(columns: Iterable[Sequence[str]], delimiter: str, what: str) -> str:
+    """The decimal sign of some columns of numbers.
 
     Args:
-        values: as they are written.
+        columns: of each its values as they are written.
         delimiter: between fields; programs take semicolons where the comma is the decimal sign.
         what: names the file's dialect in the error.
 
     Raises:
-        FileError: they may as well have commas between thousands.
+        FileError: they may as well have signs between thousands.
     """
-    commas = [value for value in values if _COMMA.fullmatch(value)]
-    if not commas or any(_POINT.fullmatch(value) for value in values):
+    columns = list(columns)
+    values = [value for column in columns for value in column]
+    if any(_POINT.fullmatch(value) for value in values):
+        if delimiter == ";":  # where points may stand between thousands
+            for column in columns:
+                _refuse_thousands(column, _POINT, delimiter, what)
         return "."
-    # Where thousands are set apart, some numbers are below a thousand and have no comma.
-    with_decimals = delimiter == ";" and not any(_WHOLE.fullmatch(value) for value in values)
-    if not with_decimals and all(
-        _THOUSANDS.fullmatch(value) and not value.lstrip("+-").startswith("0") for value in commas
-    ):
+    if any(_COMMA.fullmatch(value) for value in values):
+        _refuse_thousands(values, _COMMA, delimiter, what)
+        return ","
+    return "."
+
+
+def _refuse_thousands(values: Sequence[str], sign: re.Pattern[str], delimiter: str, what: str) -> None:
+    """Where thousands are set apart, some numbers are below a thousand and show no sign."""
+    shown = [value for value in values if sign.fullmatch(value)]
+    if not shown or (delimiter == ";" and not any(_WHOLE.fullmatch(value) for value in values)):
+        return
+    if all(_THOUSANDS.fullmatch(value) and not value.lstrip("+-").startswith("0") for value in shown):
         raise FileError(
-            f"has numbers such as {commas[0]} ({what}), which may be thousands or decimals: save it with decimal points"
+            f"has numbers such as {shown[0]} ({what}), which may be thousands or decimals: save it with decimal points "
+            "and nothing between thousands"
         )
-    return ","
 
 
 def _is_quoted(lines: Sequence[str]) -> bool:
@@ -246,10 +265,18 @@ def _with_columns(
     united = next((name for name in _UNITS if name in plain), None)
     zone = _zone(" ".join(header[at] for at in time))
 
-    def values(columns: Iterable[int]) -> list[str]:
-        return [row[at] for at in columns for row in rows if at < len(row) and row[at]]
+    def values(at: int) -> list[str]:
+        return [row[at] for row in rows if at < len(row) and row[at]]
 
     wide = _wide(header, names)
+    if wide and valued is None and rows and _is_of_units(rows[0], time):
+        wide = tuple(
+            Column(column.at, column.sensor, rows[0][column.at].strip("[]()") or None)
+            if column.at < len(rows[0])
+            else column
+            for column in wide
+        )
+        rows, line = rows[1:], line + 1
     if valued is not None and (named is not None or not wide):
         if named is None:
             raise FileError(
@@ -260,7 +287,7 @@ def _with_columns(
         return Dialect(
             encoding,
             delimiter,
-            decimal_of(values([plain.index(valued)]), delimiter, where),
+            decimal_of([values(plain.index(valued))], delimiter, where),
             quoted,
             tuple(header),
             line,
@@ -272,7 +299,7 @@ def _with_columns(
             tags=tuple(
                 (at, header[at])
                 for at in range(len(header))
-                if at not in used and may_tell_apart(header[at]) and not _has_decimals(values([at]))
+                if at not in used and may_tell_apart(header[at]) and not _has_decimals(values(at))
             ),
         )
     if not wide:
@@ -283,11 +310,11 @@ def _with_columns(
         )
     used = {*time, *(column.at for column in wide)}
     others = [at for at in range(len(header)) if at not in used and plain[at] not in _NO_TAGS]
-    tags = [at for at in others if _is_tag(header[at], values([at]))]
+    tags = [at for at in others if _is_tag(header[at], values(at))]
     return Dialect(
         encoding,
         delimiter,
-        decimal_of(values(column.at for column in wide), delimiter, where),
+        decimal_of([values(column.at) for column in wide], delimiter, where),
         quoted,
         tuple(header),
         line,
@@ -312,9 +339,14 @@ def _wide(header: Sequence[str], names: frozenset[str]) -> tuple[Column, ...]:
         if sensor is not None:
             if any(column.sensor == sensor for column in found):
                 raise FileError(f"has two columns of {sensor}: keep one, or give the other a name of its own")
-            unit = _UNIT.search(name)
-            found.append(Column(at, sensor, (unit[1] or None) if unit and name.casefold() not in folded else None))
+            found.append(Column(at, sensor, unit_in(name) if name.casefold() not in folded else None))
     return tuple(found)
+
+
+def _is_of_units(row: Sequence[str], time: Sequence[int]) -> bool:
+    """Whether the row below the header says the units of its columns: no time, and units only."""
+    said = [cell.strip("[]()") for at, cell in enumerate(row) if cell and at not in time]
+    return bool(said) and not any(re.search(r"\d", row[at]) for at in time if at < len(row)) and all(map(is_unit, said))
 
 
 def may_tell_apart(name: str) -> bool:
@@ -322,9 +354,17 @@ def may_tell_apart(name: str) -> bool:
     return _plain(name) not in _NO_TAGS and not _REMARK.search(name)
 
 
+def named_like_a_tag(name: str) -> bool:
+    """Whether a column is called like what tells vessels, probes or channels apart."""
+    return bool(_TAGS.search(name))
+
+
 def _has_decimals(values: Sequence[str]) -> bool:
-    """Whether a column holds measured numbers; whole ones may be channels."""
-    return any(_POINT.fullmatch(value) or _COMMA.fullmatch(value) for value in values)
+    """Whether a column holds measured numbers; whole ones may be channels, also where they are written as `1.0`."""
+    return any(
+        (_POINT.fullmatch(value) or _COMMA.fullmatch(value)) and not _WHOLE_WRITTEN_OUT.fullmatch(value)
+        for value in values
+    )
 
 
 def _is_tag(name: str, values: Sequence[str]) -> bool:
@@ -332,4 +372,4 @@ def _is_tag(name: str, values: Sequence[str]) -> bool:
     if not values or not may_tell_apart(name):
         return False
     numbers = all(re.fullmatch(r"[-+]?[\d.,]+(?:[eE][-+]?\d+)?", value) for value in values)
-    return bool(_TAGS.search(name)) if numbers else True
+    return named_like_a_tag(name) if numbers else True

@@ -18,6 +18,10 @@ from sheaf.fermentation.readers.staging import BATCH_ROWS, VALUE_FIELDS, FileErr
 
 _TRACKS = re.compile(r'"?\[TrackData(\d*)\]"?')
 _BLOCK = re.compile(r'"?\[[A-Za-z][^\]]*\]"?')
+_TABLE_OF_FLUX = re.compile(r"(?:Result|Table): ")
+_GREETING = 6
+"""Lines within which the first table begins that the command of InfluxDB 1 prints."""
+_LINE_PROTOCOL = re.compile(r"[^\s,]+(?:,[^\s,=]+=[^\s,=]+)* [^\s,=]+=\S.* \d{10,19}")
 _IN_FRONT = re.compile(r"^Unit \d+\.", re.IGNORECASE)
 DASWARE = {
     "pH.PV": "pH",
@@ -34,13 +38,21 @@ DASWARE = {
 
 
 def kind_of(text: str) -> str:
-    """Which of these formats the first lines of a file are in: `dasware`, `annotated`, `influx_cli`; else empty."""
+    """Which of these formats the first lines of a file are in, empty for none.
+
+    `dasware`, `annotated`, `influx_cli` (InfluxDB 1), `influx_flux` (2), or `line_protocol`, which is not read here.
+    """
     first = next((line.strip() for line in text.splitlines() if line.strip()), "")
     if re.fullmatch(r'"?\[Info\]"?', first) or any(_TRACKS.fullmatch(line.strip()) for line in text.splitlines()):
         return "dasware"
-    if re.match(r"#(?:datatype|group|default)\b", first):
+    if re.match(r"#(?:datatype|group|default)\b", first) or {"_time", "_field"} <= set(cells(first, ",", True)):
         return "annotated"
-    return "influx_cli" if first.startswith("name: ") else ""
+    if _TABLE_OF_FLUX.match(first):
+        return "influx_flux"
+    if any(line.startswith("name: ") for line in text.splitlines()[:_GREETING]):
+        return "influx_cli"
+    lines = (line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#"))
+    return "line_protocol" if _LINE_PROTOCOL.fullmatch(next(lines, "")) else ""
 
 
 def read_instrument(
@@ -63,7 +75,7 @@ def read_instrument(
     if kind == "dasware":
         found = _dasware(numbered, names, of_role)
     else:
-        found = (_annotated if kind == "annotated" else _influx_cli)(numbered, names)
+        found = {"annotated": _annotated, "influx_cli": _influx_cli, "influx_flux": _flux_table}[kind](numbered, names)
     rows: list[Point] = []
     for point in found:
         if point.line > most:
@@ -84,7 +96,7 @@ def _dasware(lines: Lines, names: frozenset[str], of_role: Mapping[str, str]) ->
 
     Its times are those of the clock on the wall.
     """
-    unit, header, waiting, decimal = "", None, False, ""
+    unit, header, waiting, decimal, delimiter = "", None, False, "", ";"
     tracks: list[tuple[str, str | None]] = []
     seen = False
     for number, line in lines:
@@ -96,16 +108,17 @@ def _dasware(lines: Lines, names: frozenset[str], of_role: Mapping[str, str]) ->
         if not line.strip():
             continue
         if waiting:
-            header, waiting = cells(line, ";", True), False
+            delimiter = max(";,\t", key=line.count)
+            header, waiting = cells(line, delimiter, True), False
             tracks = [_track(name, unit, names, of_role) for name in header]
             continue
         if header is None:
             continue
-        row = cells(line, ";", True) if line.count('"') % 2 == 0 else []
+        row = cells(line, delimiter, True) if line.count('"') % 2 == 0 else []
         if len(row) < 2 or len(row) > len(header):
             yield Point(number, problem="wrong_fields")
             continue
-        decimal = decimal or _decimal(row[1:])
+        decimal = decimal or _decimal(row[1:], delimiter)
         for (sensor, shown), value in zip(tracks, row, strict=False):
             if sensor and value:
                 text = value.replace(",", ".") if decimal == "," else value
@@ -115,10 +128,10 @@ def _dasware(lines: Lines, names: frozenset[str], of_role: Mapping[str, str]) ->
         raise FileError("is of DASware but has no [TrackData]: export the tracks as well")
 
 
-def _decimal(values: Sequence[str]) -> str:
+def _decimal(values: Sequence[str], delimiter: str) -> str:
     """The decimal sign, once a number shows one."""
     shown = any(re.fullmatch(r"[-+]?\d*[.,]\d+", value) for value in values)
-    return decimal_of(values, ";", "a track of DASware") if shown else ""
+    return decimal_of([[value] for value in values], delimiter, "a track of DASware") if shown else ""
 
 
 def _track(name: str, unit: str, names: frozenset[str], of_role: Mapping[str, str]) -> tuple[str, str | None]:
@@ -138,11 +151,9 @@ _OF_THE_QUERY = {"", "result", "table", "_start", "_stop", "_time", "_value", "_
 def _annotated(lines: Lines, names: frozenset[str]) -> Iterator[Point]:
     """Flux's CSV: annotations, a header, rows; then an empty line and the next table, with columns of its own."""
     header: list[str] | None = None
+    silent: dict[str, int] = {}
     for number, line in lines:
-        if not line.strip():
-            header = None
-            continue
-        if line.startswith("#"):
+        if not line.strip() or line.startswith("#"):
             header = None
             continue
         row = next(csv.reader([line]), [])
@@ -154,13 +165,18 @@ def _annotated(lines: Lines, names: frozenset[str]) -> Iterator[Point]:
         if len(row) != len(header):
             yield Point(number, problem="wrong_fields")
             continue
-        given = dict(zip(header, row, strict=True))
-        tags = {key: value for key, value in given.items() if key not in _OF_THE_QUERY and value}
-        if "_value" in given:
-            fields = {given.get("_field", "value"): given["_value"]}
-        else:  # pivoted: a column for each field
-            fields = {key: tags.pop(key) for key in [*tags] if key in names or key in VALUE_FIELDS}
-        yield from _of_measurement(number, given["_time"], given.get("_measurement", ""), tags, fields, names)
+        yield from _of_flux(number, dict(zip(header, row, strict=True)), names, silent)
+    yield from _without_a_value(silent)
+
+
+def _of_flux(number: int, given: Mapping[str, str], names: frozenset[str], silent: dict[str, int]) -> Iterator[Point]:
+    """One row of a table of Flux."""
+    tags = {key: value for key, value in given.items() if key not in _OF_THE_QUERY and value}
+    if "_value" in given:
+        fields = {given.get("_field", "value"): given["_value"]}
+    else:  # pivoted: a column for each field
+        fields = {key: tags.pop(key) for key in [*tags] if key in names or key in VALUE_FIELDS}
+    yield from _of_measurement(number, given["_time"], given.get("_measurement", ""), tags, fields, names, silent)
 
 
 def _of_measurement(
@@ -170,36 +186,87 @@ def _of_measurement(
     tags: Mapping[str, str],
     fields: Mapping[str, str],
     names: frozenset[str],
+    silent: dict[str, int],
 ) -> Iterator[Point]:
+    """The points of one row; `silent` has the line of each sensor's first, until one of them has a value."""
     sensor, used = sensor_of(measurement, tags, names)
     series = series_text({key: value for key, value in tags.items() if key not in used})
+    if sensor in names and not any(name in VALUE_FIELDS for name in fields):
+        silent.setdefault(sensor, number)
     for field, value in fields.items():
-        of = sensor if field in VALUE_FIELDS else (field if sensor not in names or field in names else "")
-        if of and value:  # other fields of a sensor's own measurement are statistics
+        if sensor in names and field not in VALUE_FIELDS and field not in names:
+            continue  # other fields of a sensor's own measurement are statistics
+        of = sensor if field in VALUE_FIELDS else field
+        silent[of] = 0
+        if value:
             yield Point(number, time_text=time, sensor=of, series=series, value=value)
+
+
+def _without_a_value(silent: Mapping[str, int]) -> Iterator[Point]:
+    """Sensors of which only other fields came: the name of theirs may be misspelt."""
+    for sensor, line in silent.items():
+        if line:
+            yield Point(line, sensor=sensor, problem="missing_value")
+
+
+def _flux_table(lines: Lines, names: frozenset[str]) -> Iterator[Point]:
+    """What `influx query` prints: `Table: keys: […]`, a header `_time:time  _value:float`, dashes, rows; the next."""
+    header: list[str] | None = None
+    silent: dict[str, int] = {}
+    for number, line in lines:
+        text = line.strip()
+        if _TABLE_OF_FLUX.match(text):
+            header = None
+        elif not text or set(text) <= set("- "):
+            continue
+        elif header is None:
+            header = [name.rpartition(":")[0] for name in text.split()]
+            if "_time" not in header:
+                raise FileError(f"has a table without a column '_time' in line {number}: {text[:200]}")
+        else:
+            row = re.split(r"\s{2,}", text)
+            row = row if len(row) == len(header) else text.split()
+            if len(row) != len(header):
+                yield Point(number, problem="wrong_fields")
+                continue
+            yield from _of_flux(number, dict(zip(header, row, strict=True)), names, silent)
+    yield from _without_a_value(silent)
 
 
 def _influx_cli(lines: Lines, names: frozenset[str]) -> Iterator[Point]:
     """What `influx` prints: `name: pH`, perhaps `tags: vessel=v1`, a header, dashes, rows; then the next series."""
-    measurement, tags, header = "", {}, None
+    measurement, tags, header = None, {}, None
+    silent: dict[str, int] = {}
     for number, line in lines:
         text = line.strip()
         if not text or set(text) <= set("- "):
             continue
         if text.startswith("name: "):
             measurement, tags, header = text[6:].strip(), {}, None
+        elif measurement is None:
+            continue  # its greeting
         elif text.startswith("tags: "):
             tags = dict(part.split("=", 1) for part in text[6:].split(", ") if "=" in part)
         elif header is None:
-            header = text.split()
-            if header[0] != "time":
+            header = [(found[0], found.start()) for found in re.finditer(r"\S+", line)]
+            if header[0][0] != "time":
                 raise FileError(f"has a table without a column 'time' in line {number}: {text[:200]}")
         else:
             row = text.split()
             if len(row) != len(header):
+                row = _below(line, [start for _, start in header])
+            if row is None:
                 yield Point(number, problem="wrong_fields")
                 continue
-            given = dict(zip(header[1:], row[1:], strict=True))
+            given = {name: value for (name, _), value in zip(header[1:], row[1:], strict=True) if value}
             fields = {key: value for key, value in given.items() if key in VALUE_FIELDS or key in names}
             own = {key: value for key, value in given.items() if key not in fields}
-            yield from _of_measurement(number, row[0], measurement, {**tags, **own}, fields, names)
+            yield from _of_measurement(number, row[0], measurement, {**tags, **own}, fields, names, silent)
+    yield from _without_a_value(silent)
+
+
+def _below(line: str, starts: Sequence[int]) -> list[str] | None:
+    """The cells of a line that stand below the names of the header, some of them empty; None where one reaches over."""
+    if any(line[start - 1 : start].strip() for start in starts[1:]):
+        return None
+    return [line[start:end].strip() for start, end in zip(starts, [*starts[1:], None], strict=True)]

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from sheaf.errors import InputError
 from sheaf.fermentation.readers.delimited import read_delimited, unpacked
-from sheaf.fermentation.readers.dialect import decoded, may_tell_apart, plain_name, sniff
+from sheaf.fermentation.readers.dialect import decoded, may_tell_apart, named_like_a_tag, plain_name, sniff, unit_in
 from sheaf.fermentation.readers.instruments import kind_of, read_instrument
 from sheaf.fermentation.readers.line_protocol import read_line_protocol
 from sheaf.fermentation.readers.staging import BATCH_ROWS, LONG, FileError, series_of, staged
@@ -69,7 +69,11 @@ class SensorFile:
         encoding, text = decoded(head)
         if not text.strip():
             raise FileError("cannot be read: it is empty; export it again")
-        if kind := kind_of(text):
+        kind = kind_of(text)
+        if kind == "line_protocol" and encoding.startswith("utf-8") and key_of(self.path.suffix) != ".gz":
+            yield from read_line_protocol(self.path, self.settings.line_protocol_precision, names)
+            return
+        if kind and kind != "line_protocol":
             self.told = f"{encoding}, {kind}"
             of_role = {sensor.role: tag for tag, sensor in self.settings.plan.sensors.items() if sensor.role}
             yield from read_instrument(self.path, kind, encoding, names, of_role)
@@ -95,7 +99,7 @@ class SensorFile:
             lines = range(line, line + batch.num_rows)
             times = self._times(batch.column("time"))
             if sensors:
-                yield from _of_columns(batch, sensors, times, tags, lines)
+                yield from _of_columns(batch, sensors, names, times, tags, lines)
             else:
                 columns = times | _valued(batch.column("value")) | {"sensor": batch.column("sensor")}
                 columns["series"] = series_of(batch, tags)
@@ -151,13 +155,13 @@ def _sensor_columns(schema: pa.Schema, names: frozenset[str]) -> dict[str, str]:
 
 
 def _tells_apart(column: pa.Field, *, wide: bool) -> bool:
-    """Texts do; in a long table whole numbers and flags as well, where a wide one has more sensors."""
+    """Texts do; whole numbers and flags as well, in a wide table, which has more sensors, only by their name."""
     if not may_tell_apart(column.name):
         return False
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return True
-    return not wide and (pa.types.is_integer(kind) or pa.types.is_boolean(kind))
+    return (not wide or named_like_a_tag(column.name)) and (pa.types.is_integer(kind) or pa.types.is_boolean(kind))
 
 
 def _valued(column: pa.Array) -> dict[str, Any]:
@@ -166,7 +170,12 @@ def _valued(column: pa.Array) -> dict[str, Any]:
 
 
 def _of_columns(
-    batch: pa.RecordBatch, sensors: Mapping[str, str], times: Mapping[str, Any], tags: list[str], lines: range
+    batch: pa.RecordBatch,
+    sensors: Mapping[str, str],
+    names: frozenset[str],
+    times: Mapping[str, Any],
+    tags: list[str],
+    lines: range,
 ) -> Iterator[pa.RecordBatch]:
     """One batch for each sensor of a wide table; an empty cell is no point."""
     import pyarrow.compute as pc
@@ -179,6 +188,8 @@ def _of_columns(
         if len(values):
             columns = {key: array.filter(there) for key, array in times.items()} | _valued(values)
             columns["sensor"] = pa.repeat(pa.scalar(sensor), len(values))
+            if name not in names and (unit := unit_in(name)):
+                columns["unit"] = pa.repeat(pa.scalar(unit), len(values))
             columns["series"] = None if series is None else series.filter(there)
             yield staged(columns, numbers.filter(there).to_pylist())
 

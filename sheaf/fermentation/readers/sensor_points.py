@@ -38,6 +38,12 @@ _EPOCH = """CASE WHEN regexp_matches(time_text, '^[0-9]{10}[.][0-9]+$')
     WHEN 16 THEN make_timestamptz(TRY_CAST(time_text AS BIGINT))
     WHEN 19 THEN make_timestamptz(TRY_CAST(time_text AS BIGINT) // 1000) END END"""
 """Whole seconds, milli-, micro- or nanoseconds since 1970: of our years they differ in length."""
+_TIME_TEXT = r"""CASE
+    WHEN contains(time_text, ',') OR regexp_matches(time_text, ' [+-][0-9]{2}:?[0-9]{2}[ "]*$')
+    THEN regexp_replace(regexp_replace(trim(time_text, ' "'), '(:[0-9]{2}),([0-9])', '\1.\2'),
+        ' ([+-][0-9]{2}):?([0-9]{2})$', '\1:\2')
+    ELSE regexp_replace(trim(time_text, ' "'), '\s*(UTC|GMT)$', '+00:00') END"""
+"""A time as DuckDB reads it: some write the fraction of a second behind a comma, or an offset behind a blank."""
 KEPT = "sensors.kept.parquet"
 """Beside the points of a live source, those of the store that it no longer has."""
 _CLOCKS = ("%H:%M:%S.%f", "%H:%M:%S", "%H:%M", "%I:%M:%S %p", "%I:%M %p")
@@ -128,7 +134,7 @@ def read_sensor_points(
         "CREATE TEMP TABLE good AS SELECT time, sensor, arg_max(value, line) AS value, max(line) AS line "
         "FROM staged WHERE problem IS NULL GROUP BY time, sensor"
     )
-    _note_repeats(connection, path.name, rejects)
+    two_values = _note_repeats(connection, path.name, rejects)
     kept = _add_kept(connection, folder / KEPT, rejects)
     good = _number(connection, "SELECT count(*) FROM good")
     # Where nothing is left, how the file was read may be why.
@@ -146,20 +152,30 @@ def read_sensor_points(
     sensors = tuple(name for (name,) in found)
     if missing := [name for name, of in settings.plan.sensors.items() if name not in sensors and not of.optional]:
         warnings.append(f"No points of {', '.join(missing)}.")
-    return SensorPoints(connection, sensors, tuple(warnings), _section(connection, path.name, good, settings))
+    return SensorPoints(
+        connection, sensors, tuple(warnings), _section(connection, path.name, good, two_values, settings)
+    )
 
 
 def _section(
-    connection: "duckdb.DuckDBPyConnection", name: str, good: int, settings: FermentationSettings
+    connection: "duckdb.DuckDBPyConnection",
+    name: str,
+    good: int,
+    two_values: Mapping[str, int],
+    settings: FermentationSettings,
 ) -> dict[str, Any]:
-    """What became of the points of the batch; a value that could not be read is no silence, yet nobody knows it."""
+    """What became of the points of the batch; a value that could not be read is no silence, yet nobody knows it.
+
+    Nor does anybody know which of two values of the same time it was: a few are corrections, many are two series.
+    """
     found = connection.execute(
         "SELECT sensor, problem, count(*) FROM staged WHERE problem IS NOT NULL AND problem NOT IN (?, ?) "
         "GROUP BY ALL ORDER BY count(*) DESC, sensor, problem",
         [*_NOT_LOST],
     ).fetchall()
     said = [f"{name}: {_reason(sensor, sensor, code, settings)} ({count} points)" for sensor, code, count in found[:3]]
-    lost = sum(count for *_, count in found)
+    said += [f"{name}: {sensor} has two values at one time ({count} times)" for sensor, count in two_values.items()]
+    lost = sum(count for *_, count in found) + sum(two_values.values())
     return {"section": _TABLE, "state": "read", "rows": good, "rejected": lost, "rejects": "; ".join(said) or None}
 
 
@@ -220,7 +236,7 @@ def _stage(
                         END AS local
                 FROM (
                     SELECT line, problem, time, local,
-                        regexp_replace(trim(time_text, ' "'), '\\s*(UTC|GMT)$', '+00:00') AS time_text,
+                        {_TIME_TEXT} AS time_text,
                         trim(sensor, ' "') AS name, series, value, trim(value_text, ' "') AS value_text, unit
                     FROM batch
                     -- An empty line of a CSV file comes as a row of empty fields.
@@ -242,6 +258,7 @@ def _formats(settings: FermentationSettings, offset: str = "") -> str:
     With an offset from UTC behind them they are of UTC when they are read.
     """
     dates = ["%d.%m.%Y", "%d-%b-%Y", "%d %b %Y"]  # nobody writes dots otherwise, and a month by its name is told
+    dates.append("%Y/%m/%d")  # the year in front, nobody writes the day next
     if settings.date_order == "dmy":
         dates += ["%d/%m/%Y", "%d-%m-%Y"]
     elif settings.date_order == "mdy":
@@ -392,7 +409,9 @@ def _add_kept(connection: "duckdb.DuckDBPyConnection", path: Path, rejects: Reje
     return count
 
 
-def _note_repeats(connection: "duckdb.DuckDBPyConnection", name: str, rejects: Rejects) -> None:
+def _note_repeats(connection: "duckdb.DuckDBPyConnection", name: str, rejects: Rejects) -> dict[str, int]:
+    """Points that repeat a time; returns, by sensor, how many of them had another value."""
+    others = {}
     for sensor, same, other, line in connection.execute(
         "SELECT sensor, count(*) FILTER (same), count(*) FILTER (NOT same), min(line) FILTER (NOT same) FROM ("
         "SELECT staged.sensor, staged.line, staged.value = good.value AS same "
@@ -403,6 +422,8 @@ def _note_repeats(connection: "duckdb.DuckDBPyConnection", name: str, rejects: R
         if other:
             reason = f"{sensor}: another point at the same time comes later in the file; that one is used."
             rejects.add(_TABLE, "repeated_key", reason, rows=other, file=name, line=line, primary_key=sensor)
+            others[sensor] = other
+    return others
 
 
 def _note_problems(
