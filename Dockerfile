@@ -18,9 +18,9 @@ COPY sheaf sheaf
 RUN uv pip install --no-cache --compile-bytecode --python /opt/sheaf --no-deps --no-build-isolation .
 # What runs nothing here: the tests of packages, Arrow's RPC and its headers; an eighth of all bytes. The import says
 # whether anything was missed.
-RUN cd /opt/sheaf/lib/python3.11/site-packages \
-    && find . -type d -name tests -prune -exec rm -r {} + \
-    && rm -r pyarrow/include pyarrow/libarrow_flight.* pyarrow/libarrow_python_flight.* pyarrow/_flight.* \
+RUN find /opt/sheaf/lib -type d -name tests -prune -exec rm -r {} + \
+    && rm -r /opt/sheaf/lib/python3.11/site-packages/pyarrow/include \
+    && find /opt/sheaf/lib/python3.11/site-packages/pyarrow -name "*_flight.*" -delete \
     && /opt/sheaf/bin/python -c "import pipelines.definitions, pyarrow.dataset, pyarrow.parquet, librosa"
 
 FROM python:3.11.14-slim-bookworm

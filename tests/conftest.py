@@ -1,5 +1,7 @@
 """Stores that every test may use, and what holds for all of them."""
 
+import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,13 @@ from sheaf.store.store import Store
 settings.register_profile("search", deadline=None)
 settings.register_profile("sheaf", settings.get_profile("search"), derandomize=True, max_examples=30)
 settings.load_profile("sheaf")
+
+
+# A store syncs what it writes, and no disk is at stake here: where memory has room, files of tests are in memory. What
+# a power cut leaves is tried on disks of its own (`test_power_cut`).
+_MEMORY = Path("/dev/shm")
+if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > 8e9:
+    os.environ.setdefault("TMPDIR", str(_MEMORY))
 
 
 @event.listens_for(Engine, "connect")
