@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from sheaf.errors import UsageError
 from sheaf.exports.kept import Pruned, prune_tables
 from sheaf.exports.retention import PrunedExport, prune_exports
+from sheaf.names import did_you_mean
 from sheaf.retention import RetentionSettings
 from sheaf.steps import Domain
 from sheaf.store import scratch
@@ -59,8 +61,14 @@ def prune(
         who: deletes the exports, as their records will say.
         instance: whose runs and ticks go, where `rules.runs_days` is set.
         dry_run: only say what would go.
+
+    Raises:
+        UsageError: there are rules of a series that does not exist: what it was meant for would not stay, or not go.
     """
     domains = list(domains)
+    known = {f"{domain.name}/{series.name}" for domain in domains for series in domain.series}
+    for name in sorted(rules.series.keys() - known):
+        raise UsageError(f"retention.series: there is no series {name!r}.{did_you_mean(name, known)}")
     exports = prune_exports(store, domains, rules, who, dry_run=dry_run)
     gone = {one.id for one in exports}
     tables = prune_tables(store, domains, young=timedelta(days=rules.grace_days), without=gone, dry_run=dry_run)

@@ -27,6 +27,7 @@ from pipelines.old_runs import prune_history
 from pipelines.pruning import prune
 from pipelines.retention import retention_job, retention_schedule
 from resources.store import StoreResource
+from sheaf.errors import UsageError
 from sheaf.exports import catalogue
 from sheaf.exports.history import history, resolve
 from sheaf.exports.pins import pin, read_pins
@@ -34,7 +35,7 @@ from sheaf.exports.rebuild import rebuild
 from sheaf.exports.records import Status, read_latest
 from sheaf.exports.retention import prune_exports
 from sheaf.exports.verify import verify
-from sheaf.retention import RetentionSettings, keep
+from sheaf.retention import RetentionSettings, Rules, keep
 from sheaf.running import How
 from sheaf.settings import Settings
 from sheaf.store.store import Store
@@ -85,7 +86,7 @@ def test_each_rule_keeps_for_itself() -> None:
     now = START + timedelta(days=69, hours=1)
 
     def kept(**rules: int) -> list[int]:
-        return sorted(keep(daily, RetentionSettings(**rules), now))
+        return sorted(keep(daily, Rules(**rules), 1, now))
 
     assert kept(last=3) == [68, 69, 70]
     assert kept(weekly=3) == [56, 63, 69, 70]  # Sundays, and what was replaced an hour ago
@@ -99,9 +100,9 @@ def test_a_further_rule_never_keeps_less(hours: list[int], rules: RetentionSetti
     times = [START + timedelta(hours=hour) for hour in sorted(hours)]
     versions = list(enumerate(times, 1))[::-1]
     now = times[-1] + timedelta(hours=later)
-    kept = keep(versions, rules, now)
+    kept = keep(versions, rules, 1, now)
     for name in ("last", "weekly", "monthly", "days"):
-        assert keep(versions, rules.model_copy(update={name: None}), now) <= kept
+        assert keep(versions, rules.model_copy(update={name: None}), 1, now) <= kept
     for (_, replaced), (older, made) in pairwise(versions):
         readable_lately = now - replaced < timedelta(days=1)
         assert not readable_lately or older in kept
@@ -176,6 +177,21 @@ def test_without_a_rule_every_export_stays_and_tables_go_as_ever(local_store: St
     assert [(one.step, one.generations) for one in removed.tables] == [("readings", [4]), ("totals", [1, 2, 3, 4])]
     assert removed.size == sum(one.size for one in removed.tables) > 0
     assert there(local_store) == {1, 2, 3}
+
+
+def test_a_series_may_have_rules_of_its_own(local_store: Store, to_day: Clock) -> None:
+    for day in range(4):
+        to_day(day)
+        give(local_store, f"day {day}")
+        publish_readings(local_store)
+        publish_series(local_store, TOTALS_CSV)
+    to_day(9)
+    rules = RetentionSettings(last=1, series={"demo/totals_csv": Rules(last=3), "demo/readings_csv": Rules()})
+    gone = prune(local_store, [DEMO], rules, "ada").exports
+    assert [(one.series, one.version) for one in gone] == [("totals_csv", 1)]
+    with pytest.raises(UsageError, match=r"no series 'demo/total_csv'\. Did you mean 'demo/totals_csv'"):
+        prune(local_store, [DEMO], RetentionSettings(series={"demo/total_csv": Rules(last=1)}), "ada")
+    assert there(local_store) == {1, 2, 3, 4}
 
 
 def test_what_is_asked_for_pushes_out_nothing_nightly_and_what_cannot_be_read_stays(

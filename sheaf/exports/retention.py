@@ -16,7 +16,7 @@ from sheaf.exports.latest import newest_canonical
 from sheaf.exports.pins import read_pins
 from sheaf.exports.records import Record, Status, all_series, read_latest, records
 from sheaf.names import ExportId, SeriesId
-from sheaf.retention import RetentionSettings, keep
+from sheaf.retention import RetentionSettings, Rules, keep
 from sheaf.steps import Domain
 from sheaf.store import documents
 from sheaf.store.store import Store
@@ -53,12 +53,11 @@ def prune_exports(
         dry_run: only say which.
     """
     found = []
-    if (rules.last, rules.weekly, rules.monthly, rules.days) == (None,) * 4:
-        return found
     for domain in domains:
-        for series in all_series(store, domain.name):
+        for series in all_series(store, domain.name) if rules.is_set else ():
+            own = rules.of(domain.name, series.series)
             try:
-                gone = _not_kept(store, series, rules)
+                gone = _not_kept(store, series, own, rules.grace_days) if own.let_go else []
             except DamagedError as error:  # nobody knows what has to stay
                 documents.passed_over(error)
                 continue
@@ -69,7 +68,7 @@ def prune_exports(
     return found
 
 
-def _not_kept(store: Store, series: SeriesId, rules: RetentionSettings) -> list[Record]:
+def _not_kept(store: Store, series: SeriesId, rules: Rules, grace_days: float) -> list[Record]:
     """What goes of one series, oldest first."""
     complete = [record for record in records(store, series) if record.status is Status.COMPLETED]
     named = {pin.version for pin in read_pins(store, series).values()}
@@ -80,7 +79,8 @@ def _not_kept(store: Store, series: SeriesId, rules: RetentionSettings) -> list[
     now = clock.now()
     for canonical in (True, False):  # what people asked for never pushes out what is made every night
         own = [record for record in complete if record.canonical is canonical]
-        named |= keep([(record.version, record.finished_at or record.created_at) for record in own], rules, now)
+        readable = [(record.version, record.finished_at or record.created_at) for record in own]
+        named |= keep(readable, rules, grace_days, now)
     gone = [record for record in complete if record.version not in named]
     return list(contents(store, gone))[::-1]
 
