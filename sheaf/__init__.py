@@ -33,3 +33,22 @@ def open(name: str, store: str | None = None) -> "Dataset":  # noqa: A001  # `sh
     from sheaf.reader import open_export  # what it needs takes longer to load than most scripts take
 
     return open_export(name, store)
+
+
+def open_every(series: str, store: str | None = None) -> "dict[str, Dataset]":
+    """Open the latest export of a series in every partition that has one, by partition.
+
+    Args:
+        series: `domain/series`.
+        store: as for `sheaf.open`.
+
+    Raises:
+        UsageError: the name has another shape.
+
+    Example:
+        >>> for batch, samples in sheaf.open_every("fermentation/samples_csv").items():
+        ...     print(batch, len(samples.to_pandas()))
+    """
+    from sheaf.reader import open_every
+
+    return open_every(series, store)

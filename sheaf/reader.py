@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -17,8 +18,8 @@ from urllib.parse import unquote, urlsplit
 from sheaf.errors import DamagedError, NotFoundError, UsageError, VerificationError
 from sheaf.exports.columns import tables
 from sheaf.exports.history import resolve
-from sheaf.exports.records import File, Manifest, read_manifest
-from sheaf.names import ExportId, did_you_mean, parse_export
+from sheaf.exports.records import File, Manifest, all_series, read_manifest
+from sheaf.names import CAMPAIGN, ExportId, did_you_mean, parse_export
 from sheaf.store.store import Store
 
 if TYPE_CHECKING:
@@ -226,6 +227,19 @@ def open_export(name: str, store: str | None = None) -> Dataset:
             if version is not None or not left:  # `latest` may have moved since
                 raise
     raise AssertionError(f"unreachable for {series}")
+
+
+def open_every(series: str, store: str | None = None) -> dict[str, Dataset]:
+    """Open a series of every partition; as `sheaf.open_every`, which says more."""
+    parts = series.strip("/").split("/")
+    if len(parts) != 2:
+        raise UsageError(f"{series!r} is not of the form domain/series, such as fermentation/training_parquet.")
+    opened, found = _store(store), {}
+    for one in all_series(opened, parts[0], series=parts[1]):
+        if one.partition != CAMPAIGN:
+            with suppress(NotFoundError):  # none of it is canonical, or it is being deleted
+                found[one.partition] = open_export(str(one), opened.url)
+    return found
 
 
 def _store(url: str | None) -> Store:

@@ -20,7 +20,11 @@ from sheaf.store.store import Store
 
 @pytest.fixture(scope="module")
 def example() -> ModuleType:
-    path = Path(__file__).parents[1] / "examples/train_on_campaign.py"
+    return loaded("train_on_campaign")
+
+
+def loaded(name: str) -> ModuleType:
+    path = Path(__file__).parents[1] / f"examples/{name}.py"
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec
     assert spec.loader
@@ -70,3 +74,10 @@ def test_it_refuses_to_learn_from_the_holdout(example, demo, tmp_path):
     latest.write_text(latest.read_text().replace("v0001", "v0002"))
     with pytest.raises(SystemExit, match="hold-out"):
         example.main(store)
+
+
+def test_all_batches_are_compared(demo):
+    found = loaded("compare_batches").compare(str(demo)).set_index("batch")
+    assert found["eligible"].to_dict() == {"batch-12-b": True, "batch-13-b": True, "batch-16-c": True}
+    assert found["mu_max"].between(0.2, 0.5).all()
+    assert found.loc["batch-12-b", "yield_on_substrate"] == pytest.approx(0.46, abs=0.03)

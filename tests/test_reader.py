@@ -48,6 +48,19 @@ def test_a_series_is_opened_as_its_latest_export_or_as_one_for_ever(atomic_store
     assert not folder.exists()
 
 
+def test_a_series_is_opened_in_every_partition_that_has_it(local_store: Store) -> None:
+    for partition in ("batch-1", "batch-2"):
+        ingest(local_store, partition, partition=partition)
+        publish_readings(local_store, partition=partition)
+    publish_readings(local_store, partition="batch-2", filter={"min_id": 1})  # on request: never the latest
+    found = sheaf.open_every("demo/readings_csv", local_store.url)
+    assert {partition: one.version for partition, one in found.items()} == {"batch-1": 1, "batch-2": 1}
+    assert found["batch-2"].to_pandas()["value"].tolist() == ["batch-2"]
+    assert sheaf.open_every("demo/never_made", local_store.url) == {}
+    with pytest.raises(UsageError, match="domain/series"):
+        sheaf.open_every("demo/batch-1/readings_csv", local_store.url)
+
+
 def test_what_was_opened_is_read_whole_or_not_at_all(local_store: Store, tmp_path: Path) -> None:
     ingest(local_store, "a")
     export = publish_readings(local_store).export
