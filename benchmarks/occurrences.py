@@ -4,7 +4,8 @@
 
 Every step runs in a process of its own, so that its peak memory is its own; on a busy machine its CPU seconds count.
 Beside the archive, on the same machine in the same run: a bare DuckDB `COPY` of the same columns, and zlib's default
-level. With `--postgres` the project is also read from a real server, beside `COPY … TO STDOUT`.
+level; beside JSON, bare orjson. With `--postgres` the project is also read from a real server, beside
+`COPY … TO STDOUT`.
 """
 
 import argparse
@@ -17,10 +18,12 @@ import time
 import zipfile
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+import orjson
 from occurrences_database import create_tables, load
 from running import current, run_steps
 from servers import postgres_server
@@ -31,6 +34,7 @@ from sheaf.occurrences.input_tables import SOURCES
 from sheaf.occurrences.readers.ingest import ingest
 from sheaf.occurrences.settings import OccurrencesSettings
 from sheaf.occurrences.sources import postgres
+from sheaf.occurrences.writers.camtrap_dp import write_camtrap_dp
 from sheaf.occurrences.writers.dwca import write_dwca
 from sheaf.occurrences.writers.dwca_verify import verify_dwca
 from sheaf.occurrences.writers.occurrences_api_json import write_json
@@ -103,8 +107,10 @@ def main() -> None:
             _measured("bare COPY of the same", _bare_copy, root, count)
             _measured("zip of that at zlib's default", _default_zip, root, count)
             _measured("csv", _csv, root, count)
+            _measured("camtrap dp", _camtrap_dp, root, count)
             if asked.json:
                 _measured("json", _json, root, count)
+                _measured("bare orjson of such objects", _bare_orjson, root, count)
 
 
 def _inbox(root: Path, count: int) -> None:
@@ -164,6 +170,21 @@ def _csv(root: Path, count: int) -> None:
 
 def _json(root: Path, count: int) -> None:
     assert write_json(_draft(root, "json")).record_count == count
+
+
+def _camtrap_dp(root: Path, count: int) -> None:
+    written = write_camtrap_dp(_draft(root, "camtrap"))
+    print(f"    {written.record_count:,} records: {dict(written.counts)}")
+
+
+def _bare_orjson(root: Path, count: int) -> None:
+    """Objects that are in memory already, written without anything that had to be looked up."""
+    (found,) = (root / "json").glob("*.json")
+    with found.open("rb") as lines:
+        some = [orjson.loads(line.lstrip(b"[").rstrip(b"],\n")) for line in islice(lines, 1000)]
+    with (root / "bare.json").open("wb") as file:
+        for _ in range(count // len(some)):
+            file.writelines(orjson.dumps(one, option=orjson.OPT_APPEND_NEWLINE) for one in some)
 
 
 def _bare_copy(root: Path, count: int) -> None:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import zipfile
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,15 @@ from occurrences_inbox import (
     export,
     identification,
     ingested,
+    made,
     project,
     put,
     rows,
     tsv,
 )
 from running import run_steps
+from test_occurrences_packages import put_package, seen
+from test_occurrences_platforms import FORD, image, put_insights
 
 from sheaf.occurrences import schema
 from sheaf.occurrences.analysis.clocks import spans
@@ -373,6 +377,41 @@ def test_a_sensitive_place_is_in_no_file_of_any_series(
     assert int(event["coordinateUncertaintyInMeters"]) > 6000
     other = tsv(archive(local_store, settings=settings)["event.txt"])[0]
     assert (other["decimalLatitude"], other["locationID"]) == ("47.3921", "Meadow")
+
+
+def camera_trap(folder: Path) -> None:
+    """A Camtrap DP whose only station has seen a lynx."""
+    put_package(
+        folder,
+        [seen("o-1", "media", 0, scientificName="Lynx lynx", observationComments="under the rock")],
+        deployments=[{"deploymentID": "d-1", "locationName": "Den Valley 3", "latitude": 46.123456,
+                      "longitude": 7.654321}],
+        media=[{"mediaID": "m-0", "deploymentID": "d-1", "timestamp": "2024-06-15T23:00:00+02:00",
+                "filePath": "https://img.example.org/DenValley/lynx-1.jpg", "filePublic": "true"}],
+    )  # fmt: skip
+
+
+def insights(folder: Path) -> None:
+    """A download of Wildlife Insights of the same."""
+    lynx = image(1, 0, genus="Lynx", species="lynx", family="Felidae", common_name="Eurasian Lynx", project_id=1,
+                 deployment_id="Den Valley 3", location="https://img.example.org/DenValley/lynx-1.jpg")  # fmt: skip
+    station = {**FORD, "project_id": 1, "deployment_id": "Den Valley 3", "placename": "Den Valley 3",
+               "latitude": 46.123456, "longitude": 7.654321}  # fmt: skip
+    put_insights(folder, [lynx], [station])
+
+
+@pytest.mark.parametrize("deliver", [camera_trap, insights])
+def test_a_sensitive_place_of_a_camera_trap_is_in_no_file_either(
+    tmp_path: Path, local_store: Store, deliver: Callable[[Path], None]
+) -> None:
+    deliver(tmp_path / "p1")
+    settings = SETTINGS.model_copy(update={"sensitive_taxa": ("lynx lynx",), "licence": "CC-BY-4.0"})
+    made(local_store, tmp_path / "p1", settings)
+    text = published_text(local_store, settings)
+    assert "Lynx lynx" in text
+    assert not [secret for secret in SECRETS if secret in text]
+    (event,) = tsv(archive(local_store, settings=settings)["event.txt"])
+    assert (event["decimalLatitude"], event["decimalLongitude"]) == ("46.15", "7.65")
 
 
 def test_a_sensitive_taxon_that_the_project_does_not_have_stops_it(tmp_path: Path, local_store: Store) -> None:

@@ -3,6 +3,7 @@
 Here: opening it, seeing stored tables as views, and values of ours as tables. Not here: any query.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,8 @@ from sheaf.tables.table import Table
 if TYPE_CHECKING:
     import duckdb
 
-MEMORY = "700MB"
+MEMORY = "500MB"
+_THREADS = 4  # each needs some of it for itself: with more of them a million occurrences would not fit
 ROWS = 64 * 1024  # what is read or written at once
 
 
@@ -24,6 +26,7 @@ def working_database(folder: Path) -> "Iterator[duckdb.DuckDBPyConnection]":
     """An empty database in a scratch folder."""
     with duck.connect(str(folder / "work.duckdb")) as database:
         database.execute(f"SET memory_limit = '{MEMORY}'")
+        database.execute(f"SET threads = {min(_THREADS, os.cpu_count() or 1)}")
         database.execute(f"SET temp_directory = {duck.quoted(folder / 'spill')}")
         database.execute("SET TimeZone = 'UTC'")
         yield database

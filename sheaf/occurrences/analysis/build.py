@@ -19,10 +19,14 @@ from sheaf.tables.table import Table
 from sheaf.tables.work import Work
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import duckdb
+    import pyarrow as pa
 
 STEP = "occurrences"
 _PREVIEW = 20
+_PART = 32 * 1024  # occurrences that are put together at once: what belongs to them lies together in all tables
 _SAME_PLACE = 0.001  # degrees
 _METRES_PER_DEGREE = 111_320  # of latitude, and of longitude at the equator
 
@@ -139,11 +143,13 @@ _PLACE = """
 CREATE TABLE place AS
 SELECT o.id, row_number() OVER (ORDER BY e.start NULLS LAST, o.event_id NULLS LAST, o.id) - 1 AS position,
     coalesce(o.deployment_id, e.deployment_id) AS deployment_id, d.time_zone AS zone,
-    coalesce(d.sensitive, false) AS sensitive
+    coalesce(d.sensitive, false) AS sensitive, o.event_id, o.determination_id, o.determination_score,
+    o.individual_count, o.basis_of_record, o.created_at, o.updated_at, o.updated_at_offset
 FROM main_occurrence o LEFT JOIN events e ON e.id = o.event_id
 LEFT JOIN deployment d ON d.id = coalesce(o.deployment_id, e.deployment_id)
 WHERE o.determination_id IS NOT NULL
 AND o.id IN (SELECT occurrence_id FROM main_detection WHERE bbox IS NOT NULL AND occurrence_id IS NOT NULL)
+ORDER BY position
 """
 
 # Images that a human being was seen on are nobody's business, nor is where a sensitive station is.
@@ -156,10 +162,8 @@ _DETECTIONS = f"""
 SELECT p.position, d.occurrence_id, d.id, d.source_image_id AS capture_id,
     {clocks.wall("z", "d.at", "d.minutes")} AS timestamp, {clocks.minutes("z", "d.minutes")} AS timestamp_offset,
     d.bbox, abs(d.box[3] - d.box[1]) AS width, abs(d.box[4] - d.box[2]) AS height,
-    CASE WHEN NOT p.sensitive AND NOT d.person
-        THEN public_url(coalesce(joined($media_url, d.path), nullif(d.path, ''))) END AS url,
-    CASE WHEN NOT p.sensitive AND NOT d.person THEN public_url(joined(d.public_base_url, d.image_path)) END
-        AS capture_url,
+    CASE WHEN NOT p.sensitive AND NOT d.person THEN public_url(d.url) END AS url,
+    CASE WHEN NOT p.sensitive AND NOT d.person THEN d.image_url END AS capture_url,
     {clocks.wall("y", "d.taken", "d.taken_minutes")} AS capture_time,
     {clocks.minutes("y", "d.taken_minutes")} AS capture_offset,
     d.image_width AS capture_width, d.image_height AS capture_height,
@@ -167,12 +171,16 @@ SELECT p.position, d.occurrence_id, d.id, d.source_image_id AS capture_id,
 FROM (
     SELECT t.* REPLACE (replace(t.bbox, ',', ', ') AS bbox), coalesce(t.timestamp, i.timestamp) AS at,
         CASE WHEN t.timestamp IS NULL THEN i.timestamp_offset ELSE t.timestamp_offset END AS minutes,
-        i.timestamp AS taken, i.timestamp_offset AS taken_minutes, i.public_base_url, i.path AS image_path,
+        i.timestamp AS taken, i.timestamp_offset AS taken_minutes,
+        coalesce(joined($media_url, t.path), nullif(t.path, '')) AS url, i.image_url,
         i.width AS image_width, i.height AS image_height,
         w.id IS NOT NULL AS person,
         CASE WHEN json_valid(t.bbox) THEN CASE WHEN json_type(t.bbox) = 'ARRAY' AND json_array_length(t.bbox) = 4
             THEN from_json(t.bbox, '["DOUBLE"]') END END AS box
-    FROM main_detection t LEFT JOIN main_sourceimage i ON i.id = t.source_image_id
+    FROM main_detection t LEFT JOIN (
+        SELECT *, public_url(url) AS image_url
+        FROM (SELECT *, joined(public_base_url, path) AS url FROM main_sourceimage)
+    ) i ON i.id = t.source_image_id
     LEFT JOIN with_people w ON w.id = t.source_image_id WHERE t.bbox IS NOT NULL
 ) d
 JOIN place p ON p.id = d.occurrence_id
@@ -197,32 +205,36 @@ FROM main_identification i JOIN place p ON p.id = i.occurrence_id LEFT JOIN user
 ORDER BY p.position, i.created_at DESC NULLS LAST, i.id DESC
 """
 
+_AGREED = """
+CREATE TABLE agreed AS
+SELECT i.id, a.name AS algorithm, shown(u.name, other.user_id) AS user_name FROM main_identification i
+LEFT JOIN main_classification c ON c.id = i.agreed_with_prediction_id
+LEFT JOIN ml_algorithm a ON a.id = c.algorithm_id
+LEFT JOIN main_identification other ON other.id = i.agreed_with_identification_id
+LEFT JOIN users_user u ON u.id = other.user_id
+"""
+
 _OCCURRENCES = """
 WITH seen AS (
     SELECT position, count(*) AS detections_count, min(timestamp) AS first_appearance,
         max(timestamp) AS last_appearance, arg_min(struct_pack(m := timestamp_offset), timestamp).m AS first_offset,
         arg_max(struct_pack(m := timestamp_offset), timestamp).m AS last_offset,
         arg_max(struct_pack(id, url, bbox, width, height, capture_url), (coalesce(score, -1), -id)) AS best
-    FROM detections GROUP BY position
+    FROM detections WHERE position BETWEEN {first} AND {last} GROUP BY position
 ), predicted AS (
     SELECT position, arg_max(struct_pack(id, taxon_id, algorithm_id, score,
         at := coalesce(timestamp, created_at), minutes := coalesce(timestamp_offset, created_offset)),
         (terminal, coalesce(score, -1), id)) AS best
-    FROM predictions GROUP BY position
+    FROM predictions WHERE position BETWEEN {first} AND {last} GROUP BY position
 ), identified AS (
     SELECT position, count(DISTINCT user_id) AS participants,
         arg_max(struct_pack(id, user_name, at := created_at, minutes := created_at_offset),
             (coalesce(created_at, '0001-01-01'::TIMESTAMP), id)) AS best
-    FROM identifications WHERE NOT withdrawn GROUP BY position
-), agreed AS (
-    SELECT i.id, a.name AS algorithm, shown(u.name, other.user_id) AS user_name FROM main_identification i
-    LEFT JOIN main_classification c ON c.id = i.agreed_with_prediction_id
-    LEFT JOIN ml_algorithm a ON a.id = c.algorithm_id
-    LEFT JOIN main_identification other ON other.id = i.agreed_with_identification_id
-    LEFT JOIN users_user u ON u.id = other.user_id
+    FROM identifications
+    WHERE NOT withdrawn AND position BETWEEN {first} AND {last} GROUP BY position
 )
-SELECT p.position, o.id, o.event_id, e.name AS event_name, e.start AS event_start,
-    p.deployment_id, d.name AS deployment_name, o.determination_id,
+SELECT o.position, o.id, o.event_id, e.name AS event_name, e.start AS event_start,
+    o.deployment_id, d.name AS deployment_name, o.determination_id,
     t.name AS determination_name, o.determination_score, t.rank, t.is_taxon, t.is_person, t.scientific_name,
     t.scientific_rank, t.qualifier, {ranks}, t.specific_epithet,
     t.common_name, t.gbif_taxon_key, t.authorship, t.shown_by_default, identified.best IS NOT NULL AS verified,
@@ -244,16 +256,16 @@ SELECT p.position, o.id, o.event_id, e.name AS event_name, e.start AS event_star
     seen.best.url AS detection_url, seen.best.bbox AS detection_bbox, seen.best.width AS detection_width,
     seen.best.height AS detection_height, seen.best.capture_url AS detection_capture_url, o.created_at, o.updated_at,
     o.updated_at_offset AS updated_offset
-FROM main_occurrence o JOIN place p ON p.id = o.id JOIN taxa t ON t.id = o.determination_id
-JOIN seen ON seen.position = p.position
-LEFT JOIN predicted ON predicted.position = p.position
-LEFT JOIN identified ON identified.position = p.position
+FROM (FROM place WHERE position BETWEEN {first} AND {last}) o JOIN taxa t ON t.id = o.determination_id
+JOIN seen ON seen.position = o.position
+LEFT JOIN predicted ON predicted.position = o.position
+LEFT JOIN identified ON identified.position = o.position
 LEFT JOIN agreed ON agreed.id = identified.best.id
 LEFT JOIN taxa pt ON pt.id = predicted.best.taxon_id
 LEFT JOIN ml_algorithm a ON a.id = predicted.best.algorithm_id
 LEFT JOIN events e ON e.id = o.event_id
-LEFT JOIN deployment d ON d.id = p.deployment_id
-ORDER BY p.position
+LEFT JOIN deployment d ON d.id = o.deployment_id
+ORDER BY o.position
 """
 
 _COLLECTION_OCCURRENCES = """
@@ -301,8 +313,20 @@ def build_occurrences(work: Work) -> Report:
         make(schema.IDENTIFICATIONS, _IDENTIFICATIONS)
         make(schema.COLLECTION_OCCURRENCES, _COLLECTION_OCCURRENCES)
         named = ", ".join(f't."{rank}"' for rank in schema.RANKS)
-        make(schema.OCCURRENCES_TABLE, _OCCURRENCES.format(ranks=named))
+        database.execute(_AGREED)
+        count = database.execute("SELECT count(*) FROM place").fetchall()[0][0]
+        parts = (
+            _OCCURRENCES.format(ranks=named, first=first, last=first + _PART - 1)
+            for first in range(0, max(count, 1), _PART)
+        )
+        work.write(schema.OCCURRENCES_TABLE, (part for query in parts for part in _batches(database, query)))
+        file = sql.literal(str(work.files[schema.OCCURRENCES_TABLE.name]))
+        database.execute(f"CREATE VIEW occurrences AS FROM read_parquet({file})")
         return _report(database)
+
+
+def _batches(database: "duckdb.DuckDBPyConnection", query: str) -> "Iterator[pa.RecordBatch]":
+    yield from database.sql(query).to_arrow_reader(_PART)
 
 
 def _at_rank(rank: str) -> str:

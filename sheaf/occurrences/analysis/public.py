@@ -26,13 +26,19 @@ _KEYS = (
 )
 _TEXT_URL = rf"[a-z][a-z0-9+.-]*://(?:[^/?#\s]*@\S*|\S*{_SECRET_QUERY}\S*|(?:{_INSIDE})\.?(?::\d+)?(?:[/?#]\S*|\b))"
 
+# Millions of addresses are looked at: what is found without a pattern says which patterns are worth trying.
 MACROS = f"""
+CREATE MACRO has_secret(url) AS (contains(url, '?') OR contains(url, '&') OR contains(url, ';') OR contains(url, '#'))
+    AND regexp_matches(url, '(?i){_SECRET_QUERY}');
+CREATE MACRO has_person(url) AS contains(url, '@')
+    AND (regexp_matches(url, '(?i){_LOGIN}') OR regexp_matches(url, '{_MAIL}'));
+CREATE MACRO is_inside(url) AS regexp_matches(url, '(?i)^https?{_INSIDE_URL}')
+    OR contains(substr(url, 8), '://') AND regexp_matches(url, '(?i){_INSIDE_URL}');
 CREATE MACRO public_url(url) AS CASE
-    WHEN regexp_matches(url, '(?i)^https?://') AND NOT regexp_matches(url, '(?i){_LOGIN}')
-        AND NOT regexp_matches(url, '(?i){_SECRET_QUERY}') AND NOT regexp_matches(url, '(?i){_INSIDE_URL}')
-        AND NOT regexp_matches(url, '{_MAIL}') THEN url
-    WHEN NOT contains(url, '://') AND NOT contains(url, '@') AND NOT regexp_matches(url, '(?i){_SECRET_QUERY}')
-        AND NOT starts_with(url, '//') THEN url END;
+    WHEN regexp_matches(url, '(?i)^https?://') AND NOT has_person(url) AND NOT has_secret(url) AND NOT is_inside(url)
+        THEN url
+    WHEN NOT contains(url, '://') AND NOT contains(url, '@') AND NOT has_secret(url) AND NOT starts_with(url, '//')
+        THEN url END;
 CREATE MACRO public_text(text) AS CASE
     WHEN text IS NULL OR NOT regexp_matches(text, '(?i)[@/]|akia|asia|gh[pousr]_|glpat|xox|eyj|bearer') THEN text
     ELSE regexp_replace(regexp_replace(regexp_replace(text, '(?i){_TEXT_URL}', '[address withheld]', 'g'),

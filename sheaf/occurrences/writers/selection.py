@@ -5,11 +5,12 @@ a line holds (`dwca_terms`, `occurrences_simple_csv`, `occurrences_api_json`).
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sheaf.exports.series import Draft
 from sheaf.occurrences import schema
@@ -23,6 +24,8 @@ from sheaf.tables.table import Table
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -72,16 +75,23 @@ class Selection:
         Args:
             queries: in the order of the file; each text holds whole lines.
         """
-        with ThreadPoolExecutor(1) as ahead:
-            waiting: deque[Future[pa.Table]] = deque()
-            for query in queries:
-                waiting.append(ahead.submit(self._fetch, query))
-                if len(waiting) > 1:
-                    yield from _lines(waiting.popleft().result())
-            if waiting:
-                yield from _lines(waiting.popleft().result())
+        for texts in self.ahead(partial(self.arrow, query) for query in queries):
+            for chunk in texts.column(0).chunks:
+                yield Lines(text_bytes(chunk), len(chunk))
 
-    def _fetch(self, query: str) -> "pa.Table":
+    def ahead(self, calls: Iterable[Callable[[], _T]]) -> Iterator[_T]:
+        """What the calls return, each called while the result of the one before is used."""
+        with ThreadPoolExecutor(1) as thread:
+            waiting: deque[Future[_T]] = deque()
+            for call in calls:
+                waiting.append(thread.submit(call))
+                if len(waiting) > 1:
+                    yield waiting.popleft().result()
+            if waiting:
+                yield waiting.popleft().result()
+
+    def arrow(self, query: str) -> "pa.Table":
+        """The result of a query, from any thread."""
         return self.database.cursor().sql(query).to_arrow_table()
 
 
@@ -111,12 +121,7 @@ def select(draft: Draft, wanted: Sequence[Table], also: str = "true") -> Iterato
         yield Selection(database, dataset, f"({condition(draft.filter)}) AND {also}", sampled(draft.filter))
 
 
-def _lines(texts: "pa.Table") -> Iterator[Lines]:
-    for chunk in texts.column(0).chunks:
-        yield Lines(_bytes(chunk), len(chunk))
-
-
-def _bytes(texts: "pa.StringArray") -> memoryview:
+def text_bytes(texts: "pa.StringArray") -> memoryview:
     """The bytes of a whole text column, which Arrow keeps in one piece: no copy, no loop over rows."""
     import pyarrow as pa
 
