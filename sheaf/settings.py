@@ -201,8 +201,12 @@ class Settings(BaseSettings):
             if found.is_unknown_key:  # its value may be a secret that does not belong here
                 raise UsageError(f"{config}: there is no setting {found.key}.") from None
             value = str(found.value)
-            shown = "" if "@" in value or "://" in value else f"={found.value!r}"
+            unfit = "@" in value or "://" in value or len(value) > _MOST_SHOWN  # a secret, or a whole plan
+            shown = "" if unfit else f"={found.value!r}"
             raise UsageError(f"{where}{shown} cannot be used: {found.reason}.") from None
+
+
+_MOST_SHOWN = 100
 
 
 def _override(values: dict[str, Any], by: Mapping[str, Any]) -> None:

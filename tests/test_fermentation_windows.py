@@ -2,13 +2,20 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pyarrow.parquet as pq
 import pytest
+from fermentation_inbox import STEADY, put_batch, read, record, sensor_csv, steady_points
+from fermentation_inbox import T0 as INOCULATION
 
 from sheaf.errors import InputError
+from sheaf.fermentation.schema import SENSORS_TABLE
+from sheaf.fermentation.settings import FermentationSettings
 from sheaf.fermentation.source_settings import InfluxSettings
 from sheaf.fermentation.sources.eln import Run
 from sheaf.fermentation.sources.influx_queries import Selection, flux_points, influxql_points
-from sheaf.fermentation.sources.vessel_window import window_of
+from sheaf.fermentation.sources.live_sensors import keep_points
+from sheaf.fermentation.sources.vessel_window import Window, window_of
+from sheaf.store.store import Store
 
 T0 = datetime(2026, 3, 2, 20, 30, tzinfo=UTC)
 SETTINGS = InfluxSettings(
@@ -63,3 +70,16 @@ def test_names_cannot_end_their_quotes():
     assert 'r["vessel"] == "x\' OR \\"1\\"=1 \\${drop}\\\\"' in flux_points(SETTINGS, chosen)
     topic = SETTINGS.model_copy(update={"measurement": "m", "sensor_tag": "topic", "vessel_tag": "topic"})
     assert r'"topic" =~ /(^|\/)a\.b\/c(\/|$)/' in influxql_points(topic, Selection("a.b/c", T0, at(1), []))
+
+
+def test_points_that_a_database_no_longer_has_are_kept_whatever_else_of_the_plan_changed(tmp_path):
+    """Of a sensor whose unit or names are others now nobody knows what they were."""
+    store, folder = Store.open(str(tmp_path / "store")), tmp_path / "batch-1"
+    read(store, put_batch(folder, record(), sensor_csv(steady_points(range(0, 60, 10)))))
+    fetched, kept = tmp_path / "fetched.parquet", tmp_path / "kept.parquet"
+    pq.write_table(SENSORS_TABLE.schema.empty_table(), fetched)
+    window = Window("v1", INOCULATION - timedelta(hours=1), INOCULATION + timedelta(hours=21))
+    plan = {"labels": {"od600": [0, 90]}, "sensors": {"Feed": {"unit": "mL/min"}, "pH": {"aliases": ["acid"]}}}
+    settings = FermentationSettings.model_validate({"plan": plan})
+    keep_points(store, "batch-1", window, "V-FR-01", settings, fetched, kept)
+    assert set(pq.read_table(kept).column("sensor").to_pylist()) == STEADY.keys() - {"pH"}

@@ -95,5 +95,8 @@ def test_the_environment_sets_any_key_and_is_named_where_it_cannot_be_used(tmp_p
     assert (found.fermentation.vessel_volume_l, found.timezone) == (0.9, "Europe/Oslo")
     with pytest.raises(UsageError, match=r"SHEAF_FERMENTATION__VESSEL_VOLUME_L='much' cannot be used"):
         settings_of(home | {"SHEAF_FERMENTATION__VESSEL_VOLUME_L": "much"})
+    (tmp_path / "sheaf.yaml").write_text("fermentation: {plan: {needed: [pHH]}}\n")
+    with pytest.raises(UsageError, match=r"fermentation\.plan cannot be used: the plan needs 'pHH'"):
+        settings_of(home)  # the whole plan is not shown
     with pytest.raises(UsageError, match=r"A variable of the environment cannot be used: .*media"):
         settings_of(home | {"SHEAF_MEDIA": "{"})

@@ -36,7 +36,7 @@ def ingest(folder: Path, work: Work) -> Report:
         raise InputError(f"{folder} has no {FILE}: export the batch as JSON and put it there.")
     with duck.connect() as connection:
         connection.execute(f"SET temp_directory = {duck.quoted(work.scratch)}")
-        connection.execute("SET memory_limit = '256MB'")  # beyond that it works in the scratch folder
+        connection.execute("SET memory_limit = '192MB'")  # beyond that it works in the scratch folder
         file = read_batch_file(record, work.partition, settings.plan, settings.naive_timezone, work.rejects)
         points = read_sensor_points(folder, file.batch, settings, work.rejects, connection)
         file.rows["samples"] = complete_samples(

@@ -6,7 +6,7 @@ asking (`influx`), which points belong to a batch (`vessel_window`).
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -167,35 +167,45 @@ def keep_points(
     """Put beside the points of the database those that it gave before and no longer has.
 
     A retention that passed, or a measurement that was dropped, takes nothing away. They are kept as long as the batch
-    was in the same vessel and what its points were read with is what it is today.
+    was in the same vessel, those of each sensor whose names and units are what they were.
     """
     step = "records"
     place = Place(schema.BATCHES.domain, step, schema.BATCHES.kind, batch)
     before = generations.current(store, place)
     if before is None:
         return
-    own = settings.model_dump(mode="json", include=set(before.made_with.settings) & _DECIDES)
-    if any(before.made_with.settings.get(name) != value for name, value in own.items()):
-        return
+    then, now = _read_with(before.made_with.settings), _read_with(settings.model_dump(mode="json"))
+    same = [sensor for sensor in now if then.get(sensor) == now[sensor]]
     tables = Tables(store, batch, {step: before})
     if not tables.rows(schema.SENSORS_TABLE) or tables.read(schema.BATCHES).to_pylist()[0]["vessel_id"] != vessel:
         return
     with duck.connect() as connection, tables.dataset(schema.SENSORS_TABLE) as stored:
         connection.register("stored", stored)
         stop = window.stop or clock.now()
-        inside = "time >= ? AND time < ?"
+        inside = "time >= ? AND time < ? AND list_contains(?, sensor)"
         had = connection.execute(
-            f"SELECT count(*), min(time) FROM stored WHERE {inside}", [window.start, stop]
+            f"SELECT count(*), min(time) FROM stored WHERE {inside}", [window.start, stop, same]
         ).fetchall()[0]
         has = connection.execute("SELECT count(*), min(time) FROM read_parquet(?)", [str(fetched)]).fetchall()[0]
         if not had[0] or (has[0] >= had[0] and has[1] is not None and has[1] <= had[1]):
             return
         query = f"SELECT time, sensor, value FROM stored WHERE {inside} ORDER BY sensor, time"
-        found = connection.sql(query, params=[window.start, stop]).to_arrow_reader(128 * 1024)
+        found = connection.sql(query, params=[window.start, stop, same]).to_arrow_reader(128 * 1024)
         write_parquet(target, schema.SENSORS_TABLE.schema, found)
 
 
-_DECIDES = {"plan", "units", "aliases"}
+def _read_with(settings: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """What the stored points of each sensor depend on: its names and units, and nothing else of a plan."""
+    plan, aliases = settings.get("plan") or {}, settings.get("aliases") or {}
+    declared = settings.get("units") or {}
+    return {
+        tag: (
+            of["unit"],
+            declared.get(tag),
+            sorted({*(of.get("aliases") or ()), *(alias for alias, named in aliases.items() if named == tag)}),
+        )
+        for tag, of in (plan.get("sensors") or {}).items()
+    }
 
 
 def _refused(record: str, error: InputError) -> Delivery:
