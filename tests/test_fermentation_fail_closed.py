@@ -116,12 +116,14 @@ def test_labels_that_cannot_be_are_marked_and_not_trained_on(store, tmp_path):
     document = record()
     document["samples"][2] |= weights
     document["samples"] += [sample(26), sample(-0.1)]
+    document["samples"][4]["od600_dilution_factor"] = None
     assert verdict(store, tmp_path / "batch-1", document) is None
     rows = {row["sample_id"]: row for row in rows_of(store, schema.TRAINING_SAMPLES)}
     assert rows[3]["ineligible_reason"] == "label dcw implausible"
     assert rows[3]["dcw_g_per_l"] == pytest.approx(4040)
     assert "after the end of the run" in rows[9]["ineligible_reason"]
     assert "before inoculation" in rows[10]["ineligible_reason"]
+    assert rows[5]["ineligible_reason"] == "no label: neither OD600 nor DCW"
     assert rows[2]["eligible"]
     assert [row["code"] for row in notes(store, table="samples")] == ["dcw_implausible"]
 

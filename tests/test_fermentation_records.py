@@ -71,6 +71,7 @@ def test_a_folder_without_a_record_is_refused(store, tmp_path):
         ("[]", "must hold one JSON object", None),
         ('{"samples": []}', "'batch'", None),
         ('{"batch": {}, "x": NaN}', "NaN is not JSON", None),
+        ('{"batch": {}, "failures": [1], "failures": []}', "the key 'failures' stands twice", None),
         ("[" * 100_000, "nested too deeply", None),
         ('{"batch": {}, "x": ' + "[" * 900 + "]" * 900 + "}", "nested too deeply", None),
         (record(batch={"inoculated_at": "2025-10-21T10:30:00"}), "inoculated_at .* has no time zone", "naive_time"),

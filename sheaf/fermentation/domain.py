@@ -82,7 +82,7 @@ _TRAINING_SAMPLES = Step(
         *("plan", "match_tolerance_s", "match_nearest_s", "match_look_ahead"),
         *("rates_hz", "hold_s", "gap_s", "max_dropout"),
     ),
-    version=6,
+    version=7,
 )
 
 _SAMPLES_CSV = Series(

@@ -295,6 +295,8 @@ def _in_run(moment: datetime, start: datetime | None, end: datetime | None, plan
 
 
 def _label_reasons(sample: Mapping[str, Any]) -> list[str]:
+    if sample["od600_calculated"] is None and sample["dcw_g_per_l"] is None:
+        return ["no label: neither OD600 nor DCW"]
     flags = (sample["flags"] or "").split()
     return [f"label {flag.replace('_', ' ')}" for flag in flags if flag.endswith("_implausible")]
 

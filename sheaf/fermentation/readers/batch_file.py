@@ -108,14 +108,25 @@ def _is_absent(section: str, many: bool, document: Mapping[str, Any]) -> bool:
     return section not in document or (many and document[section] is None)
 
 
-def _load(path: Path, rejects: Rejects) -> dict[str, Any]:
-    def no_constant(name: str) -> None:
-        raise ValueError(f"{name} is not JSON")
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of which no key stands twice: of two sections either may tell of contamination."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {shorten(key)} stands twice in one object")
+        found[key] = value
+    return found
+
+
+def _load(path: Path, rejects: Rejects) -> dict[str, Any]:
     again = "export the batch as JSON again"
     try:
         text = read_bytes(path, MOST_BYTES).decode("utf-8-sig")
-        document = json.loads(text, parse_float=Decimal, parse_constant=no_constant)
+        document = json.loads(text, parse_float=Decimal, parse_constant=_no_constant, object_pairs_hook=_once)
     except UnicodeDecodeError as error:
         raise InputError(f"{FILE} is not UTF-8 text (byte {error.start}): save it as UTF-8.") from error
     except json.JSONDecodeError as error:
