@@ -128,6 +128,38 @@ def test_what_was_not_used_of_a_download_adds_up(insights: tuple[Store, Generati
     }
 
 
+def test_what_is_on_a_sequence_was_seen_on_its_images(tmp_path: Path, local_store: Store) -> None:
+    images = [
+        {"project_id": 2000123, "deployment_id": "ford-2021", "image_id": f"img-{minute}", "license": "CC-BY",
+         "sequence_id": f"s-{minute // 3}", "timestamp": f"2021-06-05 18:{minute:02}:00",
+         "location": f"https://img.example.org/{minute}.jpg"}
+        for minute in range(8)
+    ]  # fmt: skip
+    folder = put_insights(tmp_path / "p", images)
+
+    def sequence(number: int, **more: object) -> Row:
+        row = image(number, 0, **more)
+        kept = {
+            name: value for name, value in row.items() if name not in ("image_id", "filename", "location", "timestamp")
+        }
+        return {**kept, "sequence_id": f"s-{number}", "start_time": f"2021-06-05 18:{number * 3:02}:00",
+                "end_time": f"2021-06-05 18:{number * 3 + 2:02}:00", "group_size": 2}  # fmt: skip
+
+    people = sequence(1, genus="Homo", species="sapiens", common_name="Human")
+    put_csv(
+        folder / "sequences.csv", [sequence(0), people, sequence(2, **NOTHING, is_blank=1), sequence(3, project_id=7)]
+    )
+    read = made(local_store, folder, project="p2000123")["records"]
+    (fox,) = [row for row in rows(local_store, schema.OCCURRENCES_TABLE, "p2000123") if not row["is_person"]]
+    assert (fox["scientific_name"], fox["individual_count"], fox["detections_count"]) == ("Vulpes vulpes", 2, 3)
+    shown = {row["capture_url"] for row in rows(local_store, schema.DETECTIONS, "p2000123")} - {None}
+    assert sorted(url.rpartition("/")[2] for url in shown) == ["0.jpg", "1.jpg", "2.jpg"]
+    accounts = {one.table: one for one in read.generation.account}
+    assert all(one.adds_up for one in read.generation.account)
+    assert (accounts["sequences"].seen, accounts["sequences"].left_out) == (4, {"another project": 1})
+    assert accounts["observations"].left_out["blank"] == 1
+
+
 def test_blurred_coordinates_of_wildlife_insights_are_not_taken_for_exact_ones(
     tmp_path: Path, local_store: Store
 ) -> None:
@@ -145,6 +177,10 @@ def test_an_incomplete_download_is_refused_with_a_sentence(tmp_path: Path, local
     assert "is of the projects 2000123, 7: name the folder p and one of them" in str(
         ingested(local_store, folder).generation.refused
     )
+    put_csv(folder.parent / "p9" / "sequences.csv", [
+        {"deployment_id": "d", "sequence_id": "s", "wi_taxon_id": "t", "start_time": "2021-06-05 18:00:00"},
+    ])  # fmt: skip
+    assert "no images.csv beside sequences.csv" in str(ingested(local_store, folder.parent / "p9").generation.refused)
     (folder / "deployments.csv").unlink()
     assert "no deployments.csv beside images_2000123.csv" in str(ingested(local_store, folder).generation.refused)
 

@@ -1,9 +1,10 @@
-"""Reading a download of Wildlife Insights: its tables projects, deployments and images, found by their headers.
+"""Reading a download of Wildlife Insights: projects, deployments, images and sequences, found by their headers.
 
-Here: which file is which, which rows are the project's, what a row of `images` says. Not here: what that becomes
-(`camera_tables`). Columns: https://www.wildlifeinsights.org/get-started/download (data dictionary). `cameras` says
-nothing that is published. Times are those of the camera's clock, names of `identified_by` those of people but for
-`Computer Vision`. Licences are those of version 4.0, as the platform offers no other.
+Here: which file is which, which rows are the project's, what a row of `images` says, or of `sequences` where a project
+names what is on a whole sequence. Not here: what that becomes (`camera_tables`). Columns:
+https://www.wildlifeinsights.org/get-started/download (data dictionary). `cameras` says nothing that is published.
+Times are those of the camera's clock, names of `identified_by` those of people but for `Computer Vision`. Licences are
+those of version 4.0, as the platform offers no other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,16 +27,21 @@ if TYPE_CHECKING:
 _MARKS = {  # that no other table has, or no other format
     "projects": {"project_id", "project_name", "metadata_license"},
     "deployments": {"project_id", "deployment_id", "placename", "latitude", "longitude"},
-    "images": {"deployment_id", "image_id", "wi_taxon_id", "timestamp"},
+    "images": {"deployment_id", "image_id", "timestamp"},
+    "sequences": {"deployment_id", "sequence_id", "wi_taxon_id", "start_time"},
 }
+_NAMED = (
+    *("is_blank", "identified_by", "class", "order", "family", "genus", "species", "common_name", "individual_id"),
+    "cv_confidence",
+)
 _COLUMNS = {
     "projects": ("project_id", "project_name", "project_objectives", "metadata_license", "image_license"),
     "deployments": ("project_id", "deployment_id", "placename", "longitude", "latitude", "fuzzed"),
     "images": (
-        *("project_id", "deployment_id", "image_id", "location", "is_blank", "identified_by", "class", "order"),
-        *("family", "genus", "species", "common_name", "timestamp", "individual_id", "number_of_objects"),
-        *("cv_confidence", "license"),
+        *("project_id", "deployment_id", "image_id", "sequence_id", "location", "timestamp", "number_of_objects"),
+        *("license", *_NAMED),
     ),
+    "sequences": ("project_id", "deployment_id", "sequence_id", "start_time", "end_time", "group_size", *_NAMED),
 }
 _FUZZED = "fuzzed_coordinates", "Wildlife Insights blurred the place and does not say how far: kept without coordinates"
 
@@ -44,7 +50,14 @@ CREATE MACRO wi_word(text) AS CASE WHEN lower(trim(text)) IN ('', 'no cv result'
     THEN NULL ELSE trim(text) END;
 CREATE MACRO wi_flag(text) AS coalesce(lower(trim(text)) IN ('1', '1.0', 'true', 'yes'), false);
 """
-_TABLES = """
+_TABLES = f"""
+CREATE TABLE wi_named AS
+SELECT deployment_id, image_id, image_id AS key, 'media' AS level, timestamp AS first, timestamp AS last,
+    number_of_objects, {sql.names(_NAMED)}, _at
+FROM wi_images WHERE $mine AND coalesce(sequence_id NOT IN (SELECT sequence_id FROM wi_sequences WHERE $mine
+    AND sequence_id IS NOT NULL), true)
+UNION ALL SELECT deployment_id, NULL, sequence_id, 'event', start_time, coalesce(end_time, start_time), group_size,
+    {sql.names(_NAMED)}, _at FROM wi_sequences WHERE $mine;
 CREATE TABLE dp_deployments AS SELECT deployment_id AS "deploymentID", NULL AS "locationID",
     coalesce(nullif(trim(placename), ''), deployment_id) AS "locationName",
     CASE WHEN NOT wi_flag(fuzzed) THEN latitude END AS latitude,
@@ -56,15 +69,15 @@ CREATE TABLE wi_seen AS SELECT *, CASE WHEN wi_word(genus) IS NOT NULL AND wi_wo
         END AS name,
     CASE WHEN wi_word(identified_by) IS NULL OR lower(trim(identified_by)) IN ('computer vision', 'cv')
         THEN 'machine' ELSE 'human' END AS method
-FROM wi_images WHERE $mine;
+FROM wi_named;
 CREATE TABLE dp_media AS SELECT image_id AS "mediaID", arg_min(deployment_id, _at) AS "deploymentID",
     arg_min(timestamp, _at) AS timestamp, arg_min(location, _at) AS "filePath",
     CASE WHEN arg_min(coalesce(license, ''), _at) IN $public THEN 'true' ELSE 'false' END AS "filePublic",
-    min(_at) AS _at FROM wi_seen GROUP BY image_id;
+    min(_at) AS _at FROM wi_images WHERE $mine GROUP BY image_id;
 CREATE TABLE dp_observations AS SELECT
-    image_id || '#' || row_number() OVER (PARTITION BY image_id ORDER BY name, individual_id, _at) AS "observationID",
-    deployment_id AS "deploymentID", image_id AS "mediaID", NULL::VARCHAR AS "eventID", timestamp AS "eventStart",
-    timestamp AS "eventEnd", 'media' AS "observationLevel",
+    key || '#' || row_number() OVER (PARTITION BY key ORDER BY name, individual_id, _at) AS "observationID",
+    deployment_id AS "deploymentID", image_id AS "mediaID", NULL::VARCHAR AS "eventID", first AS "eventStart",
+    last AS "eventEnd", level AS "observationLevel",
     CASE WHEN lower(trim(genus)) = 'homo' OR lower(trim(common_name)) LIKE 'human%' THEN 'human'
         WHEN wi_flag(is_blank) OR lower(trim(common_name)) = 'blank' THEN 'blank'
         WHEN name IS NULL THEN 'unclassified' ELSE 'animal' END AS "observationType",
@@ -87,6 +100,11 @@ def found(folder: Path, project: int, work: Work, database: "duckdb.DuckDBPyConn
     """
     paths = _paths(folder)
     if "images" not in paths:
+        if "sequences" in paths:
+            raise InputError(
+                f"{folder} has sequences of Wildlife Insights, but no images.csv beside {paths['sequences'].name}: only"
+                " images say what a sequence was seen on."
+            )
         return None
     if "deployments" not in paths:
         raise InputError(
@@ -94,6 +112,9 @@ def found(folder: Path, project: int, work: Work, database: "duckdb.DuckDBPyConn
         )
     for name, path in paths.items():
         load_all(database, f"wi_{name}", TableFile(path, name, work.rejects), _COLUMNS[name])
+    if "sequences" not in paths:
+        columns = ", ".join(f"{sql.name(column)} VARCHAR" for column in _COLUMNS["sequences"])
+        database.execute(f"CREATE TABLE wi_sequences ({columns}, _at BIGINT)")
     mine = _mine(database, paths, project)
     about = _about(database, mine) if "projects" in paths else {}
     licence = current(about.get("metadata_license") or "")
@@ -109,7 +130,9 @@ def found(folder: Path, project: int, work: Work, database: "duckdb.DuckDBPyConn
         "license": licence,
         "rights_holder": "",
     }
-    files = {"deployments": paths["deployments"], "media": paths["images"], "observations": paths["images"]}
+    by_sequence = database.execute(f"SELECT count(*) FROM wi_sequences WHERE {mine}").fetchall() > [(0,)]
+    seen = paths["sequences" if by_sequence else "images"]
+    files = {"deployments": paths["deployments"], "media": paths["images"], "observations": seen}
     delivered = CameraTables(files, said, described, _taxa(database))
     delivered.prepare(database, work.rejects)
     return delivered
@@ -161,10 +184,13 @@ def _public(database: "duckdb.DuckDBPyConnection", of_project: str, licence: str
 
 
 def _account(database: "duckdb.DuckDBPyConnection", paths: Mapping[str, Path], mine: str, rejects: Rejects) -> None:
-    ((rows, own),) = database.execute(f"SELECT count(*), count(*) FILTER ({mine}) FROM wi_images").fetchall()
-    rejects.saw("images", rows)
-    rejects.used("images", own)
-    rejects.left_out("images", "another project", rows - own)
+    for name in ("images", "sequences"):
+        if name in paths:
+            found = database.execute(f"SELECT count(*), count(*) FILTER ({mine}) FROM wi_{name}").fetchall()
+            ((rows, own),) = found
+            rejects.saw(name, rows)
+            rejects.used(name, own)
+            rejects.left_out(name, "another project", rows - own)
     fuzzed = f"SELECT _at, deployment_id FROM wi_deployments WHERE wi_flag(fuzzed) AND {mine} ORDER BY _at"
     for line, key in database.execute(fuzzed).fetchall():
         rejects.change("main_deployment", *_FUZZED, file=paths["deployments"].name, line=line, primary_key=key)
