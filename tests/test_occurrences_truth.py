@@ -180,6 +180,13 @@ NAMES = {
     ("Noctua sp. 2", "UNKNOWN"): Name("Noctua", "GENUS", "sp. 2"),
     ("Noctuidae spp.", "FAMILY"): Name("Noctuidae", "FAMILY", "spp."),
     ("Noctua pronuba?", "SPECIES"): Name("Noctua", "GENUS", "pronuba?"),
+    ("Noctua pronuba (?)", "SPECIES"): Name("Noctua", "GENUS", "pronuba?"),
+    ("Noctua ?pronuba", "SPECIES"): Name("Noctua", "GENUS", "?pronuba"),
+    ("Noctua pronuba/comes", "SPECIES"): Name("Noctua", "GENUS", "pronuba/comes"),
+    ("Noctua aff.janthe", "SPECIES"): Name("Noctua", "GENUS", "aff.janthe"),
+    ("Noctua_pronuba", "UNKNOWN"): Name("Noctua pronuba", "UNKNOWN"),
+    ("NOCTUA PRONUBA", "SPECIES"): Name("Noctua pronuba", "SPECIES"),
+    ("nan", "SPECIES"): Name("", "UNKNOWN"),
     ("Noctua pronuba agg.", "SPECIES"): Name("Noctua pronuba", "SPECIES", "agg."),
     ("Quercus x rosacea", "SPECIES"): Name("Quercus ×rosacea", "SPECIES"),
     ("Anas crecca × Anas acuta", "SPECIES"): Name("Anas crecca × Anas acuta", "UNKNOWN"),
@@ -430,6 +437,8 @@ def test_nothing_that_is_not_the_publics_is_in_any_file(tmp_path: Path, local_st
         "https://user:secret-3@img.example.org/a.jpg", "https://img.example.org/secret-4.jpg?token=x",
         "http://minio.internal/secret-5.jpg", "http://localhost:9000/secret-6.jpg", "s3://bucket/secret-7.jpg",
         "http://camera-server/secret-8.jpg", "https://x.blob.core.windows.net/secret-9.jpg?sv=1&sig=q",
+        "https://img.example.org/secret-10.jpg%3FX-Amz-Signature%3Dabc",
+        "C:\\Users\\secret-11\\a.jpg", "/home/secret-12/a.jpg",
     )  # fmt: skip
     tables = project()
     tables["main_detection"][0]["path"] = secrets["path"]
@@ -447,11 +456,15 @@ def test_nothing_that_is_not_the_publics_is_in_any_file(tmp_path: Path, local_st
     ):  # fmt: skip
         for row in tables[table]:
             row[column] = f"By {mail}, {url}"
+    tables["main_project"][0]["description"] += (
+        " from http://nas, http://secret-nas:90/a. How: https://protocols.example.org/nights."
+    )
     tables["main_identification"] = [identification(1, 2, 4, "2024-07-03T10:00:00", comment=f"{mail} {url}")]
     built(local_store, tables, tmp_path / "p1")
     text = published_text(local_store)
     assert [line for line in text.splitlines() if "secret" in line] == []
     assert csv_rows(local_store)[0]["verified_by"] == "user:2"
+    assert "How: https://protocols.example.org/nights." in archive(local_store)["eml.xml"]
     assert "https://img.example.org/crop/101.jpg" in text
 
 
@@ -459,9 +472,17 @@ def test_without_a_number_a_value_is_lost_and_not_the_station(tmp_path: Path, lo
     folder = put(tmp_path / "p1", project())
     path = folder / "main_deployment.ndjson"
     path.write_text(path.read_text().replace("47.3921", "NaN"))
+    boxes = folder / "main_detection.ndjson"
+    boxes.write_text(boxes.read_text().replace("[100, ", '["NaN", ', 1))
     made = ingested(local_store, folder)
     assert {of.table: of.used for of in made.generation.account}["main_detection"] == 2
     assert made.generation.refused is None
+    run_steps(local_store, OCCURRENCES, "p1", SETTINGS, folder, ingest, only=["occurrences"])
+    sizes = [
+        one["width"]
+        for one in json.loads(content(local_store, export(local_store, "occurrences_api_json")))[0]["detections"]
+    ]
+    assert sizes == [50, None]
 
 
 def test_a_camera_trap_package_is_valid_for_frictionless(tmp_path: Path, local_store: Store) -> None:

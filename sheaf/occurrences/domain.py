@@ -35,7 +35,7 @@ BUILDING = Step(
     writes=schema.DERIVED,
     reads=READING.writes,
     work=build_occurrences,
-    version=5,
+    version=6,
     settings=(
         "title",
         "protocol",

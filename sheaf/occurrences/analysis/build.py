@@ -39,6 +39,7 @@ CREATE MACRO joined(base, path) AS CASE
     ELSE regexp_replace(base, '[^/]*$', '') || ltrim(path, '/') END;
 CREATE MACRO date_label(first, last) AS strftime(first, '%b ') || day(first)
     || CASE WHEN last::DATE <> first::DATE THEN '-' || day(last) ELSE '' END || ' ' || year(first);
+CREATE MACRO length_of(first, last) AS CASE WHEN isfinite(last - first) THEN abs(last - first) END;
 CREATE MACRO shown(name, id) AS coalesce(nullif(trim(name), ''), 'user:' || id);
 CREATE MACRO at_rank(parents, own_rank, own_name, wanted) AS coalesce(
     list_filter(parents, lambda p: upper(p.rank) = wanted)[1].name,
@@ -161,7 +162,7 @@ WHERE o.determination_id IN (SELECT id FROM taxa WHERE is_person)
 _DETECTIONS = f"""
 SELECT p.position, d.occurrence_id, d.id, d.source_image_id AS capture_id,
     {clocks.wall("z", "d.at", "d.minutes")} AS timestamp, {clocks.minutes("z", "d.minutes")} AS timestamp_offset,
-    d.bbox, abs(d.box[3] - d.box[1]) AS width, abs(d.box[4] - d.box[2]) AS height,
+    d.bbox, length_of(d.box[1], d.box[3]) AS width, length_of(d.box[2], d.box[4]) AS height,
     CASE WHEN NOT p.sensitive AND NOT d.person THEN public_url(d.url) END AS url,
     CASE WHEN NOT p.sensitive AND NOT d.person THEN d.image_url END AS capture_url,
     {clocks.wall("y", "d.taken", "d.taken_minutes")} AS capture_time,

@@ -18,11 +18,31 @@ from sheaf.outside.yaml_files import read_yaml
 
 _VOCABULARY = Path(__file__).with_name("not_taxa.yaml")
 _PEOPLE = "people"
-_WORDS_ALONE = {"no", "non", "sin", "pas", "test", "end", "start", "other", "man", "auto", "tom", "mens", "homo", "na"}
+_WORDS_ALONE = {
+    "no",
+    "non",
+    "sin",
+    "pas",
+    "test",
+    "end",
+    "start",
+    "other",
+    "man",
+    "auto",
+    "tom",
+    "mens",
+    "homo",
+    "na",
+    "nan",
+}
 _BELOW_GENUS = {"SPECIES", "SUBSPECIES", "VARIETY", "FORM", "UNKNOWN"}
 _GROUPS = {"animal": ("Animalia", "KINGDOM"), "animals": ("Animalia", "KINGDOM")}  # what detectors call them
 _ENDINGS = {"oidea": "SUPERFAMILY", "idae": "FAMILY", "inae": "SUBFAMILY", "aceae": "FAMILY"}
-_CONFER = re.compile(r"(?i)(?:^|\s)((?:cf|aff|nr|conf|prope)\.?|near|affinis|confer)\s+(?=\S)")
+_CONFER = re.compile(
+    r"(?i)(?:^|\s)(?:(?:cf|aff|nr|conf|prope)\.(?=\s*\S)|(?:cf|aff|nr|conf|prope|near|affinis|confer)\s+(?=\S))"
+)
+_DOUBTED = re.compile(r"\s(?:\?\s*[a-z]|[a-z-]+\s?/\s?(?:[A-Z][a-z]*\.?\s)?[a-z-]+$)")  # ?pronuba, pronuba/comes
+_LABEL = re.compile(r"[A-Z][a-z]+(?:_[a-z-]+){1,2}")  # as programs write names
 _SPECIES = re.compile(r"(?i)\s+((?:n\.\s*)?(?:sp|spp|spec|species|indet|gen)\b\.?(?:\s*\S.*)?|s(?:ub)?sp\.?)$")
 _WIDELY = re.compile(
     r"(?i)(?:\s+|(?<=[a-z])-(?=group$))"
@@ -99,7 +119,7 @@ def understand(
     if group := _GROUPS.get(_plain(text)):
         return Name(*group)
     above = {parent: of for parent, of in parents}  # noqa: C416 (of the last where a name comes twice)
-    text = _GENERIC_CROSS.sub("×", text.lstrip("†✝ "))
+    text = _spelt(text, rank)
     formula = _crossed(text, rank)
     if formula and " × " in formula.scientific:
         return formula
@@ -110,7 +130,7 @@ def understand(
     if name != written:
         found = understand(name, rank, parents, words)
         return found if found.qualifier.startswith(("cf", "aff")) else replace(found, authorship=author)
-    if found := _CONFER.search(text):
+    if found := _CONFER.search(text) or _DOUBTED.search(text):
         return _up_to(text[: found.start()].strip(), text[found.start() :].strip(), rank, parents)
     if (found := _SPECIES.search(text)) and found.start():
         return _up_to(text[: found.start()], found[1].strip(), rank, parents)
@@ -120,6 +140,17 @@ def understand(
         before, _, last = text.rstrip("? ").rpartition(" ")
         return _up_to(before, f"{last}?", rank, parents)
     return Name(text, above.get(text, _marked(text, rank)))
+
+
+def _spelt(text: str, rank: str) -> str:
+    """A name as names are spelt, whatever program or keyboard wrote it."""
+    text = _GENERIC_CROSS.sub("×", text.lstrip("†✝ "))
+    text = re.sub(r"\s*\(\?\)$", "?", text)
+    if _LABEL.fullmatch(text):
+        text = text.replace("_", " ")
+    if rank == "SPECIES" and re.fullmatch(r"[A-Z]+(?: [A-Z-]+){1,2}|[a-z]+(?: [a-z-]+){1,2}", text):
+        text = text.capitalize()
+    return text
 
 
 def _marked(name: str, rank: str) -> str:
