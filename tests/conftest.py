@@ -3,6 +3,7 @@
 import os
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ settings.load_profile("sheaf")
 # a power cut leaves is tried on disks of its own (`test_power_cut`).
 _MEMORY = Path("/dev/shm")
 if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > 8e9:
-    os.environ.setdefault("TMPDIR", str(_MEMORY))
+    tempfile.tempdir = os.environ.setdefault("TMPDIR", str(_MEMORY))
 
 
 @event.listens_for(Engine, "connect")

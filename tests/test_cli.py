@@ -266,7 +266,7 @@ def test_a_plan_is_told_by_what_is_not_the_defaults():
     plain = FermentationSettings().model_dump(mode="json")
     assert "plan" not in show.settings(plain, "fermentation")
     assert "gap_s 30.0" in show.settings(plain, "fermentation")
-    plan = {"max_hours": 48, "sensors": {"pH": None, "DO": {"rate_hz": 0.1}}}
+    plan = {"max_hours": 48, "sensors": {"Stir_SP": None, "DO": {"rate_hz": 0.1}}}
     own = FermentationSettings.model_validate({"plan": plan})
     told = show.settings(own.model_dump(mode="json"), "fermentation")
-    assert told.startswith("plan {'sensors': {'DO': {'rate_hz': 0.1}, 'pH': None}, 'max_hours': 48.0}, ")
+    assert told.startswith("plan {'sensors': {'DO': {'rate_hz': 0.1}, 'Stir_SP': None}, 'max_hours': 48.0}, ")

@@ -14,6 +14,7 @@ from resources.store import StoreResource
 from sheaf.exports.history import history
 from sheaf.fermentation.domain import FERMENTATION
 from sheaf.occurrences.domain import OCCURRENCES
+from sheaf.settings import ServeSettings
 from sheaf.steps import Domain
 from sheaf.store.store import Store
 
@@ -65,6 +66,8 @@ def test_fields_and_pairs_mean_the_same(local_store: Store, tmp_path: Path) -> N
     (asset,) = [one for one in export_assets(DEMO) if one.key.path[-1] == "readings_csv"]
 
     class Demo:
+        serve = ServeSettings()
+
         def of(self, domain: str) -> Any:
             return SETTINGS
 

@@ -199,7 +199,8 @@ def test_a_database_that_takes_too_long_is_ended(match: Match, monkeypatch: pyte
     from sheaf.matches.readers import sqlite as reader
 
     monkeypatch.setattr(reader, "SECONDS", -10.0)
-    database(match.folder / "a.db", *RUNTIME)
+    many = f"CREATE TABLE bt50_samples AS {ENDLESS} x AS id FROM c LIMIT 300000"  # nobody has counted them at once
+    database(match.folder / "a.db", *RUNTIME, many)
     match.log(beep(0), shot(1))
     read = match.read()
     assert read.codes("sources") == {"unreadable_database": 1}
