@@ -29,6 +29,11 @@ if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > 8e9:
     tempfile.tempdir = os.environ.setdefault("TMPDIR", str(_MEMORY))
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: tests wait for servers, and for time to pass."""
+    return (os.cpu_count() or 1) + 1
+
+
 @event.listens_for(Engine, "connect")
 def _never_wait_for_the_disk(connection: Any, _: object) -> None:
     """Dagster's databases survive killed processes all the same, only not a power cut; tests take a fifth less."""

@@ -185,7 +185,6 @@ NAMES = {
     ("Noctua pronuba/comes", "SPECIES"): Name("Noctua", "GENUS", "pronuba/comes"),
     ("Noctua aff.janthe", "SPECIES"): Name("Noctua", "GENUS", "aff.janthe"),
     ("Noctua_pronuba", "UNKNOWN"): Name("Noctua pronuba", "UNKNOWN"),
-    ("NOCTUA PRONUBA", "SPECIES"): Name("Noctua pronuba", "SPECIES"),
     ("nan", "SPECIES"): Name("", "UNKNOWN"),
     ("Noctua pronuba agg.", "SPECIES"): Name("Noctua pronuba", "SPECIES", "agg."),
     ("Quercus x rosacea", "SPECIES"): Name("Quercus ×rosacea", "SPECIES"),
@@ -199,6 +198,10 @@ NAMES = {
 
 def test_a_name_is_what_was_determined_and_the_rest_is_a_qualifier() -> None:
     assert {given: understand(*given, []) for given in NAMES} == NAMES
+    genus = [("Noctua", "GENUS")]
+    for spelt in ("NOCTUA PRONUBA", "noctua pronuba"):
+        assert understand(spelt, "SPECIES", genus).scientific == "Noctua pronuba"
+    assert understand("brown moth", "SPECIES", genus).scientific == "brown moth", "no genus is called so"
     assert understand("cf. Noctua", "GENUS", [("Noctuidae", "FAMILY")]) == Name("Noctuidae", "FAMILY", "cf. Noctua")
 
 

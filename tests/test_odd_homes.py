@@ -19,7 +19,7 @@ def sheaf(home: Path, *args: str) -> tuple[int, str, str]:
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize("name", ["it's [a] *b* \\ home", '"quoted" {x} $y; #1 & ü'])
+@pytest.mark.parametrize("name", ['it\'s [a] *b* \\ "quoted" {x} $y; #1 & ü'])
 def test_two_domains_are_published_below_an_odd_home(tmp_path: Path, name: str) -> None:
     home = tmp_path / name
     write_samples(home / "inbox")

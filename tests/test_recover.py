@@ -144,7 +144,7 @@ def test_a_kill_at_any_line_leaves_latest_whole_and_the_next_run_recovers_on_dis
 
 @pytest.mark.campaign
 def test_a_kill_at_any_line_leaves_latest_whole_and_the_next_run_recovers_on_s3(s3_store: Store) -> None:
-    assert publish_kill_and_recover(s3_store.url, 54) >= 50
+    assert publish_kill_and_recover(s3_store.url, 30) >= 27
 
 
 @pytest.mark.campaign

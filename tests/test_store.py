@@ -126,11 +126,13 @@ def test_large_files_travel_in_parts_and_come_back_equal(store: Store, large_fil
 
 
 def test_a_file_of_another_disk_is_copied_into_a_local_store(local_store: Store) -> None:
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+    ours = local_store.scratch.parent.stat().st_dev
+    others = [place for place in ("/dev/shm", "/var/tmp") if Path(place).is_dir() and Path(place).stat().st_dev != ours]
+    if not others:
+        pytest.skip("there is only one file system")
+    with tempfile.TemporaryDirectory(dir=others[0]) as name:
         path = Path(name) / "large.bin"
         path.write_bytes(os.urandom(1 << 20))
-        if path.stat().st_dev == local_store.scratch.parent.stat().st_dev:
-            pytest.skip("there is only one file system")
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         assert local_store.put_file("big/large.bin", path)
         assert not path.exists()

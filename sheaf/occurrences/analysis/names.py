@@ -19,21 +19,8 @@ from sheaf.outside.yaml_files import read_yaml
 _VOCABULARY = Path(__file__).with_name("not_taxa.yaml")
 _PEOPLE = "people"
 _WORDS_ALONE = {
-    "no",
-    "non",
-    "sin",
-    "pas",
-    "test",
-    "end",
-    "start",
-    "other",
-    "man",
-    "auto",
-    "tom",
-    "mens",
-    "homo",
-    "na",
-    "nan",
+    *("no", "non", "sin", "pas", "test", "end", "start", "other"),
+    *("man", "auto", "tom", "mens", "homo", "na", "nan"),
 }
 _BELOW_GENUS = {"SPECIES", "SUBSPECIES", "VARIETY", "FORM", "UNKNOWN"}
 _GROUPS = {"animal": ("Animalia", "KINGDOM"), "animals": ("Animalia", "KINGDOM")}  # what detectors call them
@@ -119,7 +106,7 @@ def understand(
     if group := _GROUPS.get(_plain(text)):
         return Name(*group)
     above = {parent: of for parent, of in parents}  # noqa: C416 (of the last where a name comes twice)
-    text = _spelt(text, rank)
+    text = _spelt(text, {parent for parent, of in parents if of == "GENUS"})
     formula = _crossed(text, rank)
     if formula and " × " in formula.scientific:
         return formula
@@ -142,13 +129,17 @@ def understand(
     return Name(text, above.get(text, _marked(text, rank)))
 
 
-def _spelt(text: str, rank: str) -> str:
-    """A name as names are spelt, whatever program or keyboard wrote it."""
+def _spelt(text: str, genera: set[str]) -> str:
+    """A name as names are spelt, whatever program or keyboard wrote it.
+
+    In capitals, or without any, it may be one of everyday language (`red fox`), unless it begins with its genus.
+    """
     text = _GENERIC_CROSS.sub("×", text.lstrip("†✝ "))
     text = re.sub(r"\s*\(\?\)$", "?", text)
     if _LABEL.fullmatch(text):
         text = text.replace("_", " ")
-    if rank == "SPECIES" and re.fullmatch(r"[A-Z]+(?: [A-Z-]+){1,2}|[a-z]+(?: [a-z-]+){1,2}", text):
+    words = re.fullmatch(r"[A-Z]+(?: [A-Z-]+){1,2}|[a-z]+(?: [a-z-]+){1,2}", text)
+    if words and text.partition(" ")[0].capitalize() in genera:
         text = text.capitalize()
     return text
 
