@@ -36,7 +36,7 @@ from sheaf.report import Report
 from sheaf.store.store import Store
 
 SECRET = "SHEAF_ELN_PASSWORD=hunter2"
-quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def everything(store: Store) -> bytes:

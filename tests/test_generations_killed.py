@@ -269,7 +269,7 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
-TestLife.settings = hypothesis_settings(max_examples=15, stateful_step_count=25, deadline=None)
+TestLife.settings = hypothesis_settings(max_examples=10, stateful_step_count=25, deadline=None)
 
 
 def read_for_a_while(url: str, seconds: float, found: "Queue[tuple[int, int]]") -> None:

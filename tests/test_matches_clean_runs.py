@@ -97,7 +97,7 @@ def found(*batches: pa.RecordBatch) -> dict[str, Any]:
     return {name: list(map(repr, value)) for name, value in result.items()}  # texts, so that NaN equals NaN
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(logs, st.integers(0, 40), st.sets(st.integers(0, 40), max_size=1))
 def test_many_at_once_or_one_by_one_is_the_same(log: list[Any], cut: int, ambiguous: set[int]) -> None:
     whole = batch(log, ambiguous)

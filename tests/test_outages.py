@@ -71,6 +71,7 @@ def test_a_dataset_that_is_refused_while_duckdb_reads_it_is_one_sentence(
     assert "CANARY" not in kept_by_dagster(error.value)
 
 
+@pytest.mark.campaign
 def test_answers_that_are_lost_fail_nothing(far: Store, faulty: Proxy) -> None:
     """Every object is created, then the store says 503: what is tried again finds what it wrote itself."""
     lost: set[str] = set()

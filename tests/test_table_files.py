@@ -181,7 +181,7 @@ def test_text_formats_give_back_what_was_written(tmp_path: Path, written: list[t
         assert wrong == []
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.one_of(
         st.binary(max_size=200), st.text('id,name"\r\n{}:1', max_size=60).map(lambda text: b"id\n" + text.encode())
