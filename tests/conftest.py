@@ -1,5 +1,6 @@
 """Stores that every test may use, and what holds for all of them."""
 
+import atexit
 import os
 import shutil
 import sqlite3
@@ -23,10 +24,11 @@ settings.load_profile("sheaf")
 
 
 # A store syncs what it writes, and no disk is at stake here: where memory has room, files of tests are in memory. What
-# a power cut leaves is tried on disks of its own (`test_power_cut`).
+# a power cut leaves is tried on disks of its own (`test_power_cut`). Workers inherit the folder of who started them.
 _MEMORY = Path("/dev/shm")
-if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > 8e9:
-    tempfile.tempdir = os.environ.setdefault("TMPDIR", str(_MEMORY))
+if "TMPDIR" not in os.environ and _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > 8e9:
+    tempfile.tempdir = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="sheaf-tests-", dir=_MEMORY)
+    atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
 
 
 def pytest_xdist_auto_num_workers() -> int:
