@@ -93,6 +93,12 @@ def test_files_that_mean_the_same_are_read_as_the_same(tmp_path: Path, name: str
             ["change not_strict_json 1 0"],
         ),
         (
+            "too_large_beside_none.ndjson",
+            b'{"id":NaN,"name":1e999}\n',
+            [(None, None)],
+            ["change not_strict_json 1 0"],
+        ),
+        (
             "not_a_number_last.ndjson",
             b'{"id":"2"}\n{"id":NaN}',
             [("2", None), (None, None)],

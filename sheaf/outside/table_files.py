@@ -12,6 +12,7 @@ import codecs
 import csv
 import itertools
 import json
+import math
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -233,11 +234,16 @@ def _no_json(line: bytes) -> tuple[str, str]:
 def _lenient(line: bytes) -> dict[str, Any] | None:
     """A row as JavaScript or Python may write it; what JSON does not have is empty, half a character a mark."""
     try:
-        row = json.loads(line.decode(), parse_constant=lambda _: None)
+        row = json.loads(line.decode(), parse_constant=lambda _: None, parse_float=_finite)
         text = json.dumps(row, ensure_ascii=False).encode(errors="replace")
     except (ValueError, RecursionError):
         return None
     return orjson.loads(text) if isinstance(row, dict) else None
+
+
+def _finite(text: str) -> float | None:
+    """A number as it was written; none that is too large for one, such as 1e999."""
+    return value if math.isfinite(value := float(text)) else None
 
 
 def _names_twice(line: bytes) -> bool:
