@@ -27,7 +27,7 @@ settings.load_profile("sheaf")
 # a power cut leaves is tried on disks of its own (`test_power_cut`). Workers inherit the folder of who started them.
 _MEMORY = Path("/dev/shm")
 if "TMPDIR" not in os.environ and _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > 8e9:
-    tempfile.tempdir = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="sheaf-tests-", dir=_MEMORY)
+    tempfile.tempdir = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="t", dir=_MEMORY)
     atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
 
 

@@ -1,5 +1,6 @@
 """The one door for files from outside: only what really lies in a folder is ever read, whatever it is called."""
 
+import contextlib
 import json
 import os
 import resource
@@ -55,8 +56,8 @@ def fifo(path: Path) -> None:
 
 
 def a_socket(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(path))
+    with socket.socket(socket.AF_UNIX) as server, contextlib.chdir(path.parent):  # its whole path may be too long
+        server.bind(path.name)
 
 
 HOSTILE: dict[str, Callable[[Path], None]] = {
