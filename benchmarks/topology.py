@@ -88,15 +88,14 @@ class Roles:
         return "\n".join(f"{log.name}:\n{log.read_text('utf-8')[-2000:]}" for log in self._folder.glob("*.log"))
 
 
-def wait(what: str, done: Callable[[], bool]) -> float:
-    """Wait for something; how many seconds that took."""
+def wait(what: str, done: Callable[[], bool]) -> None:
+    """Wait for something, and print how many seconds that took."""
     began = time.monotonic()
     while not done():
         if time.monotonic() - began > WAIT_S:
             raise TimeoutError(f"waited in vain for {what}")
         time.sleep(1)
     print(f"{what}: {time.monotonic() - began:.0f} s", flush=True)
-    return time.monotonic() - began
 
 
 def control(postgres: PostgresServer, *words: str) -> None:

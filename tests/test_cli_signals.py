@@ -170,7 +170,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> set[tuple]:
 
 @pytest.mark.case("reliability/ctrl-c")
 @pytest.mark.campaign
-@pytest.mark.parametrize(("how", "at"), [("SIGTERM", 1.0)])
+@pytest.mark.parametrize(("how", "at"), [("Ctrl+C", 0.0), ("SIGTERM", 1.0)])
 def test_a_stopped_run_ends_in_order_and_the_next_one_completes_it(
     tmp_path: Path, undisturbed: set[tuple], how: str, at: float
 ) -> None:

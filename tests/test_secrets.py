@@ -150,6 +150,8 @@ def echo(handler: BaseHTTPRequestHandler) -> None:
     ("kind", "answer"),
     [
         ("influx2", echo),
+        ("influx1", echo),
+        ("influx2", InTurn(*[401] * 999)),
         ("influx2", InTurn(*[503] * 999, Retry_After="0")),
         ("influx2", None),
     ],
