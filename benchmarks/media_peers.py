@@ -1,13 +1,14 @@
 """Other tools that find the offset of two media files, each in an environment of its own.
 
-They need versions of NumPy and SciPy that exclude each other and Sheaf's, so each is installed with
-`uv` into a folder that is kept between runs, and asked by a few lines of its own API.
+They need versions of NumPy and SciPy that exclude each other and Sheaf's, so each is installed from PyPI
+into a folder that is kept between runs, and asked by a few lines of its own API.
 """
 
 import json
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,13 +62,11 @@ def install(peer: Peer, folder: Path) -> Path | None:
     python = folder / peer.name / "bin" / "python"
     if python.exists():
         return python
-    uv = shutil.which("uv")
-    if uv is None:
-        return None
     try:
-        subprocess.run([uv, "venv", "-q", "--python", "3.11", str(folder / peer.name)], check=True)
-        subprocess.run([uv, "pip", "install", "-q", "--python", str(python), peer.name], check=True)
+        subprocess.run([sys.executable, "-m", "venv", str(folder / peer.name)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "-q", peer.name], check=True)
     except subprocess.CalledProcessError:
+        shutil.rmtree(folder / peer.name, ignore_errors=True)
         return None
     return python
 

@@ -16,7 +16,7 @@ import duckdb
 import numpy as np
 import orjson
 import pytest
-from media_files import batch_of, moved, programme, run_batch, sheet, write_endless, write_wave
+from media_files import batch_of, ffmpeg, moved, programme, run_batch, sheet, write_endless, write_wave
 from running import current, pinned
 
 from sheaf import listing
@@ -43,6 +43,7 @@ from sheaf.media.result import Status
 from sheaf.media.sample.pairs import write
 from sheaf.media.settings import MediaSettings
 from sheaf.media.sync.ffmpeg import executable
+from sheaf.media.sync.probe import probe
 from sheaf.media.writers.repaired_wav import refused, verify_repaired_wav
 from sheaf.running import How, Made
 from sheaf.store.store import Store
@@ -253,16 +254,26 @@ def test_silence_is_no_corrected_dub(tmp_path: Path) -> None:
         verify_repaired_wav(tmp_path, Written(record_count=1))
 
 
-def test_a_batch_asks_for_corrected_dubs_and_gets_none_of_changed_files(own: Path, local_store: Store) -> None:
-    path = sheet(own, ["master.wav,dub.wav"])
+def test_a_batch_asks_for_corrected_dubs_and_gets_all_tracks_but_none_of_changed_files(
+    own: Path, local_store: Store
+) -> None:
+    ffmpeg(*("-i", own / "dub.wav", "-filter_complex", "[0:a]pan=stereo|c0=0*c0|c1=0*c0[silent]"),
+           *("-map", "0:a", "-map", "[silent]", "-c:a", "flac"), own / "dub.mkv")  # fmt: skip
+    path = sheet(own, ["master.wav,dub.mkv"])
     path.with_suffix(".yaml").write_text("repair: true\n", encoding="utf-8")
     run_batch(local_store, path, SETTINGS)
     batch = batch_of(local_store, path, SETTINGS)
     assert MEDIA.offered is not None
     assert REPAIRED.name in MEDIA.offered(current(local_store, MEDIA, batch))
-    write_wave(own / "dub.wav", moved(programme(8), -0.25))
-    with pytest.raises(ChangedError, match=r"dub\.wav has changed since the batch was read"):
-        publish(local_store, MEDIA, REPAIRED, Request(batch), SETTINGS)
+    made = publish(local_store, MEDIA, REPAIRED, Request(batch), SETTINGS)
+    assert local_store.root is not None
+    folder = local_store.root / made.export.path
+    (line,) = csv.DictReader((folder / "repairs.csv").open(encoding="utf-8"))
+    assert (line["file"], line["other_tracks"]) == ("item_001_in_sync.wav", "item_001_in_sync_track_2.wav")
+    assert [probe(folder / line[name]).tracks[0].layout for name in ("file", "other_tracks")] == ["mono", "stereo"]
+    write_wave(own / "dub.mkv", moved(programme(8), -0.25))
+    with pytest.raises(ChangedError, match=r"dub\.mkv has changed since the batch was read"):
+        publish(local_store, MEDIA, REPAIRED, Request(batch, always=True), SETTINGS)
 
 
 def test_a_batch_of_bad_rows_only_has_failed(media: Path, local_store: Store) -> None:

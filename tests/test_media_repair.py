@@ -1,5 +1,7 @@
 """A corrected dub lies on its master, and the original stays as it was."""
 
+import shlex
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +10,11 @@ from media_files import ffmpeg, moved, programme, write_wave
 
 from sheaf.errors import UsageError
 from sheaf.media.analysis.pair import analyse_pair
-from sheaf.media.result import PairResult, Segment, Status
+from sheaf.media.result import PairResult, Segment, SoundTrack, Status
 from sheaf.media.sample.synthesis import RATE, stretched
+from sheaf.media.sync.ffmpeg import executable
 from sheaf.media.sync.probe import probe
-from sheaf.media.sync.repair import repair
+from sheaf.media.sync.repair import repair, repair_command
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +50,34 @@ def test_tracks_that_are_channels_are_corrected_together(tmp_path: Path, sound: 
     piece = Segment(dub_start=1.5, dub_end=25.5, offset_seconds=-1.5, rate=1.0, confidence=0.999)
     found = PairResult(status=Status.COMPLETED, offset_seconds=-1.5, coverage=1, master_seconds=24, segments=[piece])
     track = probe(repair(dub, found, tmp_path / "fixed.wav")).tracks[0]
+    assert track.layout == "stereo"
+
+
+def test_every_track_is_corrected_in_a_file_that_can_hold_them(tmp_path: Path, sound: np.ndarray) -> None:
+    plain, dub = write_wave(tmp_path / "plain.wav", moved(sound, -1.5)[: 6 * RATE]), tmp_path / "dub.mkv"
+    ffmpeg(*("-i", plain, "-filter_complex", "[0:a]pan=stereo|c0=c0|c1=c0[wide];[0:a]volume=0.5,aresample=48000[half]"),
+           *("-map", "[half]", "-map", "[wide]", "-metadata:s:a:1", "language=fra", "-c:a", "flac"), dub)  # fmt: skip
+    found = PairResult(
+        status=Status.COMPLETED,
+        offset_seconds=-1.5,
+        coverage=1,
+        master_seconds=4,
+        dub_track="2 (fra)",
+        dub_tracks=[SoundTrack.model_validate(one, from_attributes=True) for one in probe(dub).tracks],
+        segments=[
+            Segment(dub_start=1.5, dub_end=3, offset_seconds=-1.5, rate=1.0, confidence=0.999),
+            Segment(dub_start=3, dub_end=5.5, offset_seconds=-1.4, rate=1.0, confidence=0.999),
+        ],
+    )
+    command = shlex.split(repair_command("dub.mkv", found.model_dump()) or "")
+    subprocess.run([executable(), "-v", "error", *command[1:]], cwd=tmp_path, check=True)
+    for path in (tmp_path / "dub_in_sync.mka", repair(dub, found, tmp_path / "fixed.mka")):
+        tracks = probe(path).tracks
+        assert [(one.sample_rate, one.layout, one.language) for one in tracks] == [
+            (48000, "mono", ""),
+            (RATE, "stereo", "fra"),
+        ]
+    (track,) = probe(repair(dub, found, tmp_path / "fixed.wav")).tracks
     assert track.layout == "stereo"
 
 

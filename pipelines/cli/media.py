@@ -33,7 +33,12 @@ def sync(
         str | None, typer.Option("--ai-model", metavar="NAME", help=f"For the method ai: {', '.join(Model)}.")
     ] = None,
     repair_to: Annotated[
-        Path | None, typer.Option("--repair", metavar="FILE", help="Also write a corrected dub: a new .wav or .mka.")
+        Path | None,
+        typer.Option(
+            "--repair",
+            metavar="FILE",
+            help="Also write a corrected dub: a new .mka with all its tracks, or .wav with the one compared.",
+        ),
     ] = None,
     track: Annotated[
         int | None, typer.Option("--track", metavar="N", min=1, help="Sound track of the dub; otherwise all are tried.")
@@ -57,7 +62,7 @@ def sync(
         sheaf sync master.mov dub.wav --repair corrected.wav
     """
     from sheaf.media.analysis.pair import analyse_pair
-    from sheaf.media.sync.repair import check_target, repair
+    from sheaf.media.sync.repair import check_target, other_sounds, repair
 
     for path in (master, dub):
         if not path.is_file():
@@ -74,6 +79,9 @@ def sync(
     if repair_to:
         stop.say(lambda: f"Stopped: {repair_to} was not written. Both files are as they were.")
         show.say(f"The corrected dub is in {repair(dub, result, repair_to)}.")
+        tracks = [track.model_dump() for track in result.dub_tracks]
+        if repair_to.suffix.lower() == ".wav" and other_sounds(tracks, result.dub_track):
+            show.say(f"It holds track {result.dub_track or 1} alone: a new .mka takes all {len(tracks)}.")
 
 
 def cancel(

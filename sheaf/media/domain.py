@@ -50,6 +50,7 @@ _RESULTS_JSON = Series(
     tables=_TABLES,
     write=write_results_json,
     verify=verify_results_json,
+    version=2,
     kinds=("json",),
     published=close_published,
 )
@@ -70,7 +71,7 @@ _REPORT_HTML = Series(
     tables=(*_TABLES, schema.SNIPPETS),
     write=write_report_html,
     verify=verify_report_html,
-    version=3,
+    version=4,
     kinds=("html",),
 )
 _TIMELINE = Series(
@@ -89,6 +90,7 @@ _REPAIRED_WAV = Series(
     tables=(*_TABLES, schema.FILES),
     write=write_repaired_wav,
     verify=verify_repaired_wav,
+    version=2,
     kinds=("wav", "csv"),
 )
 

@@ -81,6 +81,15 @@ class ChannelOffset(BaseModel):
     confidence: float
 
 
+class SoundTrack(BaseModel):
+    """One sound track of a file, as it says itself."""
+
+    sample_rate: int
+    layout: str
+    language: str = ""
+    title: str = ""
+
+
 class WindowVote(BaseModel):
     """What one short window says by itself: its place in the dub (s), its offset (s), whether it agrees."""
 
@@ -141,6 +150,7 @@ class PairResult(BaseModel):
         timecode_offset_seconds: the offset that those say, to compare with the one that was measured.
         timecode_offset_from: what said so of master and dub.
         dub_sample_rate: of its sound, Hz.
+        dub_tracks: all sound tracks of the dub, in their order.
     """
 
     status: Status
@@ -172,6 +182,7 @@ class PairResult(BaseModel):
     timecode_offset_seconds: float | None = None
     timecode_offset_from: str | None = None
     dub_sample_rate: int | None = None
+    dub_tracks: list[SoundTrack] = Field(default_factory=list)
     master_seconds: float = 0.0
     dub_seconds: float = 0.0
     warnings: list[str] = Field(default_factory=list)

@@ -85,6 +85,7 @@ _segment = pa.struct(
 )
 _channel = pa.struct([("channel", _text), ("offset_seconds", _real), ("confidence", _real)])
 _method = pa.struct([("method", _text), ("offset_seconds", _real), ("confidence", _real)])
+_track = pa.struct([("sample_rate", _number), ("layout", _text), ("language", _text), ("title", _text)])
 _vote = pa.struct([("dub_time", _real), ("offset_seconds", _real), ("score", _real), ("agrees", pa.bool_())])
 _curve = pa.list_(_real)
 _overlay = pa.struct([("start", _real), ("step", _real), ("master", _curve), ("before", _curve), ("after", _curve)])
@@ -142,6 +143,7 @@ RESULTS = Table(
             column("timecode_offset_seconds", _real, "The offset by those timecodes", "s"),
             column("timecode_offset_from", _text, "What said those timecodes"),
             column("dub_sample_rate", _number, "Samples of the dub's sound in a second", "Hz"),
+            column("dub_tracks", pa.list_(_track), "Sound tracks of the dub, in their order"),
             column("master_seconds", _real, "Length of the master", "s"),
             column("dub_seconds", _real, "Length of the dub", "s"),
             column("warnings", _texts, "What the decoder complained about"),

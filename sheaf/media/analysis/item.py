@@ -31,7 +31,7 @@ from sheaf.media.result import PairOptions, PairResult, Status
 from sheaf.outside.child import environment
 from sheaf.outside.waiting import Waiting
 
-ENGINE_VERSION = 4
+ENGINE_VERSION = 5
 """Raise it when the same files may get another answer: finished items are then analysed again."""
 
 CRASHED = "CRASHED"

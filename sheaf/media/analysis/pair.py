@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sheaf.media.errors import MissingTrackError
 from sheaf.media.methods import Method
-from sheaf.media.result import ACCEPTED, MethodResult, PairOptions, PairResult, Precision, Segment, Status
+from sheaf.media.result import ACCEPTED, MethodResult, PairOptions, PairResult, Precision, Segment, SoundTrack, Status
 from sheaf.media.sync import timecode
 from sheaf.media.sync.candidates import Candidate, agreements, merge, nominal_speed, search
 from sheaf.media.sync.channels import channel_offsets
@@ -27,7 +27,7 @@ from sheaf.media.sync.judge import Judge, main_line
 from sheaf.media.sync.lines import Line
 from sheaf.media.sync.ltc import find_ltc
 from sheaf.media.sync.overlay import best_moment, overlay
-from sheaf.media.sync.probe import probe
+from sheaf.media.sync.probe import Track, probe
 from sheaf.media.sync.segments import segment
 from sheaf.media.sync.snippets import snippets
 from sheaf.media.sync.stretches import Stretches
@@ -125,7 +125,7 @@ def _other_tracks(master: Recording, dub: Recording, options: PairOptions) -> li
     found = []
     for recording, name in ((dub, "dub_track"), (master, "master_track")):
         tracks = recording.probe
-        if tracks and getattr(options, name) is None and not laid_apart(tracks):
+        if tracks and getattr(options, name) is None and not laid_apart(tracks.tracks):
             found += [options.model_copy(update={name: track.index + 1}) for track in tracks.best_tracks[1:]]
     return found[:_MOST_TRIES]
 
@@ -345,7 +345,7 @@ def _describe_files(result: PairResult, master: Recording, dub: Recording) -> No
     rate, drop = _picture(master, dub)
     for which, recording in (("master", master), ("dub", dub)):
         found = recording.probe
-        if found and recording.track and len(found.tracks) > 1 and not laid_apart(found):
+        if found and recording.track and len(found.tracks) > 1 and not laid_apart(found.tracks):
             setattr(result, f"{which}_track", recording.track.label)
         if start := _start(recording, rate, drop=drop):
             setattr(result, f"{which}_start", start.written)
@@ -356,10 +356,15 @@ def _describe_files(result: PairResult, master: Recording, dub: Recording) -> No
                 f"{which}: its picture has a variable frame rate, timecode counts at {found.frame_rate} a second"
             )
     result.dub_sample_rate = dub.track.sample_rate if dub.track else None
+    result.dub_tracks = [SoundTrack.model_validate(one, from_attributes=True) for one in _tracks(dub)]
     first, second = _time_of_day(master, rate), _time_of_day(dub, rate)
     if first and second:
         result.timecode_offset_seconds = round(timecode.apart(first[0], second[0]), 6)
         result.timecode_offset_from = ", ".join(dict.fromkeys((first[1], second[1])))
+
+
+def _tracks(recording: Recording) -> tuple[Track, ...]:
+    return recording.probe.tracks if recording.probe else ()
 
 
 def _fill_offset(result: PairResult, main: Segment, master: Recording, dub: Recording) -> None:

@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -42,6 +42,7 @@ _OWN_CLOCK = ("mpegts", "mpeg", "vob", "asf", "ogg", "dvd", "wtv")
 _LEAST_RATE = 250  # bytes for a second of sound; a header that promises more seconds is not believed
 _PACKET = 0.02  # s, about
 _DAMAGED = 0.25  # share of packets; of encrypted ones the decoder takes more than half for some kind of sound
+_MOST_JOINED = 8  # channels of one sound for which ffmpeg has a layout
 _LOUDER = "volume=60dB"  # for float and 24-bit files far below what 16 bits hold
 _ROLES = ("FL", "FR", "FC", "LFE", "BL", "BR", "FLC", "FRC", "BC", "SL", "SR")  # bits of a WAVE channel mask
 
@@ -203,23 +204,29 @@ def principal_mix(covariance: np.ndarray) -> np.ndarray:
 def _selection(probe: Probe, track: int, *, alone: bool, louder: bool) -> list[str]:
     """Separate mono tracks are the channels of one programme, as in many camera and film masters."""
     chain = f"{_TO_PRESENTATION_TIME},{_LOUDER}" if louder else _TO_PRESENTATION_TIME
-    if not alone and laid_apart(probe):
-        return ["-filter_complex", joined(probe, chain), "-map", "[all]"]
+    if not alone and laid_apart(probe.tracks):
+        return ["-filter_complex", joined(sounds(probe.tracks)[0], chain), "-map", "[all]"]
     return ["-map", f"0:a:{track}", "-vn", "-sn", "-dn", "-af", chain]
 
 
-def joined(probe: Probe, chain: str) -> str:
+def joined(indexes: Sequence[int], chain: str, name: str = "all") -> str:
     """Filters that make one sound `[all]` of tracks that are its channels, each of them first through a chain."""
-    count = min(len(probe.tracks), 8)
+    count = len(indexes)
     layout = {2: "stereo", 6: "5.1", 8: "7.1"}.get(count, f"{count}c")
-    inputs = "".join(f"[0:a:{index}]{chain}[t{index}];" for index in range(count))
-    names = "".join(f"[t{index}]" for index in range(count))
-    return f"{inputs}{names}join=inputs={count}:channel_layout={layout}[all]"
+    inputs = "".join(f"[0:a:{index}]{chain}[t{index}];" for index in indexes)
+    names = "".join(f"[t{index}]" for index in indexes)
+    return f"{inputs}{names}join=inputs={count}:channel_layout={layout}[{name}]"
 
 
-def laid_apart(probe: Probe) -> bool:
+def laid_apart(tracks: Sequence[Track]) -> bool:
     """Whether each track is one channel of one programme."""
-    return len(probe.tracks) > 1 and all(track.layout in ("mono", "1 channels") for track in probe.tracks)
+    return len(tracks) > 1 and all(track.layout in ("mono", "1 channels") for track in tracks)
+
+
+def sounds(tracks: Sequence[Track]) -> list[range]:
+    """Which tracks are one sound: each by itself, or, where they are the channels of a programme, up to eight."""
+    at_once = _MOST_JOINED if laid_apart(tracks) else 1
+    return [range(first, min(first + at_once, len(tracks))) for first in range(0, len(tracks), at_once)]
 
 
 _REFUSALS = ("submitting packet to decoder", "Error while decoding stream")  # of newer ffmpegs, and up to 6

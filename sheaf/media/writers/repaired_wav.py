@@ -1,5 +1,6 @@
 """The series `repaired_wav`: every dub of a batch laid on its master, as new files; what is not is listed with why.
 
+A file for each sound track of a dub, where it has several: they share its clock, so what corrects one corrects all.
 It is offered for batches whose options say `repair: true`. The media are read where the batch found them, and have to
 hold what they held then. Here: which pairs, and the list. How one dub is corrected is `sync/repair`.
 """
@@ -19,7 +20,7 @@ from sheaf.media.readers.content import MediaFile, confirm, confirm_unchanged, r
 from sheaf.media.result import PairResult, Precision, Segment, Status
 from sheaf.media.sync.decode import decode
 from sheaf.media.sync.probe import probe
-from sheaf.media.sync.repair import LEAST_COVERAGE, repair
+from sheaf.media.sync.repair import LEAST_COVERAGE, other_sounds, repair
 from sheaf.media.writers.results_json import counts, read_batch
 
 _NAME = "repairs.csv"
@@ -34,8 +35,10 @@ COLUMNS = (
     "coverage",
     "seconds",
     "silent_seconds",
+    "other_tracks",
 )
 _APART = 0.002  # s by which a file may be longer or shorter than it should be
+_PRINTED = 0.01  # s, to which ffmpeg prints a length
 _PATIENCE_S = 3600.0
 
 
@@ -50,7 +53,7 @@ def write_repaired_wav(draft: Draft) -> Written:
     dubs = _dubs(draft)
     lines = []
     for row in rows:
-        reason, file = refused(row), ""
+        reason, file, others = refused(row), "", ()
         if not reason:
             file = f"{row['item_id']}_in_sync.wav"
             dub = dubs.get(row["dub_file"])
@@ -60,8 +63,10 @@ def write_repaired_wav(draft: Draft) -> Written:
                 )
             seen = confirm([dub])
             repair(dub.path, _result(row), draft.folder / file, timeout_seconds=_PATIENCE_S)
+            others = _repair_others(dub.path, row, draft.folder)
             confirm_unchanged(seen)
-        lines.append({**row, "file": file, "reason": reason, **_lengths(row if file else None)})
+        written = {"file": file, "reason": reason, "other_tracks": ",".join(others)}
+        lines.append({**row, **written, **_lengths(row if file else None)})
     with (draft.folder / _NAME).open("w", encoding="utf-8", newline="") as out:
         writer = csv.DictWriter(out, COLUMNS, lineterminator="\n", extrasaction="ignore")
         writer.writeheader()
@@ -75,6 +80,16 @@ def write_repaired_wav(draft: Draft) -> Written:
         counts={**counts(rows), "repaired": made},
         warnings=tuple(told)[:20],
     )
+
+
+def _repair_others(dub: Path, row: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
+    """Write the tracks of a dub that were not compared; their names."""
+    names = []
+    for track in other_sounds(row["dub_tracks"], row["dub_track"]):
+        names.append(f"{row['item_id']}_in_sync_track_{track}.wav")
+        result = _result(row).model_copy(update={"dub_track": str(track)})
+        repair(dub, result, folder / names[-1], timeout_seconds=_PATIENCE_S)
+    return tuple(names)
 
 
 def refused(row: Mapping[str, Any]) -> str:
@@ -124,7 +139,7 @@ def _filled(segments: Sequence[Mapping[str, Any]], whole: float) -> float:
 
 
 def verify_repaired_wav(folder: Path, written: Written) -> None:
-    """Decode every file: as long as its master, and no silence; a file for each line that says so, and no other.
+    """Decode every file: as long as its master, and no silence; a file for each track that a line names, and no other.
 
     Raises:
         VerificationError: naming the first that is wrong.
@@ -132,12 +147,21 @@ def verify_repaired_wav(folder: Path, written: Written) -> None:
     with (folder / _NAME).open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
     made = {line["file"]: float(line["seconds"]) for line in lines if line["file"]}
+    others = {
+        name: float(line["seconds"]) for line in lines for name in (line.get("other_tracks") or "").split(",") if name
+    }
     if any(bool(line["file"]) == bool(line["reason"]) for line in lines) or len(made) != written.record_count:
         raise VerificationError(
             f"{_NAME} does not name {written.record_count} files, and a reason for each other pair."
         )
-    if made.keys() != {path.name for path in folder.glob("*.wav")}:
+    if made.keys() | others.keys() != {path.name for path in folder.glob("*.wav")}:
         raise VerificationError(f"{_NAME} does not name the files that are there.")
+    for (
+        name,
+        seconds,
+    ) in others.items():  # one that is silent, as many are, cannot be told from a wrong one by its sound
+        if abs((probe(folder / name).duration or 0) - seconds) > _APART + _PRINTED:
+            raise VerificationError(f"{name} is not {seconds:.3f} s long, as its master is.")
     for name, seconds in made.items():
         path = folder / name
         try:
