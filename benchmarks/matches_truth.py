@@ -39,7 +39,8 @@ def main() -> None:
         print(
             f"{name:40} runs {score.right_runs / score.runs:8.3%} of {score.runs:6}   "
             f"pairings {score.right_pairs / score.pairs:8.3%} of {score.pairs:6}   "
-            f"wrong without a flag: {len(score.silent)}, {score.silent_pairs}"
+            f"wrong without a flag: {len(score.silent)}, {score.silent_pairs}   "
+            f"right, but contested_impact: {score.doubted / score.runs:.1%} of the runs"
         )
 
 

@@ -164,13 +164,20 @@ def _step(rng: random.Random, records: list[_Record]) -> list[_Record]:
 
 @dataclass
 class Score:
-    """How much of some matches was found; `silent` names runs that are wrong without a flag."""
+    """How much of some matches was found.
+
+    Attributes:
+        silent: runs that are wrong without a flag.
+        silent_pairs: wrong pairings in a run without a flag.
+        doubted: runs with the flag `contested_impact` although all their pairings are right.
+    """
 
     runs: int = 0
     right_runs: int = 0
     pairs: int = 0
     right_pairs: int = 0
     silent_pairs: int = 0
+    doubted: int = 0
     silent: list[str] = field(default_factory=list)
 
     def add(
@@ -191,6 +198,7 @@ class Score:
                 # Shots in no run are counted as orphans, and the match says so.
                 if not any(flags.get(one) for one in found) and None not in found:
                     self.silent.append(f"run {number}")
+        doubted = {run for run in flags if "contested_impact" in flags[run]}
         for line, pair in truth.pairs.items():
             self.pairs += 1
             run, shot_no = where.get(line, (None, None))
@@ -203,3 +211,5 @@ class Score:
             right = (wanted_shot is None and shot_no is None) or (wanted_shot == (run, shot_no) and shot_no is not None)
             self.right_pairs += right
             self.silent_pairs += not right and run is not None and not flags[run]
+            doubted -= set() if right else {run}
+        self.doubted += len(doubted)

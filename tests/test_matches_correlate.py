@@ -126,3 +126,15 @@ def test_nothing_to_correlate() -> None:
 )
 def test_what_fits_as_well_as_what_was_chosen_is_told(shots: list[int], impacts: list[int], contested: bool) -> None:
     assert (correlate(*of_one_run(shots, impacts), 1, FIXED).contested.tolist() == [0]) is contested
+
+
+@pytest.mark.parametrize(("late_ms", "unsure"), [(0, False), (25, False), (70, True)])
+def test_the_only_impact_of_a_shot_is_doubted_where_its_sensor_is_never_so_late(late_ms: int, unsure: bool) -> None:
+    rng = np.random.default_rng(5)
+    shots, impacts = Shots(np.arange(60) // 6, np.arange(60) * 2_000_000), np.arange(60) * 2_000_000 + 400_000
+    impacts = impacts + rng.normal(0, 15_000, 60).astype(np.int64)
+    impacts[20] = shots.ts[20] + 400_000 + late_ms * 1000
+    heard = (np.arange(60) % 10 != 9) | (np.arange(60) == 20)
+    result = correlate(shots, Impacts(shots.run[heard], impacts[heard], np.zeros(heard.sum(), int)), 1, Correlation())
+    assert (result.shot_of_impact >= 0).all()
+    assert result.contested.tolist() == [3] * unsure

@@ -35,7 +35,7 @@ RUNS = Step(
     writes=(schema.RUNS, schema.TOTALS, schema.SENSORS, schema.EVENT_RUNS),
     work=build_runs,
     settings=("correlation", "min_split_ms"),
-    version=5,
+    version=6,
     checks=(
         Check("count_mismatch", "Timer summaries agree with the shots that were seen.", checks.summaries_agree),
         Check("uncorrelated", "Most shots have an impact.", checks.shots_have_impacts),

@@ -24,6 +24,8 @@ _SIGMA = 1.4826
 """From the median absolute deviation to the standard deviation of a normal distribution."""
 _SETTLED_US = 500
 _DRIFT_AFTER_US = 30 * 60 * 1_000_000
+_SURE = np.log(99)
+"""Logarithm of the odds that a pair needs against all else it could be: 99 to 1."""
 _PART = 100_000
 
 
@@ -69,8 +71,7 @@ class Correlated:
         shot_of_impact: index of the shot for each impact; -1 for a false hit.
         delay_us: time from that shot to the impact; meaningless for a false hit.
         sensors: one entry for each sensor.
-        contested: the runs in which an impact, or a shot, was left over although it fits as well as a pair that was
-            chosen: which of them belongs there is a guess.
+        contested: the runs with a pair that is less than 99 % sure beside the next best explanation.
     """
 
     shot_of_impact: np.ndarray
@@ -89,11 +90,12 @@ def correlate(shots: Shots, impacts: Impacts, sensors: int, settings: Correlatio
         settings: window, expected delay, tolerances.
     """
     estimate = _Estimate.of(shots, impacts, sensors, settings)
-    shot_of_impact, delay, contested = _assign_all(shots, impacts, estimate)
+    shot_of_impact, delay = _assign_all(shots, impacts, estimate)
     for _ in range(_ROUNDS if estimate.known.any() else 0):
         if not estimate.refine(impacts.sensor, shot_of_impact >= 0, delay):
             break
-        shot_of_impact, delay, contested = _assign_all(shots, impacts, estimate)
+        shot_of_impact, delay = _assign_all(shots, impacts, estimate)
+    contested = _contested(shots, impacts, shot_of_impact, delay, estimate)
     summaries = tuple(_describe(impacts, shot_of_impact, delay, sensor, estimate) for sensor in range(sensors))
     summaries = _outside_window(shots, impacts, summaries, settings)
     return Correlated(shot_of_impact, delay, summaries, contested)
@@ -101,17 +103,24 @@ def correlate(shots: Shots, impacts: Impacts, sensors: int, settings: Correlatio
 
 @dataclass
 class _Estimate:
-    """Delay and gate of each sensor in microseconds, and whether the delay is known from the match."""
+    """Delay, gate and spread of each sensor in microseconds, and whether the delay is known from the match."""
 
     offset: np.ndarray
     gate: np.ndarray
+    spread: np.ndarray
     known: np.ndarray
     settings: Correlation
 
     @classmethod
     def of(cls, shots: Shots, impacts: Impacts, sensors: int, settings: Correlation) -> Self:
         """The first estimate: the most frequent delay of each sensor."""
-        found = cls(np.zeros(sensors), np.zeros(sensors), np.ones(sensors, bool), settings)
+        found = cls(
+            offset=np.zeros(sensors),
+            gate=np.zeros(sensors),
+            spread=np.zeros(sensors),
+            known=np.ones(sensors, bool),
+            settings=settings,
+        )
         width = (found.window - _EARLIEST_US) // 1000 + 1
         per_ms = np.zeros(sensors * width, np.int64)
         for pairs in _pairs(shots, impacts, found.window) if settings.estimate_offsets else ():
@@ -144,29 +153,77 @@ class _Estimate:
                 self.fall_back(index)
             else:
                 self.offset[index] = np.median(delays)
-                self.gate[index] = self._gate(delays - self.offset[index])
+                self._spread(index, delays - self.offset[index])
         return bool(np.abs(self.offset - before).max() > _SETTLED_US)
 
-    def _gate(self, deviations: np.ndarray) -> float:
-        """Six standard deviations of what was matched, within what is allowed: beyond it a hit is of something else."""
+    def _spread(self, index: int, deviations: np.ndarray) -> None:
+        """How regular a sensor is; beyond six standard deviations of it a hit is of something else."""
         jitter = _SIGMA * float(np.median(np.abs(deviations)))
-        return min(self.settings.gate_ms * 1000, max(6 * jitter, _BIN_US))
+        self.gate[index] = min(self.settings.gate_ms * 1000, max(6 * jitter, _BIN_US))
+        # From few hits a mean is nearer to the truth than a median, once outliers are drawn in to three of them.
+        usual = np.sqrt(np.mean(np.clip(deviations, -3 * jitter, 3 * jitter) ** 2))
+        self.spread[index] = max(float(usual), _BIN_US / 6)
+
+    def log_density(self, sensor: np.ndarray, delay: np.ndarray) -> np.ndarray:
+        """Logarithm of how usual delays are: normal about a delay that is known, the same within a gate otherwise."""
+        known = self.known[sensor]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            away = (delay - self.offset[sensor]) / self.spread[sensor]
+            width = np.where(known, self.spread[sensor] * np.sqrt(2 * np.pi), 2 * self.gate[sensor])
+        return np.where(known, -away * away / 2, 0) - np.log(width)
 
 
-def _assign_all(shots: Shots, impacts: Impacts, estimate: _Estimate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Shot of each impact (-1 for none), the delay from it, and the runs in which that was contested."""
+def _assign_all(shots: Shots, impacts: Impacts, estimate: _Estimate) -> tuple[np.ndarray, np.ndarray]:
+    """Shot of each impact (-1 for none), and the delay from it."""
     # No window is so long, and no match so large, that four bytes would not do.
     shot_of_impact = np.full(len(impacts.ts), -1, np.int32)
     delay = np.zeros(len(impacts.ts), np.int32)
-    contested = [np.empty(0, impacts.run.dtype)]
     for pairs in _pairs(shots, impacts, estimate.window):
         usable = _usable(pairs, impacts.sensor[pairs.impact], estimate)
         chosen = _assign(pairs, usable, impacts.sensor[pairs.impact], estimate)
-        left = [~np.isin(of[usable], of[chosen]) for of in (pairs.shot, pairs.impact)]
-        contested.append(impacts.run[pairs.impact[usable[left[0] | left[1]]]])
         shot_of_impact[pairs.impact[chosen]] = pairs.shot[chosen]
         delay[pairs.impact[chosen]] = pairs.delay[chosen]
-    return shot_of_impact, delay, np.unique(np.concatenate(contested))
+    return shot_of_impact, delay
+
+
+def _contested(
+    shots: Shots, impacts: Impacts, shot_of_impact: np.ndarray, delay: np.ndarray, estimate: _Estimate
+) -> np.ndarray:
+    """The runs with a pair that is less than 99 % sure.
+
+    A pair says that its shot was heard by that sensor, late by what is usual. Against it stands the next best that can
+    be said of the same records: that the shot was not heard and the impact is false, or that an impact, or a shot, that
+    was left over belongs there instead. How often each happens is counted in the match itself. That two pairs should be
+    exchanged is not asked: shots are further from each other than a sensor is uncertain.
+    """
+    hit = shot_of_impact >= 0
+    impact_of_shot = np.full(len(shots.ts), -1, np.int32)
+    impact_of_shot[shot_of_impact[hit]] = np.flatnonzero(hit)
+    false = np.ones(len(estimate.offset))  # times that a false hit was near a shot; there is always one that comes next
+    rivals, instead_of = [], []
+    for pairs in _pairs(shots, impacts, estimate.window):
+        sensor, free = impacts.sensor[pairs.impact], ~hit[pairs.impact]
+        false += np.bincount(sensor[free], minlength=len(false))
+        usable = _usable(pairs, sensor, estimate)
+        own, taken = hit[pairs.impact[usable]], impact_of_shot[pairs.shot[usable]]
+        rival = own != (taken >= 0)
+        rivals.append(np.stack([sensor[usable], pairs.delay[usable]])[:, rival])
+        instead_of.append(np.where(own, pairs.impact[usable], taken)[rival])
+    if not hit.any():
+        return np.empty(0, impacts.run.dtype)
+    heard = np.bincount(impacts.sensor[hit], minlength=len(false))
+    unheard = (len(shots.ts) - hit.sum() + 1) / (len(shots.ts) + 2)
+    usual = np.log((heard + 0.5) * (estimate.window - _EARLIEST_US) / (false * unheard))
+
+    def odds(sensor: np.ndarray, delay: np.ndarray) -> np.ndarray:
+        return usual[sensor] + estimate.log_density(sensor, delay)
+
+    pair = odds(impacts.sensor, delay)
+    # Where a delay is only expected, nothing says how far from it a hit may be.
+    margin = np.where(hit & estimate.known[impacts.sensor], pair, np.inf)
+    instead = np.concatenate(instead_of)
+    np.minimum.at(margin, instead, pair[instead] - odds(*np.concatenate(rivals, axis=1)))
+    return np.unique(impacts.run[margin < _SURE])
 
 
 @dataclass(frozen=True)

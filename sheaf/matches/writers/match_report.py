@@ -34,7 +34,7 @@ MEANINGS = {
     "restarted": (6, "it never ended: another start came"),
     "unfinished": (5, "it never ended: the log did"),
     "no_stop": (4, "no stop was heard"),
-    "contested_impact": (3, "two impacts fit one shot, or two shots one impact: which belongs there is a guess"),
+    "contested_impact": (3, "an impact is less than 99 % sure to belong to its shot"),
     "double_shots": (3, "shots were reported more than once and count once"),
     "ambiguous_time": (3, "its local time existed twice"),
     "no_beep": (2, "no beep was heard"),
