@@ -6,7 +6,6 @@ into a folder that is kept between runs, and asked by a few lines of its own API
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -59,15 +58,15 @@ PEERS = (
 
 def install(peer: Peer, folder: Path) -> Path | None:
     """The interpreter of the tool's own environment; None when it cannot be made here."""
-    python = folder / peer.name / "bin" / "python"
-    if python.exists():
+    python, whole = (folder / peer.name / name for name in ("bin/python", "installed"))
+    if whole.exists():
         return python
     try:
-        subprocess.run([sys.executable, "-m", "venv", str(folder / peer.name)], check=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder / peer.name)], check=True)
         subprocess.run([str(python), "-m", "pip", "install", "-q", peer.name], check=True)
     except subprocess.CalledProcessError:
-        shutil.rmtree(folder / peer.name, ignore_errors=True)
         return None
+    whole.touch()
     return python
 
 

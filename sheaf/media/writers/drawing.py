@@ -7,8 +7,9 @@ a constant offset, sloping for a drift, in steps for an edited dub.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_WIDTH, _HEIGHT = 640, 90
-_LEFT = 70
+_WIDTH, _HEIGHT = 700, 90
+_LEFT = 2
+_LINE = 22  # of text, which is larger on a phone
 
 
 def overlay_svg(overlay: Mapping[str, Any]) -> str:
@@ -16,14 +17,15 @@ def overlay_svg(overlay: Mapping[str, Any]) -> str:
     count = len(overlay["master"])
     strips = []
     for row, name in enumerate(("before", "after")):
-        middle = row * (_HEIGHT + 10) + _HEIGHT // 2
+        top = row * (_HEIGHT + _LINE)
+        middle = top + _LINE + _HEIGHT // 2
         strips.append(
-            f'<text x="0" y="{middle + 4}">{name}</text>'
+            f'<text x="{_LEFT}" y="{top + 16}">{name}</text>'
             f'<polygon class="master" points="{_wave(overlay["master"], middle)}"/>'
             f'<polygon class="dub" points="{_wave(overlay[name], middle)}"/>'
         )
     start, end = overlay["start"], overlay["start"] + count * overlay["step"]
-    bottom = 2 * _HEIGHT + 24
+    bottom = 2 * (_HEIGHT + _LINE) + 18
     strips.append(
         f'<text x="{_LEFT}" y="{bottom}">master {start:.2f} s</text>'
         f'<text x="{_LEFT + _WIDTH}" y="{bottom}" text-anchor="end">{end:.2f} s</text>'
@@ -56,11 +58,11 @@ def offsets_svg(
         (x1, y1), (x2, y2) = place(start, first), place(end, last)
         marks.append(f'<line class="fit" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>')
     marks += [
-        f'<text x="0" y="16">{high:.4f} s</text><text x="0" y="{8 + _HEIGHT}">{low:.4f} s</text>',
-        f'<text x="{_LEFT}" y="{_HEIGHT + 24}">dub 0 s</text>',
-        f'<text x="{_LEFT + _WIDTH}" y="{_HEIGHT + 24}" text-anchor="end">{seconds:.1f} s</text>',
+        f'<text x="{_LEFT + 6}" y="28">{high:.4f} s</text><text x="{_LEFT + 6}" y="{2 + _HEIGHT}">{low:.4f} s</text>',
+        f'<text x="{_LEFT}" y="{_HEIGHT + 28}">dub 0 s</text>',
+        f'<text x="{_LEFT + _WIDTH}" y="{_HEIGHT + 28}" text-anchor="end">{seconds:.1f} s</text>',
     ]
-    return _svg("Offset along the dub", _HEIGHT + 30, marks)
+    return _svg("Offset along the dub", _HEIGHT + 34, marks)
 
 
 def _offset(piece: Mapping[str, Any], time: float, nominal: float) -> float:

@@ -1,7 +1,7 @@
 """`report.html`: the batch as one page for a person, without scripts and without anything to load."""
 
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,57 @@ def write_report_html(draft: Draft) -> Written:
         Path(__file__).with_name("report_html.html.j2"),
         batch=batch,
         totals=totals,
-        items=[_item(row, heard.get(row["item_id"])) for row in rows],
+        columns=_COLUMNS,
+        items=[
+            _item(row, heard.get(row["item_id"])) | {"places": order}
+            for row, order in zip(rows, _orders(rows), strict=True)
+        ],
         unheard=MOST_HEARD if len(rows) > MOST_HEARD else 0,
     )
     (draft.folder / _NAME).write_text(page, encoding="utf-8")
     return Written(record_count=len(rows), counts=counts(rows), warnings=unsatisfied(rows))
+
+
+_COLUMNS = (
+    ("Item", False),
+    ("Dub", False),
+    ("Result", False),
+    ("Offset (s)", True),
+    ("Timecode", True),
+    ("Confidence", True),
+    ("Drift (ppm)", True),
+)
+"""Of the table of all items, and whether they are numbers."""
+
+
+def _orders(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, ...]]:
+    """The place of each item in the order of every column: what needs a person most comes first."""
+
+    def offset(row: Mapping[str, Any]) -> float:
+        return -abs(row["offset_seconds"] or 0)
+
+    keys: tuple[Callable[[Mapping[str, Any]], Any], ...] = (
+        lambda row: 0,
+        lambda row: _name(row).casefold(),
+        lambda row: (_WORST.index(row["status"]), _verdict(row) == "in sync", offset(row)),
+        offset,
+        offset,
+        lambda row: row["confidence"] or 0,
+        lambda row: -abs(row["drift_ppm"] or 0),
+    )
+    orders = []
+    for key in keys:
+        order = sorted(range(len(rows)), key=lambda index, key=key: key(rows[index]))
+        orders.append({index: place for place, index in enumerate(order)})
+    for index in range(len(rows)):
+        yield tuple(order[index] for order in orders)
+
+
+_WORST = (Status.FAILED, Status.CANCELLED, Status.NO_MATCH, Status.COMPLETED)
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return row["dub_file"].rsplit("/", 1)[-1]
 
 
 def _item(row: Mapping[str, Any], heard: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -47,7 +93,7 @@ def _item(row: Mapping[str, Any], heard: Mapping[str, Any] | None) -> dict[str, 
         **row,
         "colour": _colour(row),
         "verdict": _verdict(row),
-        "dub_name": row["dub_file"].rsplit("/", 1)[-1],
+        "dub_name": _name(row),
         "offset": _number(row["offset_seconds"], "+.6f"),
         "sure": _sure(row["confidence"]),
         "drift": _number(row["drift_ppm"], "+.2f"),
