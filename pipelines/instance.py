@@ -54,8 +54,12 @@ def dagster_home(settings: Settings) -> Path:
     return home
 
 
-def open_instance(settings: Settings) -> "DagsterInstance":
-    """Open the instance, and end runs that a crash left. Only one process at a time creates its databases."""
+def open_instance(settings: Settings, *, to_run: bool = True) -> "DagsterInstance":
+    """Open the instance, and end runs that a crash left. Only one process at a time creates its databases.
+
+    Args:
+        to_run: for runs in this process; without it the instance also reaches what earlier runs have printed.
+    """
     import fcntl
 
     from dagster import DagsterInstance
@@ -66,7 +70,7 @@ def open_instance(settings: Settings) -> "DagsterInstance":
     home = dagster_home(settings)
     with (home / ".sheaf-lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        instance = DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=_OURS))
+        instance = DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=_OURS if to_run else None))
         end_dead_runs(instance)
     return instance
 

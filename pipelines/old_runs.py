@@ -1,4 +1,4 @@
-"""Old runs and ticks of Dagster, removed through its own API.
+"""Old runs and ticks of Dagster and what they have printed, removed through its own API.
 
 A run that made what an asset or partition is now stays, however old: with it Dagster would forget that it was
 ever made. Not here: what the store holds (`pruning`).
@@ -14,7 +14,7 @@ _AT_ONCE = 500
 
 
 def prune_history(instance: "DagsterInstance", days: float, *, dry_run: bool = False) -> tuple[int, int]:
-    """Remove runs that ended and ticks, both older than some days.
+    """Remove runs that ended and ticks, both older than some days, and what they have printed.
 
     Args:
         days: what is younger stays.
@@ -25,13 +25,18 @@ def prune_history(instance: "DagsterInstance", days: float, *, dry_run: bool = F
     """
     before = datetime.now(UTC) - timedelta(days=days)
     runs = _unneeded_runs(instance, before)
+    printed = instance.compute_log_manager
     for run in () if dry_run else runs:
+        printed.delete_logs(prefix=[run])  # first: without its run nobody would look for it again
         instance.delete_run(run)
     ticks = 0
     for state in instance.all_instigator_state():
         origin, selector = state.instigator_origin_id, state.selector_id
-        ticks += len(instance.get_ticks(origin, selector, before=before.timestamp()))
+        old = instance.get_ticks(origin, selector, before=before.timestamp())
+        ticks += len(old)
         if not dry_run:
+            for key in filter(None, (tick.log_key for tick in old)):
+                printed.delete_logs(log_key=key)
             instance.purge_ticks(origin, selector, before.timestamp())
     return len(runs), ticks
 

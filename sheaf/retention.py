@@ -45,7 +45,7 @@ class RetentionSettings(Rules):
         last, weekly, monthly, days: the rules of all series that have none of their own.
         series: rules of single series in all partitions, by names such as `matches/match_archive`; `{}` keeps all.
         grace_days: exports and tables that were replaced no longer ago than this: somebody may be reading them.
-        runs_days: Dagster's runs and ticks younger than this; all, where nothing is set.
+        runs_days: Dagster's runs and ticks younger than this, and what they have printed; all, where nothing is set.
         schedule: cron expression of the weekly run, which does nothing until one of the rules is set.
     """
 

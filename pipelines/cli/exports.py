@@ -375,7 +375,7 @@ def prune(
 
     Without a rule in the settings every export stays. What `latest` names, what is pinned and what was replaced
     within a day always stays, as do the newest tables of each partition and all that a version was made from.
-    With `retention.runs_days`, Dagster's runs and ticks go, too.
+    With `retention.runs_days`, Dagster's runs and ticks and what they have printed go, too.
 
     Example:
 
@@ -390,7 +390,7 @@ def prune(
     if settings.retention.runs_days is not None:
         from pipelines.instance import open_instance
 
-        instance = open_instance(settings)
+        instance = open_instance(settings, to_run=False)
     store = Store.open(settings.store_url)
     gone = prune(store, DOMAINS.values(), settings.retention, getpass.getuser(), instance, dry_run=dry_run)
     others = {"working files": gone.scratch[0], "runs": gone.runs, "ticks": gone.ticks}
