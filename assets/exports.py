@@ -1,6 +1,7 @@
 """Exports as assets: one for each entry in a domain's list of series, all made the same way."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -17,7 +18,7 @@ from sheaf.exports import catalogue
 from sheaf.exports.options import as_pairs
 from sheaf.exports.publish import Published, Request, publish
 from sheaf.exports.series import Series
-from sheaf.names import CAMPAIGN
+from sheaf.names import CAMPAIGN, ExportId
 from sheaf.settings import ServeSettings, Settings
 from sheaf.steps import Domain
 from sheaf.store.store import Store
@@ -81,7 +82,7 @@ def _export_asset(domain: Domain, series: Series, partitions: dg.PartitionsDefin
         opened, own, config = store.open(), settings.of(domain.name), context.op_execution_context.op_config
         keys = [CAMPAIGN] if series.campaign else context.partition_keys
 
-        def work(partition: str, stopped: Callable[[], bool]) -> Outcome:
+        def work(note: Callable[[ExportId], None], partition: str, stopped: Callable[[], bool]) -> Outcome:
             request = Request(
                 partition=partition,
                 filter=asked_filter(config),
@@ -99,14 +100,15 @@ def _export_asset(domain: Domain, series: Series, partitions: dg.PartitionsDefin
                         return _nothing("The partition has no records of this kind, or wants none of them published.")
                 done = publish(opened, domain, series, request, own, stopped)
                 if not done.unchanged:
-                    catalogue.note(opened, done.export)
+                    note(done.export)
                 return _outcome(done, opened, settings.serve)
             except RefusedError as error:
                 if len(keys) == 1:
                     raise
                 return _nothing(f"Skipped, its newest delivery was refused. {error}")
 
-        yield from run_each(context, keys, work, red=[VERIFIED])
+        with catalogue.noting(opened) as note:
+            yield from run_each(context, keys, partial(work, note), red=[VERIFIED])
 
     return export
 

@@ -110,11 +110,11 @@ def _deleted(
     store: Store,
 ) -> list[dg.AssetObservation]:
     """Put up a tombstone for each partition that the source has deleted; what was published stays."""
-    step, known = domain.reading, tombstones(store, domain.name)
+    step, known, there = domain.reading, tombstones(store, domain.name), set(offered)
     gone = [
         partition
         for partition in generations.partitions(store, domain.name, step.name, domain.kind)
-        if partition not in offered and partition not in known and _came_from(store, domain, source, partition)
+        if partition not in there and partition not in known and _came_from(store, domain, source, partition)
     ]
     if gone and not offered:
         raise SourceError(

@@ -153,16 +153,16 @@ def was_made(store: Store, domain: Domain, source: Source, settings: BaseModel) 
 
 def _each(source: Source, names: Sequence[str]) -> Iterator[State]:
     """The states of partitions; one that the source cannot even look at is a problem of that one only."""
-    left = list(names)
-    while left:
-        states = source.states(left)
+    done = 0
+    while done < len(names):
+        states = source.states(names[done:])
         try:
             for state in states:
-                left = left[1:]
+                done += 1
                 yield state
         except Exception as error:  # whatever one partition holds, the others go on
-            yield State(left[0], problem=f"{type(error).__name__}: {error}"[:500])
-            left = left[1:]
+            yield State(names[done], problem=f"{type(error).__name__}: {error}"[:500])
+            done += 1
         else:
             return
         finally:

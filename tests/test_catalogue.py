@@ -54,6 +54,24 @@ def test_a_damaged_catalogue_is_made_anew(local_store: Store, damage: bytes) -> 
     assert [one.export for one in catalogue.read(local_store).exports] == [f"{BATCH}/v2", f"{BATCH}/v1"]
 
 
+def test_one_after_the_other_they_wait_until_noting_is_a_small_part_of_the_time(local_store: Store) -> None:
+    ticking = iter(range(1000))  # each look at the clock takes a second, so does noting
+
+    def there() -> int:
+        return len(catalogue.read(local_store).exports)
+
+    seen = []
+    with catalogue.noting(local_store, lambda: next(ticking)) as note:
+        for number in range(30):
+            ingest(local_store, str(number))
+            note(publish_readings(local_store).export)
+            seen.append(there())
+    assert seen[0] == 1, "what is alone is told at once"
+    assert 1 < len(set(seen)) <= 3
+    assert there() == 30
+    assert catalogue.build(local_store).exports == catalogue.read(local_store).exports
+
+
 def test_many_who_note_at_once_lose_nothing(local_store: Store) -> None:
     exports = []
     for number in range(6):

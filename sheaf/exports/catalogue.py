@@ -6,9 +6,11 @@ made anew at any time (`write`); the records and manifests decide, it only repea
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
@@ -39,6 +41,7 @@ from sheaf.store.store import Store
 
 JSON, JS, PAGE = "catalog.json", "catalog.js", "catalog.html"
 _TRIES = 8
+_SHARE = 20
 _MOST = 20
 """Of counts, warnings and partitions in an account; the manifest has all."""
 
@@ -205,17 +208,17 @@ def put(store: Store, catalogue: Catalogue) -> None:
     store.put(JSON, data)
 
 
-def note(store: Store, export: ExportId) -> None:
+def note(store: Store, *exports: ExportId) -> None:
     """Bring what was just published, renamed or deleted into the catalogue.
 
-    The export is what it is whether or not this can be done: what fails is left to the next one who notes or writes.
+    An export is what it is whether or not this can be done: what fails is left to the next one who notes or writes.
     """
     with suppress(SheafError, ValidationError):
         for _ in range(_TRIES):
             try:
                 before = store.get(JSON)
                 known = orjson.loads(before)
-                made = _with(known, store, export)
+                made = _with(known, store, exports)
             except (NotFoundError, ValueError, LookupError, TypeError):
                 write(store)  # there is none, or none of ours
                 return
@@ -227,18 +230,46 @@ def note(store: Store, export: ExportId) -> None:
                 return
 
 
-def _with(known: dict[str, Any], store: Store, export: ExportId) -> dict[str, Any]:
-    """What is known with what an export is now; of the others only `latest` can have changed.
+@contextmanager
+def noting(store: Store, now: Callable[[], float] = time.monotonic) -> Iterator[Callable[[ExportId], None]]:
+    """Note many exports one after the other, at the latest in the end.
+
+    To note one costs as much as the catalogue is long, so each by itself would cost the square of it: they wait until
+    noting has taken no more than a twentieth of the time.
+    """
+    waiting = list[ExportId]()
+    ended, took = -math.inf, 0.0
+
+    def later(export: ExportId) -> None:
+        nonlocal ended, took
+        waiting.append(export)
+        began = now()
+        if began - ended >= _SHARE * took:
+            note(store, *waiting)
+            waiting.clear()
+            ended = now()
+            took = ended - began
+
+    try:
+        yield later
+    finally:
+        if waiting:
+            note(store, *waiting)
+
+
+def _with(known: dict[str, Any], store: Store, exports: Iterable[ExportId]) -> dict[str, Any]:
+    """What is known with what exports are now; of the others only `latest` can have changed.
 
     They stay as they lie there: making models of thousands of them would cost more than publishing does.
     """
-    names = named(store, export.series)
-    made = _plain(_sorted([entry(store, read_record(store, export), names)]))
-    series, newest = f"{export.series}/", f"{export.series}/v{names.latest}"
-    others = [one for one in known["exports"] if one["export"] != str(export)]
+    noted = {str(export): export for export in exports}
+    names = {series: named(store, series) for series in {one.series for one in noted.values()}}
+    made = _plain(_sorted(entry(store, read_record(store, one), names[one.series]) for one in noted.values()))
+    newest = {str(series): f"{series}/v{its.latest}" for series, its in names.items()}
+    others = [one for one in known["exports"] if one["export"] not in noted]
     for one in others:
-        if one["export"].startswith(series):
-            one["latest"] = one["export"] == newest
+        if (series := one["export"].rpartition("/")[0]) in newest:
+            one["latest"] = one["export"] == newest[series]
     by_age = sorted([*made["exports"], *others], key=lambda one: (one["created_at"].removesuffix("Z"), one["export"]))
     return made | {"page": _page_digest(), "exports": by_age[::-1]}
 

@@ -53,18 +53,21 @@ def prune_exports(
         dry_run: only say which.
     """
     found = []
-    for domain in domains:
-        for series in all_series(store, domain.name) if rules.is_set else ():
-            own = rules.of(domain.name, series.series)
-            try:
-                gone = _not_kept(store, series, own, rules.grace_days) if own.let_go else []
-            except DamagedError as error:  # nobody knows what has to stay
-                documents.passed_over(error)
-                continue
-            for record in gone:
-                if dry_run or _delete(store, record.id, who):
-                    one = PrunedExport(record.domain, record.partition, record.series, record.version, record.size or 0)
-                    found.append(one)
+    with catalogue.noting(store) as note:
+        for domain in domains:
+            for series in all_series(store, domain.name) if rules.is_set else ():
+                own = rules.of(domain.name, series.series)
+                try:
+                    gone = _not_kept(store, series, own, rules.grace_days) if own.let_go else []
+                except DamagedError as error:  # nobody knows what has to stay
+                    documents.passed_over(error)
+                    continue
+                for one in gone:
+                    if not dry_run:
+                        if not _delete(store, one.id, who):
+                            continue
+                        note(one.id)
+                    found.append(PrunedExport(one.domain, one.partition, one.series, one.version, one.size or 0))
     return found
 
 
@@ -93,5 +96,4 @@ def _delete(store: Store, export: ExportId, who: str) -> bool:
         outcome.delete(store, export, who)
     except (UsageError, NotFoundError):  # pinned, or deleted by somebody else
         return False
-    catalogue.note(store, export)
     return True
