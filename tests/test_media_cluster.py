@@ -1,6 +1,8 @@
-"""A batch spread over two Dask workers that are reached by TCP gives what one process gives."""
+"""A batch spread over two Dask workers that are reached by TCP gives what one process gives, even if one is killed."""
 
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -67,18 +69,35 @@ def results(store: Store, path: Path) -> list[dict[str, Any]]:
 def test_two_workers_share_a_batch_and_find_what_one_process_finds(cluster: str, sample: Path, tmp_path: Path) -> None:
     from distributed import Client
 
-    spread, alone = (Store.open(str(tmp_path / name)) for name in ("spread", "alone"))
+    spread, alone, survived = (Store.open(str(tmp_path / name)) for name in ("spread", "alone", "survived"))
+    batch = batch_of(survived, sample, MediaSettings())
+    killed: list[str] = []
+
+    def kill(client: Client, pids: dict[str, int]) -> None:
+        """One that works on a pair, as soon as another pair is finished."""
+        while not (finished := read_items(survived, batch)):
+            time.sleep(0.05)
+        killed.extend([worker for worker, tasks in client.processing().items() if tasks and len(finished) < 4][:1])
+        os.kill(pids[killed[0]], signal.SIGKILL)
+
     with Client(cluster, timeout="30s", set_as_default=False) as client:
         client.wait_for_workers(2, timeout=60)
         made = run_batch(spread, sample, MediaSettings(cluster=cluster))
         executed: Any = client.run(lambda dask_worker: dask_worker.state.executed_count)
+        pids: Any = client.run(os.getpid)
+        thread = threading.Thread(target=kill, args=(client, pids), daemon=True)
+        thread.start()
+        assert run_batch(survived, sample, MediaSettings(cluster=cluster))["results"].generation.refused is None
+        thread.join(timeout=60)
+        assert len(killed) == 1
+        assert set(client.scheduler_info()["workers"]) == pids.keys() - set(killed)
     assert len(executed) == 2
     assert all(count > 0 for count in executed.values())
     record = read_record(spread, batch_of(spread, sample, MediaSettings()))
     assert (record.status, record.progress) == ("publishing", 100.0)
     run_batch(alone, sample, MediaSettings())
     assert made["results"].report.counts["items"] == len(results(spread, sample)) > 3
-    assert results(spread, sample) == results(alone, sample)
+    assert results(spread, sample) == results(alone, sample) == results(survived, sample)
     assert run_batch(spread, sample, MediaSettings())["results"].unchanged, "where it was done is no part of it"
 
 
