@@ -40,8 +40,9 @@ from sheaf.exports.options import Options
 from sheaf.exports.series import Draft, Series
 from sheaf.report import Report
 from sheaf.store.store import Store
+from sheaf.tables.parquet import Rows, from_rows
 from sheaf.tables.pinned import Tables
-from sheaf.tables.table import Rows, Table, from_rows
+from sheaf.tables.table import Table
 from sheaf.tables.work import Work
 
 PROJECT = "large"

@@ -32,7 +32,7 @@ from sheaf.report import Report
 from sheaf.settings import Settings
 from sheaf.sources import Sources
 from sheaf.store.store import Store
-from sheaf.tables.table import from_rows
+from sheaf.tables.parquet import from_rows
 from sheaf.tables.work import Work
 
 LIMITS = {"disk": 1.0, "S3": 3.0}

@@ -25,9 +25,10 @@ from sheaf.store.store import Store
 from sheaf.tables import generations, rejects
 from sheaf.tables.accounts import REJECTS_FILE, Account, Kind
 from sheaf.tables.generations import Generation, MadeWith, Place, TableFile, Verdict
+from sheaf.tables.parquet import write_parquet
 from sheaf.tables.pinned import Tables
 from sheaf.tables.rejects import Rejects
-from sheaf.tables.table import Table, write_parquet
+from sheaf.tables.table import Table
 from sheaf.tables.work import Work, describe
 
 READABLE = "readable"

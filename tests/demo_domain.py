@@ -26,16 +26,18 @@ from sheaf.sources import Delivery, Offer, Sources, State
 from sheaf.steps import Check, Domain, Step
 from sheaf.store.store import Store
 from sheaf.tables.generations import Verdict
+from sheaf.tables.parquet import from_rows
 from sheaf.tables.pinned import Tables
-from sheaf.tables.table import Table, column, from_rows
+from sheaf.tables.table import INTEGER, TEXT, Table, column
 from sheaf.tables.work import Work
 
 READINGS = Table(
     "demo",
     "readings",
     "batch",
-    pa.schema(
-        [column("id", pa.int64(), "Number of the reading", null=False), column("value", pa.string(), "What was read")]
+    (
+        column("id", INTEGER, "Number of the reading", null=False),
+        column("value", TEXT, "What was read"),
     ),
     needed="readings",
 )
@@ -43,7 +45,7 @@ POINTS = Table(
     "demo",
     "points",
     "batch",
-    pa.schema([column("value", pa.string(), "What was read, without a number")]),
+    (column("value", TEXT, "What was read, without a number"),),
     only_grows=True,
     may_be_empty=True,
 )
@@ -51,12 +53,10 @@ TOTALS = Table(
     "demo",
     "totals",
     "batch",
-    pa.schema(
-        [
-            column("readings", pa.int64(), "How many there are, times the factor"),
-            column("points", pa.int64(), "How many points there are"),
-            column("first", pa.string(), "The first of them"),
-        ]
+    (
+        column("readings", INTEGER, "How many there are, times the factor"),
+        column("points", INTEGER, "How many points there are"),
+        column("first", TEXT, "The first of them"),
     ),
 )
 
@@ -142,7 +142,7 @@ def _total(work: Work) -> Report:
 
 
 def _few(tables: Tables, _report: Report, _settings: DemoSettings) -> Verdict:
-    (total,) = tables.read(TOTALS).to_pylist()
+    total = tables.row(TOTALS)
     return Verdict(passed=total["readings"] < 1000, detail=f"{total['readings']} readings")
 
 
@@ -173,7 +173,7 @@ def write_totals(draft: Draft) -> Written:
     """Every partition's readings beside what was counted of them: a mix would show."""
     lines = []
     for partition, tables in sorted(draft.members.items()):
-        (total,) = tables.read(TOTALS).to_pylist()
+        total = tables.row(TOTALS)
         values = tables.read(READINGS)["value"].to_pylist()
         lines.append(f"{partition},{len(values)},{total['readings']},{total['points']},{values[0]},{total['first']}")
     (draft.folder / "totals.csv").write_text("\n".join(lines) + "\n")

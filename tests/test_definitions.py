@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import dagster as dg
@@ -162,3 +163,16 @@ if __name__ == "__main__":
     for name, graph in described(definitions()).items():
         (SNAPSHOTS / f"{name}.json").write_text(as_text(graph))
     print(f"wrote {SNAPSHOTS}")
+
+
+def test_every_function_that_is_loaded_later_is_there():
+    named = [
+        value
+        for domain in DOMAINS.values()
+        for one in (*domain.steps, *domain.series, *(check for step in domain.steps for check in step.checks))
+        for value in vars(one).values()
+        if hasattr(value, "where")
+    ]
+    assert named
+    for function in named:
+        assert callable(resolve_name(function.where)), function.where

@@ -279,7 +279,7 @@ def read_for_a_while(url: str, seconds: float, found: "Queue[tuple[int, int]]") 
         with suppress(StaleError):
             tables = pin(store, DEMO, "batch-1", [READINGS, TOTALS], SETTINGS)
             values = tables.read(READINGS)["value"].to_pylist()
-            (total,) = tables.read(TOTALS).to_pylist()
+            total = tables.row(TOTALS)
             assert (len(values), values[0]) == (total["readings"], total["first"])
             pinned += 1
         if latest := read_latest(store, TOTALS_SERIES):

@@ -22,6 +22,7 @@ from sheaf.fermentation import schema
 from sheaf.fermentation.domain import FERMENTATION
 from sheaf.fermentation.readers.ingest import ingest
 from sheaf.fermentation.settings import FermentationSettings
+from sheaf.later import later
 from sheaf.matches import schema as schema_of_matches
 from sheaf.matches.readers import dialects, files, text_logs
 from sheaf.matches.readers.dialects import DIALECTS
@@ -58,8 +59,8 @@ def made_modules() -> Iterator[Any]:
 @pytest.mark.case("core/export-format-guide-breaks-location")
 def test_a_format_is_a_writer_and_an_entry(local_store: Store, tmp_path: Path, made_modules: Any) -> None:
     writer, entry = code_of("add-an-export-format.md")
-    module = made_modules("sheaf.fermentation.samples_html", writer)
-    scope = {**vars(module), "schema": schema, "Series": type(FERMENTATION.series[0])}
+    made_modules("sheaf.fermentation.writers.samples_html", writer)
+    scope = {"later": later, "schema": schema, "Series": type(FERMENTATION.series[0])}
     series = eval(entry, scope)
     domain = replace(FERMENTATION, series=(*FERMENTATION.series, series))
     folder = put_batch(tmp_path / "inbox" / "b4", record())

@@ -21,6 +21,7 @@ from sheaf.exports.series import Series, Written
 from sheaf.matches import schema
 from sheaf.matches.domain import ANALYTICS_PARQUET, EVENTS_NDJSON, MATCH_ARCHIVE, MATCHES, RUNS_CSV
 from sheaf.matches.settings import MatchesSettings
+from sheaf.matches.writers.analytics_parquet import ANALYTICS_SCHEMA
 
 
 @pytest.fixture
@@ -153,7 +154,7 @@ def test_parquet_has_the_fixed_schema_and_what_the_analysis_says(match: Match, t
     ((name, data),) = files(match, export(match, ANALYTICS_PARQUET)).items()
     path = put(tmp_path, name, data)
     table = pq.read_table(path)
-    assert table.schema.equals(schema.ANALYTICS_SCHEMA)
+    assert table.schema.equals(ANALYTICS_SCHEMA)
     assert table.schema.metadata[b"schema_version"] == b"1.0.0"
     assert pq.ParquetFile(path).metadata.row_group(0).column(0).compression == "GZIP"
     second = table.to_pylist()[4]

@@ -17,16 +17,17 @@ from sheaf.errors import NotFoundError, RefusedError, StaleError
 from sheaf.exports.publish import Published, Request, publish
 from sheaf.exports.series import Series
 from sheaf.matches import checks, schema
-from sheaf.matches.analysis.events_stream import EventFilter, events
+from sheaf.matches.analysis.events_stream import events
 from sheaf.matches.domain import ANALYTICS_PARQUET, EVENTS_NDJSON, MATCH_ARCHIVE, MATCHES, RUNS_CSV
 from sheaf.matches.settings import Correlation, MatchesSettings
 from sheaf.matches.sources.inbox import MatchInbox
 from sheaf.report import Report
 from sheaf.tables.accounts import Kind
 from sheaf.tables.generations import TableFile
+from sheaf.tables.parquet import from_rows, write_parquet
 from sheaf.tables.pinned import Tables
 from sheaf.tables.rejects import Rejects
-from sheaf.tables.table import Table, from_rows, write_parquet
+from sheaf.tables.table import Table
 
 
 @pytest.fixture
@@ -236,7 +237,7 @@ def joined(match: Match, folder: Path, left: list[int], right: list[int]) -> lis
         path = folder / f"{table.name}.parquet"
         write_parquet(path, table.schema, from_rows(table, rows))
         tables.add(table, TableFile(path="", rows=len(rows), size=0, sha256=""), path)
-    return [row for batch in events(tables, EventFilter()) for row in batch.to_pylist()]
+    return [row for batch in events(tables) for row in batch.to_pylist()]
 
 
 def test_events_are_joined_with_their_runs_by_number(match: Match, tmp_path: Path) -> None:

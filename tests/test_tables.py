@@ -14,9 +14,9 @@ from running import current
 from sheaf.errors import NotFoundError, UsageError
 from sheaf.store.store import Store
 from sheaf.tables.accounts import Kind
+from sheaf.tables.parquet import ROW_GROUP, from_rows, write_parquet
 from sheaf.tables.pinned import Tables
 from sheaf.tables.rejects import SCHEMA, Rejects
-from sheaf.tables.table import ROW_GROUP, from_rows, write_parquet
 from sheaf.tables.work import Work
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import orjson
 
 from sheaf.annotations import schema
-from sheaf.annotations.overview import classification_options
 from sheaf.tables.pinned import Tables
 
 TABLES = schema.TABLES
@@ -23,6 +22,8 @@ def facts(tables: Tables) -> dict[str, Any]:
 
 def values(tables: Tables) -> dict[str, dict[str, str]]:
     """Tags as category/tag, categories, labels, tasks and jobs."""
+    from sheaf.annotations.overview import classification_options
+
     categories = classification_options(tables)
     tags = {
         f"{category}/{tag}": f"{count} images"

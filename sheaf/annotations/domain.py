@@ -4,16 +4,6 @@ Not here: what a project looks like when it comes (`fields`), nor its tables (`s
 """
 
 from sheaf.annotations import choices, schema
-from sheaf.annotations.checks import splits_disjoint
-from sheaf.annotations.overview import describe
-from sheaf.annotations.writers.classification import write_classification, write_image_folder
-from sheaf.annotations.writers.coco import categories, write_detection, write_segmentation
-from sheaf.annotations.writers.diff import diff_annotations
-from sheaf.annotations.writers.earlier import as_of
-from sheaf.annotations.writers.huggingface import verify_huggingface, write_huggingface
-from sheaf.annotations.writers.matching import job_scope, tag_ids
-from sheaf.annotations.writers.panoptic import verify_panoptic, write_panoptic
-from sheaf.annotations.writers.report_html import verify_report_html, write_report_html
 from sheaf.annotations.writers.request import (
     AnnotationsFilter,
     ClassificationOptions,
@@ -26,9 +16,8 @@ from sheaf.annotations.writers.request import (
     SegmentationOptions,
     YoloOptions,
 )
-from sheaf.annotations.writers.verify import verify_classification, verify_coco
-from sheaf.annotations.writers.yolo import verify_yolo, write_yolo
 from sheaf.exports.series import Series
+from sheaf.later import later
 from sheaf.steps import Check, Choices, Domain, Step
 from sheaf.tables.pinned import Tables
 
@@ -39,6 +28,9 @@ def check_request(tables: Tables, filter_: AnnotationsFilter, options: ExportOpt
     Raises:
         UsageError: naming what there is.
     """
+    from sheaf.annotations.writers.coco import categories
+    from sheaf.annotations.writers.matching import job_scope, tag_ids
+
     job_scope(tables, filter_)
     tag_ids(tables, (*filter_.include_tags, *filter_.exclude_tags))
     if isinstance(options, CocoOptions | YoloOptions | HuggingFaceOptions | PanopticOptions):
@@ -61,7 +53,13 @@ READ = Step(
     writes=(*schema.TABLES, schema.NUMBERS),
     settings=("normalised_limit", "drawn_on"),
     version=8,
-    checks=(Check("splits_disjoint", "No image, and no copy of one, is in two splits.", splits_disjoint),),
+    checks=(
+        Check(
+            "splits_disjoint",
+            "No image, and no copy of one, is in two splits.",
+            later("sheaf.annotations.checks:splits_disjoint"),
+        ),
+    ),
     pool="ingest",
 )
 OVERVIEW = Step(
@@ -77,7 +75,7 @@ OVERVIEW = Step(
         schema.SEGMENTATIONS,
     ),
     writes=(),
-    work=describe,
+    work=later("sheaf.annotations.overview:describe"),
     version=2,
     kinds=("png",),
 )
@@ -88,12 +86,12 @@ CLASSIFICATION = Series(
     title="Classification Export",
     description="One class per image: a manifest.csv, or folders split/class/file as ImageFolder readers expect.",
     tables=schema.TABLES,
-    write=write_classification,
-    verify=verify_classification,
-    compare=diff_annotations,
+    write=later("sheaf.annotations.writers.classification:write_classification"),
+    verify=later("sheaf.annotations.writers.verify:verify_classification"),
+    compare=later("sheaf.annotations.writers.diff:diff_annotations"),
     tells_account=True,
     check=check_request,
-    as_of=as_of,
+    as_of=later("sheaf.annotations.writers.earlier:as_of"),
     options=ClassificationOptions,
     filter=AnnotationsFilter,
     kinds=("zip", "csv", "imagefolder"),
@@ -104,12 +102,12 @@ DETECTION = Series(
     title="Detection Export",
     description="Bounding boxes as COCO JSON, one file per split.",
     tables=schema.TABLES,
-    write=write_detection,
-    verify=verify_coco,
-    compare=diff_annotations,
+    write=later("sheaf.annotations.writers.coco:write_detection"),
+    verify=later("sheaf.annotations.writers.verify:verify_coco"),
+    compare=later("sheaf.annotations.writers.diff:diff_annotations"),
     tells_account=True,
     check=check_request,
-    as_of=as_of,
+    as_of=later("sheaf.annotations.writers.earlier:as_of"),
     options=DetectionOptions,
     filter=AnnotationsFilter,
     kinds=("zip", "coco"),
@@ -120,12 +118,12 @@ SEGMENTATION = Series(
     title="Segmentation Export",
     description="Polygons and RLE masks as COCO JSON, one file per split.",
     tables=schema.TABLES,
-    write=write_segmentation,
-    verify=verify_coco,
-    compare=diff_annotations,
+    write=later("sheaf.annotations.writers.coco:write_segmentation"),
+    verify=later("sheaf.annotations.writers.verify:verify_coco"),
+    compare=later("sheaf.annotations.writers.diff:diff_annotations"),
     tells_account=True,
     check=check_request,
-    as_of=as_of,
+    as_of=later("sheaf.annotations.writers.earlier:as_of"),
     options=SegmentationOptions,
     filter=AnnotationsFilter,
     kinds=("zip", "coco"),
@@ -137,12 +135,12 @@ IMAGE_FOLDER = Series(
     title="Image Folder Export",
     description="One class per image as folders split/class/file, with a latest of its own.",
     tables=schema.TABLES,
-    write=write_image_folder,
-    verify=verify_classification,
-    compare=diff_annotations,
+    write=later("sheaf.annotations.writers.classification:write_image_folder"),
+    verify=later("sheaf.annotations.writers.verify:verify_classification"),
+    compare=later("sheaf.annotations.writers.diff:diff_annotations"),
     tells_account=True,
     check=check_request,
-    as_of=as_of,
+    as_of=later("sheaf.annotations.writers.earlier:as_of"),
     options=ImageFolderOptions,
     filter=AnnotationsFilter,
     kinds=("zip", "imagefolder"),
@@ -153,11 +151,11 @@ YOLO = Series(
     title="YOLO Export",
     description="YOLO text files for detection, segmentation or oriented boxes, with images and data.yaml.",
     tables=schema.TABLES,
-    write=write_yolo,
-    verify=verify_yolo,
+    write=later("sheaf.annotations.writers.yolo:write_yolo"),
+    verify=later("sheaf.annotations.writers.yolo:verify_yolo"),
     tells_account=True,
     check=check_request,
-    as_of=as_of,
+    as_of=later("sheaf.annotations.writers.earlier:as_of"),
     options=YoloOptions,
     filter=AnnotationsFilter,
     kinds=("zip", "yolo"),
@@ -169,11 +167,11 @@ HUGGINGFACE = Series(
     title="Hugging Face Export",
     description="Images by split with metadata.jsonl and a dataset card, as load_dataset reads them.",
     tables=schema.TABLES,
-    write=write_huggingface,
-    verify=verify_huggingface,
+    write=later("sheaf.annotations.writers.huggingface:write_huggingface"),
+    verify=later("sheaf.annotations.writers.huggingface:verify_huggingface"),
     tells_account=True,
     check=check_request,
-    as_of=as_of,
+    as_of=later("sheaf.annotations.writers.earlier:as_of"),
     options=HuggingFaceOptions,
     filter=AnnotationsFilter,
     kinds=("zip", "imagefolder"),
@@ -185,11 +183,11 @@ PANOPTIC = Series(
     title="Panoptic Export",
     description="A PNG for each image in which every pixel says its object, as COCO panoptic, or its class.",
     tables=schema.TABLES,
-    write=write_panoptic,
-    verify=verify_panoptic,
+    write=later("sheaf.annotations.writers.panoptic:write_panoptic"),
+    verify=later("sheaf.annotations.writers.panoptic:verify_panoptic"),
     tells_account=True,
     check=check_request,
-    as_of=as_of,
+    as_of=later("sheaf.annotations.writers.earlier:as_of"),
     options=PanopticOptions,
     filter=AnnotationsFilter,
     kinds=("zip", "coco", "png"),
@@ -201,8 +199,8 @@ REPORT_HTML = Series(
     title="Project Report",
     description="The project as one page to read: annotated images, splits, classes, sizes, and what was not used.",
     tables=schema.TABLES,
-    write=write_report_html,
-    verify=verify_report_html,
+    write=later("sheaf.annotations.writers.report_html:write_report_html"),
+    verify=later("sheaf.annotations.writers.report_html:verify_report_html"),
     version=2,
     tells_account=True,
     kinds=("html",),

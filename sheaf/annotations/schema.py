@@ -4,29 +4,24 @@ Geometry is in pixels of the stored image (before any EXIF rotation), origin top
 what a source delivers (`fields`) and how it becomes these tables (`ingest`).
 """
 
-import pyarrow as pa
-
-from sheaf.tables.table import UTC_TIME, Table, column
+from sheaf.tables.table import FLAG, INTEGER, REAL, TEXT, UTC_TIME, ListOf, Table, column
 
 DOMAIN = "annotations"
 KIND = "project"
 RECORDS = "records"
 """The step that reads what a source delivers."""
 
-_TEXT, _INT, _REAL = pa.string(), pa.int64(), pa.float64()
-_JOBS = pa.list_(_TEXT)
+_JOBS = ListOf(TEXT)
 
 TASKS = Table(
     DOMAIN,
     "tasks",
     KIND,
-    pa.schema(
-        [
-            column("task_id", _TEXT, "Identifier in the source", null=False),
-            column("name", _TEXT, "Name of the task", null=False),
-            column("split", _TEXT, "train, val or test; empty when the task is not assigned to a split"),
-            column("status", _TEXT, "Where the work stands, as the source says"),
-        ]
+    (
+        column("task_id", TEXT, "Identifier in the source", null=False),
+        column("name", TEXT, "Name of the task", null=False),
+        column("split", TEXT, "train, val or test; empty when the task is not assigned to a split"),
+        column("status", TEXT, "Where the work stands, as the source says"),
     ),
     "Pieces of work; each gives its images a split.",
 )
@@ -34,13 +29,11 @@ JOBS = Table(
     DOMAIN,
     "jobs",
     KIND,
-    pa.schema(
-        [
-            column("job_id", _TEXT, "Identifier in the source", null=False),
-            column("task_id", _TEXT, "The task it belongs to", null=False),
-            column("version", _INT, "Version of the job's annotations, counted by the source", null=False),
-            column("status", _TEXT, "Where the work stands, as the source says"),
-        ]
+    (
+        column("job_id", TEXT, "Identifier in the source", null=False),
+        column("task_id", TEXT, "The task it belongs to", null=False),
+        column("version", INTEGER, "Version of the job's annotations, counted by the source", null=False),
+        column("status", TEXT, "Where the work stands, as the source says"),
     ),
     "Portions of a task that one annotator works on.",
 )
@@ -48,22 +41,18 @@ IMAGES = Table(
     DOMAIN,
     "images",
     KIND,
-    pa.schema(
-        [
-            column("image_id", _TEXT, "Identifier in the source", null=False),
-            column("file_path", _TEXT, "Path below the images root, Unicode NFC", null=False),
-            column("width", pa.int32(), "Width as stored", "pixel", null=False),
-            column("height", pa.int32(), "Height as stored", "pixel", null=False),
-            column("orientation", pa.int8(), "EXIF orientation 1 to 8; 1 is upright", null=False),
-            column("file_size", _INT, "Size of the file", "byte"),
-            column("sha256", _TEXT, "Digest of the file's bytes; empty when the file is missing"),
-            column(
-                "split", _TEXT, "train, val or test, where it was given to the image itself; it wins over its tasks"
-            ),
-            column("near", _INT, "Perceptual hash of the picture as shown, 64 bits; empty without a file"),
-            column("number", _INT, "Its id in COCO files; it never changes", null=False),
-            column("extra", _TEXT, "What else the source says of it, as a JSON object, such as its licence"),
-        ]
+    (
+        column("image_id", TEXT, "Identifier in the source", null=False),
+        column("file_path", TEXT, "Path below the images root, Unicode NFC", null=False),
+        column("width", "int32", "Width as stored", "pixel", null=False),
+        column("height", "int32", "Height as stored", "pixel", null=False),
+        column("orientation", "int8", "EXIF orientation 1 to 8; 1 is upright", null=False),
+        column("file_size", INTEGER, "Size of the file", "byte"),
+        column("sha256", TEXT, "Digest of the file's bytes; empty when the file is missing"),
+        column("split", TEXT, "train, val or test, where it was given to the image itself; it wins over its tasks"),
+        column("near", INTEGER, "Perceptual hash of the picture as shown, 64 bits; empty without a file"),
+        column("number", INTEGER, "Its id in COCO files; it never changes", null=False),
+        column("extra", TEXT, "What else the source says of it, as a JSON object, such as its licence"),
     ),
     "Every image of the project once, by path.",
     needed="images",
@@ -72,12 +61,10 @@ PLACEMENTS = Table(
     DOMAIN,
     "placements",
     KIND,
-    pa.schema(
-        [
-            column("image_id", _TEXT, "The image", null=False),
-            column("job_id", _TEXT, "A job it was given to", null=False),
-            column("keypoints", pa.int32(), "Keypoint annotations made there", null=False),
-        ]
+    (
+        column("image_id", TEXT, "The image", null=False),
+        column("job_id", TEXT, "A job it was given to", null=False),
+        column("keypoints", "int32", "Keypoint annotations made there", null=False),
     ),
     "Which jobs work on an image; it may be none or several.",
 )
@@ -85,13 +72,11 @@ TAGS = Table(
     DOMAIN,
     "tags",
     KIND,
-    pa.schema(
-        [
-            column("tag_id", _TEXT, "Identifier in the source", null=False),
-            column("category", _TEXT, "Name of the tag category", null=False),
-            column("name", _TEXT, "Name of the tag; unique in its category", null=False),
-            column("position", pa.int32(), "Order of categories, then of tags in them, from 0", null=False),
-        ]
+    (
+        column("tag_id", TEXT, "Identifier in the source", null=False),
+        column("category", TEXT, "Name of the tag category", null=False),
+        column("name", TEXT, "Name of the tag; unique in its category", null=False),
+        column("position", "int32", "Order of categories, then of tags in them, from 0", null=False),
     ),
     "Tags by category.",
 )
@@ -99,11 +84,9 @@ IMAGE_TAGS = Table(
     DOMAIN,
     "image_tags",
     KIND,
-    pa.schema(
-        [
-            column("image_id", _TEXT, "The image", null=False),
-            column("tag_id", _TEXT, "The tag", null=False),
-        ]
+    (
+        column("image_id", TEXT, "The image", null=False),
+        column("tag_id", TEXT, "The tag", null=False),
     ),
     "Which tags an image has.",
 )
@@ -111,16 +94,14 @@ LABELS = Table(
     DOMAIN,
     "labels",
     KIND,
-    pa.schema(
-        [
-            column("label_id", _TEXT, "Identifier in the source", null=False),
-            column("name", _TEXT, "Name; unique in the project", null=False),
-            column("parent_id", _TEXT, "The label above it"),
-            column("supercategory", _TEXT, "Name of the root of its hierarchy; empty for a root", null=False),
-            column("position", pa.int32(), "Order of the labels, from 0", null=False),
-            column("number", _INT, "Its id in COCO files; it never changes", null=False),
-            column("extra", _TEXT, "What else the source says of it, as a JSON object, such as its licence"),
-        ]
+    (
+        column("label_id", TEXT, "Identifier in the source", null=False),
+        column("name", TEXT, "Name; unique in the project", null=False),
+        column("parent_id", TEXT, "The label above it"),
+        column("supercategory", TEXT, "Name of the root of its hierarchy; empty for a root", null=False),
+        column("position", "int32", "Order of the labels, from 0", null=False),
+        column("number", INTEGER, "Its id in COCO files; it never changes", null=False),
+        column("extra", TEXT, "What else the source says of it, as a JSON object, such as its licence"),
     ),
     "What an annotation can say.",
 )
@@ -128,34 +109,32 @@ IMAGE_LABELS = Table(
     DOMAIN,
     "image_labels",
     KIND,
-    pa.schema(
-        [
-            column("image_id", _TEXT, "The image", null=False),
-            column("label_id", _TEXT, "The label", null=False),
-            column("confidence", _REAL, "0 to 1, from a model"),
-            column("source", _TEXT, "manual, import or model:<id>"),
-            column("job_ids", _JOBS, "Jobs in which it was given", null=False),
-        ]
+    (
+        column("image_id", TEXT, "The image", null=False),
+        column("label_id", TEXT, "The label", null=False),
+        column("confidence", REAL, "0 to 1, from a model"),
+        column("source", TEXT, "manual, import or model:<id>"),
+        column("job_ids", _JOBS, "Jobs in which it was given", null=False),
     ),
     "Labels of whole images.",
     needed="annotations",
 )
 
 _OBJECT = [
-    column("image_id", _TEXT, "The image", null=False),
-    column("label_id", _TEXT, "The label", null=False),
-    column("x", _REAL, "Left edge of the bounding box", "pixel", null=False),
-    column("y", _REAL, "Top edge of the bounding box", "pixel", null=False),
-    column("width", _REAL, "Width of the bounding box", "pixel", null=False),
-    column("height", _REAL, "Height of the bounding box", "pixel", null=False),
-    column("area", _REAL, "Area of the object: of the box, or of the union of its parts", "pixel^2", null=False),
-    column("is_crowd", pa.bool_(), "Whether it stands for a group of objects", null=False),
-    column("confidence", _REAL, "0 to 1, from a model"),
-    column("source", _TEXT, "manual, import or model:<id>"),
-    column("attributes", _TEXT, "Further attributes as a JSON object"),
-    column("keypoints", _TEXT, "x, y, visibility of each keypoint in a row, as JSON; 0 is not labelled", "pixel"),
-    column("extra", _TEXT, "What else the source says of it, as a JSON object, such as its track"),
-    column("number", _INT, "Its id in COCO files; it never changes", null=False),
+    column("image_id", TEXT, "The image", null=False),
+    column("label_id", TEXT, "The label", null=False),
+    column("x", REAL, "Left edge of the bounding box", "pixel", null=False),
+    column("y", REAL, "Top edge of the bounding box", "pixel", null=False),
+    column("width", REAL, "Width of the bounding box", "pixel", null=False),
+    column("height", REAL, "Height of the bounding box", "pixel", null=False),
+    column("area", REAL, "Area of the object: of the box, or of the union of its parts", "pixel^2", null=False),
+    column("is_crowd", FLAG, "Whether it stands for a group of objects", null=False),
+    column("confidence", REAL, "0 to 1, from a model"),
+    column("source", TEXT, "manual, import or model:<id>"),
+    column("attributes", TEXT, "Further attributes as a JSON object"),
+    column("keypoints", TEXT, "x, y, visibility of each keypoint in a row, as JSON; 0 is not labelled", "pixel"),
+    column("extra", TEXT, "What else the source says of it, as a JSON object, such as its track"),
+    column("number", INTEGER, "Its id in COCO files; it never changes", null=False),
     column("created_at", UTC_TIME, "When it was made"),
     column("job_ids", _JOBS, "Jobs in which it was made", null=False),
 ]
@@ -163,13 +142,11 @@ DETECTIONS = Table(
     DOMAIN,
     "detections",
     KIND,
-    pa.schema(
-        [
-            column("detection_id", _TEXT, "Identifier in the source", null=False),
-            *_OBJECT,
-            column("outline", _TEXT, "The rotated box as COCO segmentation JSON; empty when it is upright"),
-            column("segmentation_id", _TEXT, "Mask of the same object, where there is one"),
-        ]
+    (
+        column("detection_id", TEXT, "Identifier in the source", null=False),
+        *_OBJECT,
+        column("outline", TEXT, "The rotated box as COCO segmentation JSON; empty when it is upright"),
+        column("segmentation_id", TEXT, "Mask of the same object, where there is one"),
     ),
     "Bounding boxes, by image path, time and id.",
     needed="annotations",
@@ -178,14 +155,12 @@ SEGMENTATIONS = Table(
     DOMAIN,
     "segmentations",
     KIND,
-    pa.schema(
-        [
-            column("segmentation_id", _TEXT, "Identifier in the source", null=False),
-            *_OBJECT,
-            column("shape", _TEXT, "polygon or rle", null=False),
-            column("segmentation", _TEXT, "COCO segmentation JSON: list of rings, or compressed RLE", null=False),
-            column("detection_id", _TEXT, "Box of the same object, where there is one"),
-        ]
+    (
+        column("segmentation_id", TEXT, "Identifier in the source", null=False),
+        *_OBJECT,
+        column("shape", TEXT, "polygon or rle", null=False),
+        column("segmentation", TEXT, "COCO segmentation JSON: list of rings, or compressed RLE", null=False),
+        column("detection_id", TEXT, "Box of the same object, where there is one"),
     ),
     "Polygons and masks, by image path, time and id.",
     needed="annotations",
@@ -194,11 +169,9 @@ ABOUT = Table(
     DOMAIN,
     "about",
     KIND,
-    pa.schema(
-        [
-            column("name", _TEXT, "info or licenses", null=False),
-            column("value", _TEXT, "As JSON, as the source has it", null=False),
-        ]
+    (
+        column("name", TEXT, "info or licenses", null=False),
+        column("value", TEXT, "As JSON, as the source has it", null=False),
     ),
     "What the source says of the whole project.",
     may_be_empty=True,
@@ -207,13 +180,11 @@ NUMBERS = Table(
     DOMAIN,
     "numbers",
     KIND,
-    pa.schema(
-        [
-            column("kind", _TEXT, "image, annotation or label", null=False),
-            column("label", _TEXT, "Name of the label; empty for the highest number of all images or annotations"),
-            column("label_id", _TEXT, "Identifier of the label when it was last there"),
-            column("number", _INT, "A number that is never given to another", null=False),
-        ]
+    (
+        column("kind", TEXT, "image, annotation or label", null=False),
+        column("label", TEXT, "Name of the label; empty for the highest number of all images or annotations"),
+        column("label_id", TEXT, "Identifier of the label when it was last there"),
+        column("number", INTEGER, "A number that is never given to another", null=False),
     ),
     "Which ids of COCO files are taken for ever, also by what was deleted.",
 )

@@ -14,18 +14,18 @@ TABLES = (schema.BATCHES, schema.SAMPLES, schema.SENSOR_FACTS, schema.ELIGIBILIT
 def facts(tables: Tables) -> dict[str, Any]:
     """How the batch is called where it comes from, where it stands, and how much there is of it."""
     columns = ["batch_id", "batch_number", "phase", "status", "vessel_id", "operator_id", "inoculated_at"]
-    (batch,) = tables.read(schema.BATCHES, columns).to_pylist()
+    batch = tables.row(schema.BATCHES, columns)
     called = f"{batch['batch_number']}-{batch['phase']}"
     found = {"id": batch.pop("batch_id"), "called": called, **batch, "samples": tables.rows(schema.SAMPLES)}
     if schema.ELIGIBILITY in tables:
-        (verdict,) = tables.read(schema.ELIGIBILITY, ["eligible"]).to_pylist()
+        verdict = tables.row(schema.ELIGIBILITY, ["eligible"])
         found["eligible"] = verdict["eligible"]
     return found
 
 
 def values(tables: Tables) -> dict[str, dict[str, str]]:
     """The phase of the batch, and its sensors with what they measure in."""
-    (batch,) = tables.read(schema.BATCHES, ["phase"]).to_pylist()
+    batch = tables.row(schema.BATCHES, ["phase"])
     found = {"phase": {batch["phase"]: ""}, "batches": {tables.partition: ""}}
     if schema.SENSOR_FACTS in tables:
         sensors = tables.read(schema.SENSOR_FACTS).to_pylist()

@@ -1,14 +1,7 @@
 """Start here: the steps of a fermentation batch, and what is published from it."""
 
 from sheaf.exports.series import Series
-from sheaf.fermentation import checks, choices, schema
-from sheaf.fermentation.analysis.features import build_features
-from sheaf.fermentation.analysis.training import build_training
-from sheaf.fermentation.writers.batch_eln import verify_batch_eln, write_batch_eln
-from sheaf.fermentation.writers.batch_json import verify_batch_json, write_batch_json
-from sheaf.fermentation.writers.batch_report import verify_batch_report, write_batch_report
-from sheaf.fermentation.writers.campaign_csv import write_campaign_csv
-from sheaf.fermentation.writers.campaign_parquet import write_campaign_parquet
+from sheaf.fermentation import choices, schema
 from sheaf.fermentation.writers.request import (
     CampaignFilter,
     CampaignOptions,
@@ -18,9 +11,7 @@ from sheaf.fermentation.writers.request import (
     SensorsOptions,
     TrainingOptions,
 )
-from sheaf.fermentation.writers.samples_csv import verify_sample_csv, write_samples_csv
-from sheaf.fermentation.writers.sensors_csv import verify_sensors_csv, write_sensors_csv
-from sheaf.fermentation.writers.training_parquet import verify_training_parquet, write_training_parquet
+from sheaf.later import later
 from sheaf.steps import Check, Choices, Domain, Step
 
 _RECORDS = Step(
@@ -42,7 +33,7 @@ _RECORDS = Step(
         Check(
             "calibration",
             "Every probe's latest calibration passed and agrees with its readings.",
-            checks.calibration,
+            later("sheaf.fermentation.checks:calibration"),
         ),
     ),
     pool="ingest",
@@ -52,7 +43,7 @@ _FEATURES = Step(
     description="Sensor series in windows of 30 s, with gas rates, growth rate, volume and totals.",
     reads=(schema.BATCHES, schema.CLOSURES, schema.VOLUME_EVENTS, schema.SENSORS_TABLE),
     writes=(schema.FEATURES, schema.SENSOR_WINDOWS, schema.SENSOR_FACTS, schema.FEED_EVENTS),
-    work=build_features,
+    work=later("sheaf.fermentation.analysis.features:build_features"),
     settings=(
         *("plan", "rates_hz", "hold_s", "min_completeness", "mu_minutes", "match_nearest_s"),
         *("offgas_baseline", "volume", "vessel_volume_l", "molar_volume_l", "reference_pressure_bar"),
@@ -61,8 +52,16 @@ _FEATURES = Step(
     ),
     version=6,
     checks=(
-        Check("sensor_gaps", "No sensor was silent for long while the batch ran.", checks.sensor_gaps),
-        Check("frozen_sensors", "No sensor read exactly the same for longer than it can.", checks.frozen_sensors),
+        Check(
+            "sensor_gaps",
+            "No sensor was silent for long while the batch ran.",
+            later("sheaf.fermentation.checks:sensor_gaps"),
+        ),
+        Check(
+            "frozen_sensors",
+            "No sensor read exactly the same for longer than it can.",
+            later("sheaf.fermentation.checks:frozen_sensors"),
+        ),
     ),
 )
 _TRAINING_SAMPLES = Step(
@@ -77,7 +76,7 @@ _TRAINING_SAMPLES = Step(
         *(schema.TRAINING_SAMPLES, schema.SAMPLE_SENSORS, schema.ELIGIBILITY),
         *(schema.RULES, schema.YIELDS),
     ),
-    work=build_training,
+    work=later("sheaf.fermentation.analysis.training:build_training"),
     settings=(
         *("plan", "match_tolerance_s", "match_nearest_s", "match_look_ahead"),
         *("rates_hz", "hold_s", "gap_s", "max_dropout"),
@@ -90,8 +89,8 @@ _SAMPLES_CSV = Series(
     name="samples_csv",
     description="Samples of one batch as CSV, in the ten columns that model training reads.",
     tables=(schema.BATCHES, schema.SAMPLES),
-    write=write_samples_csv,
-    verify=verify_sample_csv,
+    write=later("sheaf.fermentation.writers.samples_csv:write_samples_csv"),
+    verify=later("sheaf.fermentation.writers.samples_csv:verify_sample_csv"),
     filter=SampleFilter,
     kinds=("csv",),
     row_key=("batch_id", "sampled_at"),
@@ -110,8 +109,8 @@ _BATCH_REPORT = Series(
         schema.FEATURES,
         schema.YIELDS,
     ),
-    write=write_batch_report,
-    verify=verify_batch_report,
+    write=later("sheaf.fermentation.writers.batch_report:write_batch_report"),
+    verify=later("sheaf.fermentation.writers.batch_report:verify_batch_report"),
     version=4,
     tells_account=True,
     kinds=("markdown",),
@@ -121,8 +120,8 @@ _BATCH_JSON = Series(
     name="batch_json",
     description="The whole record of one batch as JSON, with feed events and yields, for pipelines and archives.",
     tables=(*schema.RECORDS, schema.FEED_EVENTS, schema.YIELDS),
-    write=write_batch_json,
-    verify=verify_batch_json,
+    write=later("sheaf.fermentation.writers.batch_json:write_batch_json"),
+    verify=later("sheaf.fermentation.writers.batch_json:verify_batch_json"),
     version=2,
     kinds=("json",),
 )
@@ -134,8 +133,8 @@ _TRAINING_PARQUET = Series(
         *(schema.BATCHES, schema.TRAINING_SAMPLES, schema.SAMPLE_SENSORS, schema.ELIGIBILITY),
         *(schema.FEATURES, schema.SENSOR_WINDOWS, schema.FEED_EVENTS, schema.YIELDS),
     ),
-    write=write_training_parquet,
-    verify=verify_training_parquet,
+    write=later("sheaf.fermentation.writers.training_parquet:write_training_parquet"),
+    verify=later("sheaf.fermentation.writers.training_parquet:verify_training_parquet"),
     options=TrainingOptions,
     filter=SampleFilter,
     version=6,
@@ -147,8 +146,8 @@ _SENSORS_CSV = Series(
     name="sensors_csv",
     description="Sensors of one batch for a spreadsheet: a column each, on a common grid.",
     tables=(schema.BATCHES, schema.FEATURES, schema.SENSOR_WINDOWS),
-    write=write_sensors_csv,
-    verify=verify_sensors_csv,
+    write=later("sheaf.fermentation.writers.sensors_csv:write_sensors_csv"),
+    verify=later("sheaf.fermentation.writers.sensors_csv:verify_sensors_csv"),
     filter=HoursFilter,
     options=SensorsOptions,
     kinds=("csv",),
@@ -159,8 +158,8 @@ _BATCH_ELN = Series(
     name="batch_eln",
     description="The batch with report, plots, record, samples and sensors as an .eln archive, an RO-Crate.",
     tables=(*schema.RECORDS, schema.FEATURES, schema.SENSOR_WINDOWS, schema.FEED_EVENTS, schema.YIELDS),
-    write=write_batch_eln,
-    verify=verify_batch_eln,
+    write=later("sheaf.fermentation.writers.batch_eln:write_batch_eln"),
+    verify=later("sheaf.fermentation.writers.batch_eln:verify_batch_eln"),
     version=2,
     tells_account=True,
     kinds=("zip",),
@@ -170,8 +169,8 @@ _CAMPAIGN_CSV = Series(
     name="campaign_csv",
     description="Samples of all eligible training batches in one CSV (`include=all`: of all complete batches).",
     tables=(schema.BATCHES, schema.SAMPLES, schema.TRAINING_SAMPLES, schema.ELIGIBILITY),
-    write=write_campaign_csv,
-    verify=verify_sample_csv,
+    write=later("sheaf.fermentation.writers.campaign_csv:write_campaign_csv"),
+    verify=later("sheaf.fermentation.writers.samples_csv:verify_sample_csv"),
     options=CampaignOptions,
     filter=CampaignFilter,
     version=2,
@@ -184,8 +183,8 @@ _CAMPAIGN_PARQUET = Series(
     name="campaign_parquet",
     description="Training samples of all eligible batches in one Parquet file.",
     tables=(schema.BATCHES, schema.TRAINING_SAMPLES, schema.SAMPLE_SENSORS, schema.ELIGIBILITY),
-    write=write_campaign_parquet,
-    verify=verify_training_parquet,
+    write=later("sheaf.fermentation.writers.campaign_parquet:write_campaign_parquet"),
+    verify=later("sheaf.fermentation.writers.training_parquet:verify_training_parquet"),
     options=CampaignTrainingOptions,
     filter=CampaignFilter,
     version=3,

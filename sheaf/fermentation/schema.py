@@ -5,53 +5,47 @@ numeric sizes are those of the source database. Which sensors there are is the p
 long, and exports make columns of them. Not here: how rows are read or computed.
 """
 
-import pyarrow as pa
-
-from sheaf.tables.table import UTC_TIME, Table, column
+from sheaf.tables.table import FLAG, INTEGER, REAL, TEXT, UTC_TIME, Column, Table, column
 
 GAS_RATES = ("CER", "OUR", "RQ", "kLa", "qO2", "qCO2")  # those that depend on the gas balance
 
 
-def _text(name: str, description: str, *, null: bool = True, values: str = "") -> pa.Field:
-    field = column(name, pa.string(), description, null=null)
-    return field.with_metadata({**field.metadata, "values": values}) if values else field
+def _text(name: str, description: str, *, null: bool = True, values: str = "") -> Column:
+    return column(name, TEXT, description, null=null, values=values)
 
 
 def _numeric(
     name: str, size: str, description: str, unit: str, *, null: bool = True, minimum: str = "", origin: str = ""
-) -> pa.Field:
+) -> Column:
     """A number with the digits that the source has room for: `size` is precision and scale, as in `numeric(6,2)`."""
-    field = column(name, pa.float64(), description, unit, null=null)
-    extra = {"numeric": size} | ({"minimum": minimum} if minimum else {}) | ({"origin": origin} if origin else {})
-    return field.with_metadata({**field.metadata, **extra})
+    return column(name, REAL, description, unit, null=null, numeric=size, minimum=minimum, origin=origin)
 
 
-def _integer(name: str, description: str, unit: str | None = None, *, null: bool = True) -> pa.Field:
-    return column(name, pa.int64(), description, unit, null=null)
+def _integer(name: str, description: str, unit: str | None = None, *, null: bool = True) -> Column:
+    return column(name, INTEGER, description, unit, null=null)
 
 
-def _flag(name: str, description: str, *, null: bool = True) -> pa.Field:
-    return column(name, pa.bool_(), description, null=null)
+def _flag(name: str, description: str, *, null: bool = True) -> Column:
+    return column(name, FLAG, description, null=null)
 
 
-def _time(name: str, description: str, *, null: bool = True) -> pa.Field:
+def _time(name: str, description: str, *, null: bool = True) -> Column:
     return column(name, UTC_TIME, description, "UTC", null=null)
 
 
-def _float(name: str, description: str, unit: str) -> pa.Field:
-    return column(name, pa.float64(), description, unit)
+def _float(name: str, description: str, unit: str) -> Column:
+    return column(name, REAL, description, unit)
 
 
 def _table(
     name: str,
     description: str,
-    *fields: pa.Field,
+    *columns: Column,
     only_grows: bool = False,
     may_be_empty: bool = False,
     needed: str = "",
 ) -> Table:
-    schema = pa.schema(list(fields))
-    return Table("fermentation", name, "batch", schema, description, only_grows, may_be_empty, needed)
+    return Table("fermentation", name, "batch", columns, description, only_grows, may_be_empty, needed)
 
 
 _BATCH_ID = _text("batch_id", "UUID of the batch", null=False)
@@ -261,7 +255,7 @@ SENSORS_TABLE = _table(
     "Raw sensor points in the plan's units, by sensor and time.",
     _time("time", "Time of the point", null=False),
     _text("sensor", "Tag of the plan", null=False),
-    column("value", pa.float64(), "Value in the unit of the plan", "unit of the sensor", null=False),
+    column("value", REAL, "Value in the unit of the plan", "unit of the sensor", null=False),
     only_grows=True,
     needed="sensor points",
 )
@@ -315,7 +309,7 @@ SENSOR_FACTS = _table(
 )
 
 
-def _rates(balance: str, suffix: str = "") -> list[pa.Field]:
+def _rates(balance: str, suffix: str = "") -> list[Column]:
     by = f"{balance} gas balance"
     return [
         _float(f"CER{suffix}", f"Carbon dioxide evolution rate, {by}", "mol/L/h"),
@@ -338,7 +332,7 @@ _MEASURED = (
 MATCHED = tuple(field.name for field in _MEASURED)
 """The features that are joined with a sample each by itself."""
 
-FEATURE_VALUES: tuple[pa.Field, ...] = (
+FEATURE_VALUES: tuple[Column, ...] = (
     *_MEASURED,
     _float("CER_se", "Standard error of CER, inert gas balance", "mol/L/h"),
     _float("OUR_se", "Standard error of OUR, inert gas balance", "mol/L/h"),

@@ -50,7 +50,7 @@ def summaries_agree(tables: Tables, _report: Report, _settings: Any) -> Verdict:
 
 def shots_have_impacts(tables: Tables, _report: Report, _settings: Any) -> Verdict:
     """Most shots have an impact."""
-    (total,) = tables.read(schema.TOTALS, ["shots", "impacts", "correlated"]).to_pylist()
+    total = tables.row(schema.TOTALS, ["shots", "impacts", "correlated"])
     shots, missed = total["shots"], total["shots"] - total["correlated"]
     if not shots:
         return not_checked("there are no shots.")

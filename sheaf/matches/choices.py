@@ -15,9 +15,9 @@ TABLES = (schema.MATCH, schema.EVENTS, schema.RUNS, schema.TOTALS, schema.SENSOR
 
 def facts(tables: Tables) -> dict[str, Any]:
     """The match's name and time, and how many runs, shots and impacts it has."""
-    (match,) = tables.read(schema.MATCH, ["name", "first_time", "last_time", "events"]).to_pylist()
+    match = tables.row(schema.MATCH, ["name", "first_time", "last_time", "events"])
     if schema.TOTALS in tables:
-        (totals,) = tables.read(schema.TOTALS, ["runs", "shots", "impacts"]).to_pylist()
+        totals = tables.row(schema.TOTALS, ["runs", "shots", "impacts"])
         match |= totals
     return match
 

@@ -1,20 +1,9 @@
 """The matches domain: start here. What is made of the logs of a match, and what is published from it."""
 
 from sheaf.exports.series import Series
-from sheaf.matches import checks, choices, schema
-from sheaf.matches.analysis.events_stream import EventFilter
-from sheaf.matches.analysis.runs_tables import build_runs, load_manifest
-from sheaf.matches.analysis.shots import build_shots
-from sheaf.matches.readers.bridge_config import SERIES
-from sheaf.matches.writers import (
-    analytics_parquet,
-    events_ndjson,
-    match_archive,
-    match_report,
-    runs_csv,
-    shots_csv,
-    stage_results,
-)
+from sheaf.later import later
+from sheaf.matches import choices, schema
+from sheaf.matches.writers.request import ArchiveOptions, EventFilter, NdjsonOptions, ParquetOptions
 from sheaf.steps import Check, Choices, Domain, Step
 from sheaf.tables.pinned import Tables
 
@@ -24,7 +13,13 @@ EVENTS = Step(
     writes=(schema.EVENTS, schema.SOURCES, schema.MATCH),
     settings=("timezone", "max_line_bytes"),
     version=4,
-    checks=(Check("open", "No log ends in the middle of a line, as one still being written does.", checks.is_closed),),
+    checks=(
+        Check(
+            "open",
+            "No log ends in the middle of a line, as one still being written does.",
+            later("sheaf.matches.checks:is_closed"),
+        ),
+    ),
     pool="ingest",
 )
 
@@ -33,12 +28,16 @@ RUNS = Step(
     "Runs with their counts, impacts correlated with shots one to one, and the delay of each sensor.",
     reads=(schema.EVENTS, schema.MATCH),
     writes=(schema.RUNS, schema.TOTALS, schema.SENSORS, schema.EVENT_RUNS),
-    work=build_runs,
+    work=later("sheaf.matches.analysis.runs_tables:build_runs"),
     settings=("correlation", "min_split_ms"),
     version=6,
     checks=(
-        Check("count_mismatch", "Timer summaries agree with the shots that were seen.", checks.summaries_agree),
-        Check("uncorrelated", "Most shots have an impact.", checks.shots_have_impacts),
+        Check(
+            "count_mismatch",
+            "Timer summaries agree with the shots that were seen.",
+            later("sheaf.matches.checks:summaries_agree"),
+        ),
+        Check("uncorrelated", "Most shots have an impact.", later("sheaf.matches.checks:shots_have_impacts")),
     ),
     kinds=("parquet",),
 )
@@ -49,7 +48,7 @@ SHOTS = Step(
     reads=(schema.EVENTS, schema.EVENT_RUNS, schema.RUNS, schema.SENSORS, schema.MATCH, schema.TOTALS),
     writes=(schema.SHOTS, schema.IMPACTS),
     version=2,
-    work=build_shots,
+    work=later("sheaf.matches.analysis.shots:build_shots"),
 )
 
 _EVENT_TABLES = (schema.EVENTS, schema.EVENT_RUNS, schema.RUNS, schema.MATCH, schema.TOTALS)
@@ -59,8 +58,8 @@ RUNS_CSV = Series(
     "runs_csv",
     "One row per run: times, shots, impacts, and the share of shots with an impact.",
     (schema.RUNS, schema.MATCH, schema.TOTALS),
-    runs_csv.write,
-    runs_csv.verify,
+    later("sheaf.matches.writers.runs_csv:write"),
+    later("sheaf.matches.writers.runs_csv:verify"),
     version=2,
     kinds=("csv",),
     row_key=("run_id",),
@@ -71,9 +70,9 @@ EVENTS_NDJSON = Series(
     "events_ndjson",
     "Every event as a JSON line after a schema record, with the original record on request.",
     _EVENT_TABLES,
-    events_ndjson.write,
-    events_ndjson.verify,
-    options=events_ndjson.NdjsonOptions,
+    later("sheaf.matches.writers.events_ndjson:write"),
+    later("sheaf.matches.writers.events_ndjson:verify"),
+    options=NdjsonOptions,
     filter=EventFilter,
     version=2,
     kinds=("ndjson",),
@@ -84,10 +83,10 @@ ANALYTICS_PARQUET = Series(
     "analytics_parquet",
     "Every event with its run and correlation in typed columns, partitioned on request.",
     _EVENT_TABLES,
-    analytics_parquet.write,
-    analytics_parquet.verify,
-    check=analytics_parquet.check,
-    options=analytics_parquet.ParquetOptions,
+    later("sheaf.matches.writers.analytics_parquet:write"),
+    later("sheaf.matches.writers.analytics_parquet:verify"),
+    check=later("sheaf.matches.writers.analytics_parquet:check"),
+    options=ParquetOptions,
     filter=EventFilter,
     version=2,
     kinds=("parquet",),
@@ -98,9 +97,9 @@ MATCH_ARCHIVE = Series(
     "match_archive",
     "Logs, databases, all exports and checksums of the match in one zip.",
     (*_EVENT_TABLES, schema.SENSORS, schema.SOURCES),
-    match_archive.write,
-    match_archive.verify,
-    options=match_archive.ArchiveOptions,
+    later("sheaf.matches.writers.match_archive:write"),
+    later("sheaf.matches.writers.match_archive:verify"),
+    options=ArchiveOptions,
     version=2,
     kinds=("zip",),
 )
@@ -110,8 +109,8 @@ SHOTS_CSV = Series(
     "shots_csv",
     "One row per shot: time, split, draw, target, delay, hit or miss, with stage, string and shooter.",
     (schema.SHOTS, schema.RUNS, schema.MATCH, schema.TOTALS),
-    shots_csv.write,
-    shots_csv.verify,
+    later("sheaf.matches.writers.shots_csv:write"),
+    later("sheaf.matches.writers.shots_csv:verify"),
     kinds=("csv",),
     row_key=("run_id", "shot_no"),
 )
@@ -121,8 +120,8 @@ STAGE_RESULTS = Series(
     "stage_results",
     "One row per stage and shooter: strings, times, splits, first shots, hits and misses.",
     (schema.SHOTS, schema.RUNS, schema.MATCH, schema.TOTALS),
-    stage_results.write,
-    stage_results.verify,
+    later("sheaf.matches.writers.stage_results:write"),
+    later("sheaf.matches.writers.stage_results:verify"),
     kinds=("csv",),
     row_key=("stage", "shooter"),
 )
@@ -132,8 +131,8 @@ MATCH_REPORT = Series(
     "match_report",
     "The match as one page: what is suspicious, runs in time, splits, delays, how each sensor does.",
     (schema.RUNS, schema.SHOTS, schema.IMPACTS, schema.SENSORS, schema.MATCH, schema.TOTALS),
-    match_report.write,
-    match_report.verify,
+    later("sheaf.matches.writers.match_report:write"),
+    later("sheaf.matches.writers.match_report:verify"),
     version=2,
     kinds=("html",),
 )
@@ -143,6 +142,9 @@ _ALL = (RUNS_CSV, SHOTS_CSV, STAGE_RESULTS, MATCH_REPORT, EVENTS_NDJSON, ANALYTI
 
 def offered(tables: Tables) -> tuple[str, ...]:
     """The series that are published unasked: all, unless the configuration of a bridge wants fewer of its formats."""
+    from sheaf.matches.analysis.runs_tables import load_manifest
+    from sheaf.matches.readers.bridge_config import SERIES
+
     names = tuple(series.name for series in _ALL)
     bridge = load_manifest(tables).data_export
     if bridge is None:

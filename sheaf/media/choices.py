@@ -29,7 +29,7 @@ METHODS = {
 def facts(tables: Tables) -> dict[str, Any]:
     """The CSV it came from, what was said about it, where it is, and how its pairs ended."""
     columns = ["csv_file", "description", "priority", "items_total"]
-    (batch,) = tables.read(schema.BATCHES, columns).to_pylist()
+    batch = tables.row(schema.BATCHES, columns)
     ended: dict[str, Any] = {}
     if schema.RESULTS in tables:
         statuses = Counter(tables.read(schema.RESULTS, ["status"])["status"].to_pylist())

@@ -1,15 +1,9 @@
 """Start here: the steps of a media batch, and what is published from it."""
 
 from sheaf.exports.series import Series
-from sheaf.media import checks, choices, schema
-from sheaf.media.analysis.batch import analyse_batch
-from sheaf.media.analysis.item import ENGINE_VERSION
-from sheaf.media.batch_record import close_published
-from sheaf.media.writers.repaired_wav import verify_repaired_wav, write_repaired_wav
-from sheaf.media.writers.report_html import verify_report_html, write_report_html
-from sheaf.media.writers.results_csv import verify_results_csv, write_results_csv
-from sheaf.media.writers.results_json import verify_results_json, write_results_json
-from sheaf.media.writers.timeline import verify_timeline, write_timeline
+from sheaf.later import later
+from sheaf.media import choices, schema
+from sheaf.media.result import ENGINE_VERSION
 from sheaf.steps import Check, Choices, Domain, Step
 from sheaf.tables.pinned import Tables
 
@@ -29,14 +23,14 @@ _RESULTS = Step(
     ),
     reads=(schema.PAIRS, schema.FILES, schema.BATCHES),
     writes=(schema.RESULTS, schema.SNIPPETS),
-    work=analyse_batch,
+    work=later("sheaf.media.analysis.batch:analyse_batch"),
     settings=("timeout_seconds", "max_hours"),
     tuning=("parallel_jobs", "cluster"),
     version=ENGINE_VERSION,
     checks=(
-        Check("failed", "At most one pair in ten failed.", checks.few_failed),
-        Check("no_match", "At most half of the pairs are without a match.", checks.few_unmatched),
-        Check("confidence", "The offsets that were found are sure on average.", checks.sure),
+        Check("failed", "At most one pair in ten failed.", later("sheaf.media.checks:few_failed")),
+        Check("no_match", "At most half of the pairs are without a match.", later("sheaf.media.checks:few_unmatched")),
+        Check("confidence", "The offsets that were found are sure on average.", later("sheaf.media.checks:sure")),
     ),
     kinds=("parquet", "ffmpeg"),
     pool="media",
@@ -48,19 +42,19 @@ _RESULTS_JSON = Series(
     name="results_json",
     description="All pairs of one batch with offset, confidence, drift, edits and channels, as JSON.",
     tables=_TABLES,
-    write=write_results_json,
-    verify=verify_results_json,
+    write=later("sheaf.media.writers.results_json:write_results_json"),
+    verify=later("sheaf.media.writers.results_json:verify_results_json"),
     version=2,
     kinds=("json",),
-    published=close_published,
+    published=later("sheaf.media.batch_record:close_published"),
 )
 _RESULTS_CSV = Series(
     domain="media",
     name="results_csv",
     description="One line for each pair of one batch, for spreadsheets.",
     tables=_TABLES,
-    write=write_results_csv,
-    verify=verify_results_csv,
+    write=later("sheaf.media.writers.results_csv:write_results_csv"),
+    verify=later("sheaf.media.writers.results_csv:verify_results_csv"),
     kinds=("csv",),
     row_key=("item_id",),
 )
@@ -69,8 +63,8 @@ _REPORT_HTML = Series(
     name="report_html",
     description="The batch as one page to read: offsets, pictures and sound before and after, drift and edits.",
     tables=(*_TABLES, schema.SNIPPETS),
-    write=write_report_html,
-    verify=verify_report_html,
+    write=later("sheaf.media.writers.report_html:write_report_html"),
+    verify=later("sheaf.media.writers.report_html:verify_report_html"),
     version=4,
     kinds=("html",),
 )
@@ -79,8 +73,8 @@ _TIMELINE = Series(
     name="timeline",
     description="Each dub laid on its master to the frame, for editors: OpenTimelineIO, FCPXML, CMX 3600 EDL.",
     tables=_TABLES,
-    write=write_timeline,
-    verify=verify_timeline,
+    write=later("sheaf.media.writers.timeline:write_timeline"),
+    verify=later("sheaf.media.writers.timeline:verify_timeline"),
     kinds=("otio", "fcpxml", "edl"),
 )
 _REPAIRED_WAV = Series(
@@ -88,8 +82,8 @@ _REPAIRED_WAV = Series(
     name="repaired_wav",
     description="Every dub of one batch laid on its master as a new file, where enough of it is found there.",
     tables=(*_TABLES, schema.FILES),
-    write=write_repaired_wav,
-    verify=verify_repaired_wav,
+    write=later("sheaf.media.writers.repaired_wav:write_repaired_wav"),
+    verify=later("sheaf.media.writers.repaired_wav:verify_repaired_wav"),
     version=2,
     kinds=("wav", "csv"),
 )
@@ -97,7 +91,7 @@ _REPAIRED_WAV = Series(
 
 def offered(tables: Tables) -> tuple[str, ...]:
     """All series; corrected dubs only where the options of the batch ask for them, since they are as large as films."""
-    (batch,) = tables.read(schema.BATCHES, ["repair"]).to_pylist()
+    batch = tables.row(schema.BATCHES, ["repair"])
     return tuple(one.name for one in _SERIES if one is not _REPAIRED_WAV or batch["repair"])
 
 

@@ -15,7 +15,7 @@ TABLES = (schema.DATASET, schema.OCCURRENCES_TABLE, schema.EVENTS, schema.DEPLOY
 
 def facts(tables: Tables) -> dict[str, Any]:
     """The project's id and name, its licence, and how much was seen where."""
-    (dataset,) = tables.read(schema.DATASET, ["project_id", "name", "draft", "licence"]).to_pylist()
+    dataset = tables.row(schema.DATASET, ["project_id", "name", "draft", "licence"])
     counts = {
         table.name: tables.rows(table)
         for table in (schema.OCCURRENCES_TABLE, schema.EVENTS, schema.DEPLOYMENTS, schema.COLLECTIONS)
@@ -44,6 +44,6 @@ def _named(tables: Tables, table: Any) -> dict[str, str]:
 
 def licence(tables: Tables) -> str:
     """The licence of the project: its address where it is one of GBIF's, else what the project says."""
-    (row,) = tables.read(schema.DATASET, ["licence"]).to_pylist()
+    row = tables.row(schema.DATASET, ["licence"])
     known = GBIF_LICENCES.get(row["licence"])
     return known.url if known else row["licence"]

@@ -4,19 +4,10 @@ Here: steps, series and what each depends on, as declarations. Not here: any wor
 """
 
 from sheaf.exports.series import Series
+from sheaf.later import later
 from sheaf.occurrences import choices, schema
-from sheaf.occurrences.analysis.build import STEP, build_occurrences
 from sheaf.occurrences.input_tables import SOURCES
-from sheaf.occurrences.roles import check_role
-from sheaf.occurrences.writers.camtrap_dp import verify_camtrap_dp, write_camtrap_dp
-from sheaf.occurrences.writers.dwca import write_dwca
-from sheaf.occurrences.writers.dwca_verify import verify_dwca
-from sheaf.occurrences.writers.occurrences_api_json import verify_json, write_json
-from sheaf.occurrences.writers.occurrences_simple_csv import verify_csv, write_csv
 from sheaf.occurrences.writers.request import ArchiveOptions, OccurrenceFilter, check_filter
-from sheaf.occurrences.writers.season_html import verify_season, write_season
-from sheaf.occurrences.writers.taxa_csv import verify_taxa, write_taxa
-from sheaf.occurrences.writers.validation_json import verify_validation, write_validation
 from sheaf.steps import Choices, Domain, Step
 
 _NAME = "occurrences"
@@ -30,11 +21,11 @@ READING = Step(
     pool="ingest",
 )
 BUILDING = Step(
-    STEP,
+    schema.BUILT,
     "Occurrences with best detection, prediction and identification, their events, stations and taxa.",
     writes=schema.DERIVED,
     reads=READING.writes,
-    work=build_occurrences,
+    work=later("sheaf.occurrences.analysis.build:build_occurrences"),
     version=6,
     settings=(
         "title",
@@ -71,10 +62,10 @@ OCCURRENCES = Domain(
             "occurrences_simple_csv",
             "One line for each occurrence: determination, best prediction, who verified it, best detection.",
             schema.DERIVED,
-            write_csv,
-            verify_csv,
+            later("sheaf.occurrences.writers.occurrences_simple_csv:write_csv"),
+            later("sheaf.occurrences.writers.occurrences_simple_csv:verify_csv"),
             check=check_filter,
-            authorise=check_role,
+            authorise=later("sheaf.occurrences.roles:check_role"),
             filter=OccurrenceFilter,
             kinds=("csv",),
             row_key=("id",),
@@ -84,10 +75,10 @@ OCCURRENCES = Domain(
             "occurrences_api_json",
             "Occurrences as the API of Antenna gives them, with all detections, predictions and identifications.",
             schema.DERIVED,
-            write_json,
-            verify_json,
+            later("sheaf.occurrences.writers.occurrences_api_json:write_json"),
+            later("sheaf.occurrences.writers.occurrences_api_json:verify_json"),
             check=check_filter,
-            authorise=check_role,
+            authorise=later("sheaf.occurrences.roles:check_role"),
             filter=OccurrenceFilter,
             kinds=("json",),
             row_key=("id",),
@@ -97,10 +88,10 @@ OCCURRENCES = Domain(
             "dwca",
             "Darwin Core Archive: events and their occurrences; profile=gbif adds effort, media and measurements.",
             schema.DERIVED,
-            write_dwca,
-            verify_dwca,
+            later("sheaf.occurrences.writers.dwca:write_dwca"),
+            later("sheaf.occurrences.writers.dwca_verify:verify_dwca"),
             check=check_filter,
-            authorise=check_role,
+            authorise=later("sheaf.occurrences.roles:check_role"),
             version=2,
             options=ArchiveOptions,
             filter=OccurrenceFilter,
@@ -112,10 +103,10 @@ OCCURRENCES = Domain(
             "camtrap_dp",
             "Camtrap DP 1.0: a data package of deployments, media, and observations of events and of single media.",
             schema.DERIVED,
-            write_camtrap_dp,
-            verify_camtrap_dp,
+            later("sheaf.occurrences.writers.camtrap_dp:write_camtrap_dp"),
+            later("sheaf.occurrences.writers.camtrap_dp:verify_camtrap_dp"),
             check=check_filter,
-            authorise=check_role,
+            authorise=later("sheaf.occurrences.roles:check_role"),
             filter=OccurrenceFilter,
             version=3,
             kinds=("camtrap-dp", "zip"),
@@ -126,10 +117,10 @@ OCCURRENCES = Domain(
             "taxa_csv",
             "One line for each taxon: first and last seen, when it peaks, how often at which station.",
             schema.DERIVED,
-            write_taxa,
-            verify_taxa,
+            later("sheaf.occurrences.writers.taxa_csv:write_taxa"),
+            later("sheaf.occurrences.writers.taxa_csv:verify_taxa"),
             check=check_filter,
-            authorise=check_role,
+            authorise=later("sheaf.occurrences.roles:check_role"),
             filter=OccurrenceFilter,
             kinds=("csv",),
             row_key=("scientificName",),
@@ -139,10 +130,10 @@ OCCURRENCES = Domain(
             "validation_json",
             "What GBIF will say of the archive: issues by GBIF's names, with counts and examples.",
             schema.DERIVED,
-            write_validation,
-            verify_validation,
+            later("sheaf.occurrences.writers.validation_json:write_validation"),
+            later("sheaf.occurrences.writers.validation_json:verify_validation"),
             check=check_filter,
-            authorise=check_role,
+            authorise=later("sheaf.occurrences.roles:check_role"),
             filter=OccurrenceFilter,
             kinds=("json",),
         ),
@@ -151,10 +142,10 @@ OCCURRENCES = Domain(
             "season_html",
             "A season on one page: map of the stations, activity by hour and date, accumulation of taxa, their table.",
             schema.DERIVED,
-            write_season,
-            verify_season,
+            later("sheaf.occurrences.writers.season_html:write_season"),
+            later("sheaf.occurrences.writers.season_html:verify_season"),
             check=check_filter,
-            authorise=check_role,
+            authorise=later("sheaf.occurrences.roles:check_role"),
             filter=OccurrenceFilter,
             kinds=("html",),
         ),

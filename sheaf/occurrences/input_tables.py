@@ -8,17 +8,12 @@ them (`schema`), reading (`table_files`, `postgres`, `api`) and checking (`inges
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-import pyarrow as pa
+from sheaf.tables.table import FLAG, INTEGER, REAL, TEXT, WALL_TIME, Column, Table, column
 
-from sheaf.tables.table import Table, column
-
-WALL_TIME = pa.timestamp("us")  # what a clock showed, without a zone
-OFFSET, OFFSET_TYPE = "_offset", pa.int16()  # minutes from UTC
+OFFSET, OFFSET_TYPE = "_offset", "int16"  # minutes from UTC
 DATE_ONLY = 24 * 60
 """In the place of an offset, which is never so large: of this time only the date is known, its clock shows midnight."""
 SHARE = "proportion"
-
-_INT, _TEXT, _FLAG, _NUMBER = pa.int64(), pa.string(), pa.bool_(), pa.float64()
 
 
 @dataclass(frozen=True)
@@ -69,23 +64,23 @@ class Source:
         return "id" in self.table.schema.names
 
 
-def _key(name: str, description: str, *, null: bool = True) -> pa.Field:
-    return column(name, _INT, description, null=null)
+def _key(name: str, description: str, *, null: bool = True) -> Column:
+    return column(name, INTEGER, description, null=null)
 
 
-def _text(name: str, description: str, *, null: bool = True) -> pa.Field:
-    return column(name, _TEXT, description, null=null)
+def _text(name: str, description: str, *, null: bool = True) -> Column:
+    return column(name, TEXT, description, null=null)
 
 
-def _flag(name: str, description: str) -> pa.Field:
-    return column(name, _FLAG, description, null=False)
+def _flag(name: str, description: str) -> Column:
+    return column(name, FLAG, description, null=False)
 
 
-def _share(name: str, description: str) -> pa.Field:
-    return column(name, _NUMBER, description, SHARE)
+def _share(name: str, description: str) -> Column:
+    return column(name, REAL, description, SHARE)
 
 
-def _time(name: str, description: str) -> tuple[pa.Field, pa.Field]:
+def _time(name: str, description: str) -> tuple[Column, Column]:
     """A time as it was written, and the offset that was written with it."""
     return (
         column(name, WALL_TIME, description, "wall time as written"),
@@ -102,10 +97,9 @@ _ID = _key("id", "Primary key", null=False)
 _STAMPS = (*_time("created_at", "When the row was made"), *_time("updated_at", "When it was last changed"))
 
 
-def _table(name: str, *fields: pa.Field, needed: str = "", may_be_empty: bool = False) -> Table:
+def _table(name: str, *fields: Column, needed: str = "", may_be_empty: bool = False) -> Table:
     description = f"Rows of {name} as they arrived, checked."
-    schema = pa.schema(fields)
-    return Table("occurrences", name, "project", schema, description, needed=needed, may_be_empty=may_be_empty)
+    return Table("occurrences", name, "project", fields, description, needed=needed, may_be_empty=may_be_empty)
 
 
 _BY_OCCURRENCE = "EXISTS (SELECT 1 FROM main_occurrence o WHERE o.id = t.occurrence_id AND o.project_id = {project})"
@@ -173,9 +167,9 @@ DEPLOYMENT = Source(
         _ID,
         _text("name", "Name of the station", null=False),
         _key("project_id", "Project"),
-        column("latitude", _NUMBER, "Latitude, WGS 84", "degree"),
-        column("longitude", _NUMBER, "Longitude, WGS 84", "degree"),
-        column("coordinate_uncertainty", _NUMBER, "How far the station may be from there", "m"),
+        column("latitude", REAL, "Latitude, WGS 84", "degree"),
+        column("longitude", REAL, "Longitude, WGS 84", "degree"),
+        column("coordinate_uncertainty", REAL, "How far the station may be from there", "m"),
         _text("time_zone", "IANA zone of its clock"),
         *_STAMPS,
         needed="rows of main_deployment",
@@ -192,7 +186,7 @@ EVENT = Source(
         _text("group_by", "What its images have in common, usually the date of the start"),
         *_time("start", "First image"),
         *_time("end", "Last image"),
-        column("captures_count", _INT, "Images taken", "images"),
+        column("captures_count", INTEGER, "Images taken", "images"),
         *_STAMPS,
         needed="rows of main_event",
     ),
@@ -207,8 +201,8 @@ IMAGE = Source(
         _text("path", "Path below the public base URL", null=False),
         _text("public_base_url", "Where the images can be seen; empty when they cannot"),
         *_time("timestamp", "When it was taken"),
-        column("width", _INT, "Width", "px"),
-        column("height", _INT, "Height", "px"),
+        column("width", INTEGER, "Width", "px"),
+        column("height", INTEGER, "Height", "px"),
         _key("deployment_id", "Station"),
         _key("event_id", "Session"),
         _key("project_id", "Project"),
@@ -251,11 +245,11 @@ TAXON = Source(
         _text("rank", "Rank in capitals", null=False),
         _text("parents_json", "Ancestors from the root to the parent: JSON list of {id, name, rank}"),
         _text("common_name_en", "English common name"),
-        column("gbif_taxon_key", _INT, "Key in the GBIF backbone"),
-        column("inat_taxon_id", _INT, "Key in iNaturalist"),
+        column("gbif_taxon_key", INTEGER, "Key in the GBIF backbone"),
+        column("inat_taxon_id", INTEGER, "Key in iNaturalist"),
         _text("fieldguide_id", "Key in Fieldguide"),
         _text("author", "Author of the name"),
-        column("authorship_date", pa.string(), "Date of the name"),
+        column("authorship_date", TEXT, "Date of the name"),
         _key("synonym_of_id", "Accepted taxon, where the name is a synonym"),
         *_STAMPS,
         needed="rows of main_taxon",
@@ -268,7 +262,7 @@ ALGORITHM = Source(
         _ID,
         _text("name", "Name", null=False),
         _text("key", "Short name", null=False),
-        column("version", _INT, "Version"),
+        column("version", INTEGER, "Version"),
         _text("version_name", "Version as people call it"),
         _text("task_type", "What it does"),
         *_STAMPS,
@@ -284,7 +278,7 @@ OCCURRENCE = Source(
         _key("event_id", "Session"),
         _key("deployment_id", "Station"),
         _key("project_id", "Project"),
-        column("individual_count", _INT, "How many there were together; one where nothing is said", "individuals"),
+        column("individual_count", INTEGER, "How many there were together; one where nothing is said", "individuals"),
         _text("basis_of_record", "What the record is, in a word of Darwin Core; MachineObservation where none is said"),
         *_STAMPS,
         needed="rows of main_occurrence",

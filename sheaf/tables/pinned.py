@@ -7,8 +7,9 @@ from __future__ import annotations  # types of tables bring pyarrow, which many 
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sheaf.errors import DamagedError, NotFoundError, SheafError, StoreError
 from sheaf.store.errors import clear_errors
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from sheaf.tables.table import Table
 
 _AT_ONCE = 16 * 1024
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Tables:
@@ -81,6 +83,28 @@ class Tables:
         """One table in memory; raises `NotFoundError` where it was never made."""
         with self._open(table) as parquet:
             return parquet.read(columns=list(columns) if columns else None)
+
+    def row(self, table: Table, columns: Sequence[str] | None = None) -> dict[str, Any]:
+        """The only row of a table by column; raises `NotFoundError` where it was never made.
+
+        Times are made here: Arrow loads pandas for them, which takes longer than all else that a list of partitions
+        needs.
+        """
+        import pyarrow as pa
+
+        read = self.read(table, columns)
+        if read.num_rows != 1:
+            raise DamagedError(
+                f"{table.domain} {self.partition!r}: {table.name} has {read.num_rows} rows instead of one."
+            )
+        found: dict[str, Any] = {}
+        for name, values in zip(read.column_names, read.columns, strict=True):
+            value = values[0]
+            if value.is_valid and value.type == pa.timestamp("us", "UTC"):
+                found[name] = _EPOCH + timedelta(microseconds=value.cast(pa.int64()).as_py())
+            else:
+                found[name] = value.as_py()
+        return found
 
     def rows(self, table: Table) -> int:
         """How many rows a table has; raises `NotFoundError` where it was never made."""

@@ -16,24 +16,24 @@ from typing import Any
 import pyarrow as pa
 
 from sheaf.tables.accounts import Account, Kind, Reason
-from sheaf.tables.table import column, write_parquet
+from sheaf.tables.parquet import write_parquet
+from sheaf.tables.table import INTEGER, TEXT, arrow_schema, column
 
 _AT_ONCE = 10_000
 _MOST_RAW = 2000
-_TEXT, _NUMBER = pa.string(), pa.int64()
 
-SCHEMA = pa.schema(
+SCHEMA = arrow_schema(
     [
-        column("kind", _TEXT, "`reject`: not used; `change`: used after a change; `fault`: used as it is", null=False),
-        column("table", _TEXT, "Table the row was meant for", null=False),
-        column("code", _TEXT, "What is wrong, as a name that stays", null=False),
-        column("reason", _TEXT, "What is wrong, as a sentence", null=False),
-        column("rows", _NUMBER, "How many rows it stands for", "rows", null=False),
-        column("file", _TEXT, "File below the partition's inbox folder, or the table of a live source"),
-        column("line", _NUMBER, "Line in that file, from 1"),
-        column("byte_offset", _NUMBER, "Where the line starts in the file", "byte"),
-        column("primary_key", _TEXT, "The row's key, where it has one"),
-        column("raw", _TEXT, "The row as it came, as JSON or text, at most 2000 characters"),
+        column("kind", TEXT, "`reject`: not used; `change`: used after a change; `fault`: used as it is", null=False),
+        column("table", TEXT, "Table the row was meant for", null=False),
+        column("code", TEXT, "What is wrong, as a name that stays", null=False),
+        column("reason", TEXT, "What is wrong, as a sentence", null=False),
+        column("rows", INTEGER, "How many rows it stands for", "rows", null=False),
+        column("file", TEXT, "File below the partition's inbox folder, or the table of a live source"),
+        column("line", INTEGER, "Line in that file, from 1"),
+        column("byte_offset", INTEGER, "Where the line starts in the file", "byte"),
+        column("primary_key", TEXT, "The row's key, where it has one"),
+        column("raw", TEXT, "The row as it came, as JSON or text, at most 2000 characters"),
     ]
 )
 Spoiled = tuple[str, str, int | None, int | None, str]

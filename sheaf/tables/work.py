@@ -11,9 +11,10 @@ from typing import Any
 
 from sheaf.store.store import Store
 from sheaf.tables.generations import TableFile
+from sheaf.tables.parquet import Rows, write_parquet
 from sheaf.tables.pinned import Tables
 from sheaf.tables.rejects import Rejects
-from sheaf.tables.table import Rows, Table, write_parquet
+from sheaf.tables.table import Table
 
 
 @dataclass

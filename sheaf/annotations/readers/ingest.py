@@ -23,8 +23,8 @@ from sheaf.annotations.readers.yolo import yolo_data, yolo_source
 from sheaf.errors import InputError
 from sheaf.report import Report
 from sheaf.tables.accounts import Kind
+from sheaf.tables.parquet import Rows, from_rows
 from sheaf.tables.rejects import Rejects
-from sheaf.tables.table import Rows, from_rows
 from sheaf.tables.work import Work
 
 

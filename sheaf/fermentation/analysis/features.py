@@ -24,8 +24,8 @@ from sheaf.fermentation.analysis.windows import WINDOW_S, WINDOW_US, Windows, se
 from sheaf.fermentation.plan import Plan
 from sheaf.fermentation.settings import FermentationSettings
 from sheaf.report import Report
+from sheaf.tables.parquet import from_rows
 from sheaf.tables.pinned import Tables
-from sheaf.tables.table import from_rows
 from sheaf.tables.work import Work
 
 if TYPE_CHECKING:

@@ -31,8 +31,8 @@ from sheaf.fermentation.analysis.yields import NEEDED, batch_yields
 from sheaf.fermentation.plan import Plan
 from sheaf.fermentation.settings import FermentationSettings
 from sheaf.report import Report
+from sheaf.tables.parquet import from_rows
 from sheaf.tables.pinned import Tables
-from sheaf.tables.table import from_rows
 from sheaf.tables.work import Work
 
 if TYPE_CHECKING:

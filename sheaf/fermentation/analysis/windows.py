@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from sheaf.fermentation import schema
 from sheaf.fermentation.settings import FermentationSettings
-from sheaf.tables.table import UTC_TIME
+from sheaf.tables.parquet import UTC_TIME
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,7 +13,7 @@ from sheaf.fermentation.readers.sensor_points import read_sensor_points
 from sheaf.fermentation.settings import FermentationSettings
 from sheaf.outside.files import named
 from sheaf.report import Report
-from sheaf.tables.table import from_rows
+from sheaf.tables.parquet import from_rows
 from sheaf.tables.work import Work
 
 

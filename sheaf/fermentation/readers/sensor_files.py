@@ -19,7 +19,7 @@ from sheaf.fermentation.readers.staging import BATCH_ROWS, LONG, FileError, seri
 from sheaf.fermentation.settings import FermentationSettings
 from sheaf.outside.files import key_of, named
 from sheaf.outside.parquet import DeliveredParquet
-from sheaf.tables.table import UTC_TIME
+from sheaf.tables.parquet import UTC_TIME
 
 FILES = ("sensors.parquet", "sensors.csv", "sensors.csv.gz", "sensors.tsv", "sensors.txt", "sensors.lp")
 _HEAD = 64 * 1024

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from sheaf.tables.table import UTC_TIME
+from sheaf.tables.parquet import UTC_TIME
 
 STAGED = pa.schema(
     [

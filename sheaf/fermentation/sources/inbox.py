@@ -135,7 +135,7 @@ class BatchInbox:
                 if generation is None:
                     continue
                 tables = Tables(store, partition, {_STEP: generation})
-                (row,) = tables.read(schema.BATCHES, ["batch_id", "batch_number", "phase"]).to_pylist()
+                row = tables.row(schema.BATCHES, ["batch_id", "batch_number", "phase"])
                 from_folder = generation.source == self.name and row["batch_id"] == partition
                 batch_id = None if from_folder else row["batch_id"]
                 self._known[partition] = Known(partition, batch_id, row["batch_number"], row["phase"])
@@ -171,7 +171,7 @@ class BatchInbox:
                 tables = Tables(store, partition, {_STEP: generation})
                 path = tables.file(schema.BATCHES).path
                 if path not in self._runs:  # what lies there never changes
-                    (row,) = tables.read(schema.BATCHES, ["vessel_id", "inoculated_at", "completed_at"]).to_pylist()
+                    row = tables.row(schema.BATCHES, ["vessel_id", "inoculated_at", "completed_at"])
                     self._runs[path] = Run(partition, row["vessel_id"], row["inoculated_at"], row["completed_at"])
                 found.append(self._runs[path])
         return found

@@ -25,7 +25,7 @@ from sheaf.fermentation.sources.influx_csv import OF_AN_ANSWER, POINTS, read_poi
 from sheaf.fermentation.sources.influx_queries import Selection
 from sheaf.outside.addresses import hidden, secret
 from sheaf.outside.http import PASSING, Incoming, Limits, PassingError, Service, no_more_than, patiently, retry_after
-from sheaf.tables.table import write_parquet
+from sheaf.tables.parquet import write_parquet
 
 _LIMITS = Limits(read_s=120, total_s=3600, most_bytes=16 << 30, attempts=3)
 """The points of a long run are many, and a database that has to look for them is silent for a while."""

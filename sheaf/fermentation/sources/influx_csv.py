@@ -12,7 +12,7 @@ import pyarrow as pa
 from sheaf.errors import SourceError
 from sheaf.fermentation.source_settings import InfluxSettings
 from sheaf.fermentation.sources.influx_queries import by_field
-from sheaf.tables.table import UTC_TIME
+from sheaf.tables.parquet import UTC_TIME
 
 POINTS = pa.schema([("time", UTC_TIME), ("sensor", pa.string()), ("value", pa.float64())])
 OF_AN_ANSWER = ("", "result", "table", "_start", "_stop", "_time", "_value", "_field", "_measurement")

@@ -31,8 +31,8 @@ from sheaf.sources import Delivery
 from sheaf.store.store import Store
 from sheaf.tables import generations
 from sheaf.tables.generations import Place
+from sheaf.tables.parquet import write_parquet
 from sheaf.tables.pinned import Tables
-from sheaf.tables.table import write_parquet
 from sheaf.tables.work import Work
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from sheaf.tables.table import column
+from sheaf.tables.table import arrow_field, column
 
 _BEFORE = "completeness"
 """The sensors' columns stand before this one."""
@@ -37,7 +37,7 @@ def with_sensors(data: pa.Table, long: pa.Table, key: str, plan: Mapping[str, An
             found = pc.call_function("coalesce", [found, pa.scalar(0, found.type)]) if name == "count" else found
             notes = {k.decode(): v.decode() for k, v in (long.schema.field(name).metadata or {}).items()}
             unit = (notes.get("unit") or "").replace("unit of the sensor", facts["unit"]) or None
-            field = column(full, found.type, f"{sensor}: {notes.get('description', '')}", unit)
+            field = arrow_field(column(full, found.type, f"{sensor}: {notes.get('description', '')}", unit))
             columns.insert(at, found)
             fields.insert(at, field)
             at += 1

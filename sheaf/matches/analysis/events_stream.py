@@ -6,15 +6,12 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
-from pydantic import field_validator
 
 from sheaf.ahead import ahead
 from sheaf.errors import StaleError
-from sheaf.exports.options import Options
 from sheaf.matches import schema
 from sheaf.matches.analysis.runs_tables import load_manifest, run_ids
 from sheaf.matches.readers import devices
-from sheaf.matches.vocabulary import EVENT_TYPES, SOURCE_TYPES
 from sheaf.tables.pinned import Tables
 
 _AT_ONCE = 4 * 1024
@@ -31,30 +28,13 @@ OF_RUNS = ("stage", "bay", "string", "shooter")
 """What events have from their run."""
 
 
-class EventFilter(Options):
-    """Which events an export holds.
-
-    Attributes:
-        events: canonical event types or types of the sources; all when empty.
-    """
-
-    events: tuple[str, ...] | None = None
-
-    @field_validator("events")
-    @classmethod
-    def _known(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        for name in names or ():
-            if name not in EVENT_TYPES and name not in SOURCE_TYPES:
-                raise ValueError(f"{name!r} is no event type; known are {', '.join((*EVENT_TYPES, *SOURCE_TYPES))}")
-        return names or None
-
-
 def events(
-    tables: Tables, wanted: EventFilter, *, without: Sequence[str] = (), at_once: int = _AT_ONCE
+    tables: Tables, types: Sequence[str] | None = None, *, without: Sequence[str] = (), at_once: int = _AT_ONCE
 ) -> Iterator[pa.RecordBatch]:
     """The chosen events in order: columns of `events`, of `event_runs`, `run_id`, `OF_RUNS`, `target`; `TEXTS` encoded.
 
     Args:
+        types: of the events, canonical or of their sources; None for all.
         without: columns of `events` to leave out, never its key; not to read them is faster.
         at_once: of how many events a batch is at most.
 
@@ -67,7 +47,7 @@ def events(
     read = [name for name in schema.EVENTS.schema.names if name not in without]
     left = tables.batches(schema.EVENTS, read, TEXTS)
     right = tables.batches(schema.EVENT_RUNS)
-    chosen = pa.array(wanted.events or (), pa.string())
+    chosen = pa.array(types or (), pa.string())
     of_runs = OfRuns(tables)
     for event, run in ahead(_joined(tables.partition, left, right, at_once), most=1):
         columns = {
@@ -80,7 +60,7 @@ def events(
         if "device_id" in columns:
             columns["target"] = of_runs.target(columns["event_type"], columns["device_id"])
         batch = pa.RecordBatch.from_pydict(columns)
-        if wanted.events:
+        if types:
             batch = batch.filter(
                 pc.or_(
                     pc.is_in(batch.column("event_type"), chosen),
@@ -126,8 +106,8 @@ class OfRuns:
 
 def counts(tables: Tables) -> dict[str, int]:
     """What every manifest of a match tells."""
-    (read,) = tables.read(schema.MATCH, ["lines_read", "events", "rejected", "pending", "duplicates"]).to_pylist()
-    (found,) = tables.read(schema.TOTALS, ["runs", "shots", "impacts", "orphan_shots", "orphan_impacts"]).to_pylist()
+    read = tables.row(schema.MATCH, ["lines_read", "events", "rejected", "pending", "duplicates"])
+    found = tables.row(schema.TOTALS, ["runs", "shots", "impacts", "orphan_shots", "orphan_impacts"])
     return {**read, **found}
 
 

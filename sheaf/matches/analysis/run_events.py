@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from sheaf.tables.table import UTC_TIME
+from sheaf.tables.parquet import UTC_TIME
 
 COLUMNS = (
     *("event_no", "ts", "event_type", "device", "device_id", "device_position", "details"),

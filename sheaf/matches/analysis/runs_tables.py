@@ -26,8 +26,8 @@ from sheaf.matches.readers.clocks import BEYOND_US
 from sheaf.matches.readers.match_yaml import Device, Manifest, Squad
 from sheaf.matches.settings import Correlation
 from sheaf.report import Report
+from sheaf.tables.parquet import UTC_TIME, from_rows
 from sheaf.tables.pinned import Tables
-from sheaf.tables.table import UTC_TIME, from_rows
 from sheaf.tables.work import Work
 
 _PART = 32 * 1024
@@ -60,7 +60,7 @@ def build_runs(work: Work) -> Report:
     result = _Result(found, known, events, correlation, manifest.squad)
     counts, sensors = result.counts(), result.sensors()
     warnings = [*_warnings(counts, manifest.squad, result.unused_squad), *_of_sensors(sensors, timer_of)]
-    (pending,) = work.tables.read(schema.MATCH, ["pending"])["pending"].to_pylist()
+    pending = work.tables.row(schema.MATCH, ["pending"])["pending"]
     if pending or result.unfinished:
         warnings.append(
             "The logs end within a line or a run: the match may still go on, and its results are provisional."

@@ -17,7 +17,7 @@ import pyarrow as pa
 from sheaf import duck
 from sheaf.matches import schema
 from sheaf.matches.analysis import plots
-from sheaf.matches.analysis.events_stream import EventFilter, events
+from sheaf.matches.analysis.events_stream import events
 from sheaf.matches.analysis.run_events import LONGEST_US
 from sheaf.matches.analysis.runs_tables import load_manifest
 from sheaf.matches.readers import devices
@@ -42,7 +42,7 @@ _SCHEMA = pa.schema(
         pa.field("run_id", pa.string()),
     ]
 )
-_KINDS = EventFilter(events=("shot_detected", "timer_shot_detail", "impact_detected"))
+_KINDS = ("shot_detected", "timer_shot_detail", "impact_detected")
 
 
 def build_shots(work: Work) -> Report:
@@ -61,7 +61,7 @@ def build_shots(work: Work) -> Report:
         connection.register("runs", tables.read(schema.RUNS, ["run_no", "start_time", "beep_time"]))
         connection.register("of_runs", pa.RecordBatchReader.from_batches(_SCHEMA, _of_runs(tables)))
         connection.execute("CREATE TABLE happened AS SELECT * FROM of_runs")
-        (total,) = tables.read(schema.TOTALS, ["impacts", "orphan_impacts"]).to_pylist()
+        total = tables.row(schema.TOTALS, ["impacts", "orphan_impacts"])
         connection.execute(f"SET VARIABLE sensed = {total['impacts'] + total['orphan_impacts'] > 0}")
         connection.execute(_VIEWS)
         shots, impacts = (

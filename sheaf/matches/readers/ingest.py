@@ -29,7 +29,7 @@ from sheaf.matches.readers.merge import SAME_US, Merged, Staged, merge
 from sheaf.matches.readers.staging import Batch, Remark
 from sheaf.report import Report
 from sheaf.tables.accounts import Kind
-from sheaf.tables.table import from_rows
+from sheaf.tables.parquet import from_rows
 from sheaf.tables.work import Work
 
 _LATE_US = 2_000_000

@@ -5,57 +5,62 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import pyarrow as pa
-from pydantic import field_validator
 
 from sheaf import duck
 from sheaf.ahead import ahead
 from sheaf.errors import UsageError, VerificationError
-from sheaf.exports.options import Options
 from sheaf.exports.series import Draft, Written
 from sheaf.matches import schema
 from sheaf.matches.analysis.events_stream import counts, events, warnings
 from sheaf.matches.analysis.runs_tables import load_manifest
+from sheaf.matches.writers.request import PARTITION_COLUMNS, ParquetOptions
 from sheaf.tables.pinned import Tables
+from sheaf.tables.table import FLAG, INTEGER, REAL, TEXT, UTC_TIME, arrow_schema, column
 
 ROW_GROUP = 64 * 1024
 _AT_ONCE = 16 * 1024  # which is what a row group holds
 _MOST_PARTITIONS = 10_000
-PARTITION_COLUMNS = (
-    *("event_type", "device", "device_id", "device_position", "session_id"),
-    *("run_id", "match_id", "source_file", "stage", "bay", "shooter", "target"),
-)
 _REPEATING = [*PARTITION_COLUMNS, "details"]
 """Columns in which values repeat; a dictionary of all others would cost time and space."""
 
-
-class ParquetOptions(Options):
-    """How the events are stored.
-
-    Attributes:
-        compression: codec of all columns.
-        partition_by: `date` (local date of the match), `session`, or a column; none writes one file.
-    """
-
-    compression: Literal["gzip", "brotli", "lz4", "zstd", "snappy", "none"] = "gzip"
-    partition_by: str | None = None
-
-    @field_validator("partition_by")
-    @classmethod
-    def _known(cls, value: str | None) -> str | None:
-        if value in (None, "", "none"):
-            return None
-        if value not in ("date", "session", *PARTITION_COLUMNS):
-            raise ValueError(f"use date, session or one of the columns {', '.join(PARTITION_COLUMNS)}")
-        return value
+ANALYTICS_SCHEMA = arrow_schema(
+    [
+        column("timestamp_iso", UTC_TIME, "When it happened", null=False),
+        column("event_type", pa.dictionary(pa.int32(), pa.string()), "Canonical name", null=False),
+        column("device", TEXT, "Timer, Sensor or Bridge"),
+        column("device_id", TEXT, "Device"),
+        column("device_position", TEXT, "Bay or plate"),
+        column("details", TEXT, "Free text of the source"),
+        column("session_id", TEXT, "Session of the process that wrote it"),
+        column("run_id", TEXT, "The run it belongs to"),
+        column("match_id", TEXT, "The match", null=False),
+        column("seq", INTEGER, "Sequence number of the process that wrote it"),
+        column("shot_number", schema.SMALL, "Shot in its run, else as the timer says"),
+        column("shot_time_s", REAL, "Time since the beep as the timer says", "s"),
+        column("split_s", REAL, "Time since the previous shot", "s"),
+        column("magnitude", REAL, "Strength of an impact"),
+        column("delay_ms", REAL, "Time from the shot to its impact", "ms"),
+        column("matched", FLAG, "Whether shot and impact found each other"),
+        column("raw_data", TEXT, "The record as it came, as JSON"),
+        column("source_file", TEXT, "File below the match folder", null=False),
+        column("source_line", INTEGER, "Line in that file"),
+        column("stage", TEXT, "Stage of its run"),
+        column("bay", TEXT, "Bay of its run"),
+        column("string", schema.SMALL, "Number of its run at that stage and bay"),
+        column("shooter", TEXT, "Who shot the run"),
+        column("target", TEXT, "Target of the sensor of an impact"),
+    ],
+    metadata={"schema_version": "1.0.0"},
+)
+"""What a file holds, whatever it is partitioned by."""
 
 
 def check(tables: Tables, _filter: object, options: ParquetOptions) -> None:
     """Refuse a partitioning that would make too many files."""
     if options.partition_by == "run_id":
-        (runs,) = tables.read(schema.TOTALS, ["runs"])["runs"].to_pylist()
+        runs = tables.row(schema.TOTALS, ["runs"])["runs"]
         if runs > _MOST_PARTITIONS:
             raise UsageError(
                 f"Match {tables.partition!r} has {runs} runs: partition_by=run_id is possible up to {_MOST_PARTITIONS}."
@@ -95,7 +100,7 @@ def _read_back(path: Path) -> tuple[int, set[str]]:
 
     try:
         with pq.ParquetFile(path) as file:
-            missing = set(schema.ANALYTICS_SCHEMA.names) - set(file.schema_arrow.names)
+            missing = set(ANALYTICS_SCHEMA.names) - set(file.schema_arrow.names)
             meta = file.metadata
             codecs = {meta.row_group(group).column(0).compression for group in range(meta.num_row_groups)}
         with duck.connect(memory_limit="128MB", threads=2) as connection:
@@ -115,7 +120,7 @@ def _write_file(draft: Draft, path: Path) -> int:
     rows = 0
     with pq.ParquetWriter(
         path,
-        schema.ANALYTICS_SCHEMA,
+        ANALYTICS_SCHEMA,
         compression=draft.options.compression,
         compression_level=_level(draft.options.compression),
         use_dictionary=_REPEATING,  # type: ignore[arg-type]  # names of columns do as well
@@ -130,7 +135,7 @@ def _write_partitions(draft: Draft, folder: Path) -> dict[str, int]:
     import pyarrow.dataset as ds
 
     by = draft.options.partition_by
-    table_schema = schema.ANALYTICS_SCHEMA
+    table_schema = ANALYTICS_SCHEMA
     if by not in table_schema.names:
         table_schema = table_schema.append(pa.field(by, pa.string()))
     elif by == "event_type":
@@ -182,8 +187,8 @@ def _with_partition(
 def _rows(draft: Draft) -> Iterator[pa.RecordBatch]:
     import pyarrow.compute as pc
 
-    wanted = schema.ANALYTICS_SCHEMA
-    for batch in events(draft.tables, draft.filter, without=("byte_offset", "dialect"), at_once=_AT_ONCE):
+    wanted = ANALYTICS_SCHEMA
+    for batch in events(draft.tables, draft.filter.events, without=("byte_offset", "dialect"), at_once=_AT_ONCE):
         columns = {name: batch.column(name) for name in batch.schema.names}
         columns["timestamp_iso"] = columns["ts"]
         columns["event_type"] = columns["event_type"].dictionary_encode()

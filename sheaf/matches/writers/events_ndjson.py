@@ -13,7 +13,6 @@ import pyarrow as pa
 from sheaf import duck
 from sheaf.ahead import ahead
 from sheaf.errors import VerificationError
-from sheaf.exports.options import Options
 from sheaf.exports.series import Draft, Written
 from sheaf.matches.analysis.events_stream import counts, events, warnings
 from sheaf.matches.readers.clocks import utc_text
@@ -43,16 +42,6 @@ FIELDS = {
 }
 
 
-class NdjsonOptions(Options):
-    """How events are written.
-
-    Attributes:
-        include_raw_data: whether each event carries its record as it came.
-    """
-
-    include_raw_data: bool = True
-
-
 def write(draft: Draft) -> Written:
     """Write `match_<id>_raw.jsonl`."""
     name = f"match_{draft.partition}_raw.jsonl"
@@ -74,7 +63,7 @@ def write_to(draft: Draft, write: Callable[[bytes | memoryview], object]) -> int
     }
     write(orjson.dumps(head) + b"\n")
     without = ("byte_offset", "dialect") if with_raw else ("byte_offset", "dialect", "raw")
-    chosen = events(draft.tables, draft.filter, without=without)
+    chosen = events(draft.tables, draft.filter.events, without=without)
     rows = 0
     for count, lines in ahead((batch.num_rows, _lines(batch, draft.partition, with_raw)) for batch in chosen):
         write(lines)

@@ -14,16 +14,16 @@ import orjson
 
 from sheaf import __version__, memory
 from sheaf.errors import InputError, VerificationError
-from sheaf.exports.options import Options
 from sheaf.exports.series import Draft, Written
 from sheaf.exports.zips import Zip, confirm, opened
 from sheaf.matches import schema
-from sheaf.matches.analysis.events_stream import EventFilter, counts, warnings
+from sheaf.matches.analysis.events_stream import counts, warnings
 from sheaf.matches.analysis.runs_tables import load_manifest
 from sheaf.matches.readers import sqlite
 from sheaf.matches.readers.files import files
 from sheaf.matches.sources import inbox
 from sheaf.matches.writers import analytics_parquet, events_ndjson, runs_csv
+from sheaf.matches.writers.request import EventFilter, NdjsonOptions, ParquetOptions
 from sheaf.store.scratch import scratch_folder
 from sheaf.tables.accounts import Kind
 
@@ -32,16 +32,6 @@ READING = "events"
 """The step that read the match."""
 
 _TIMEOUT_S = 10.0
-
-
-class ArchiveOptions(Options):
-    """What goes in.
-
-    Attributes:
-        logs_only: leave out databases and exports.
-    """
-
-    logs_only: bool = False
 
 
 def write(draft: Draft) -> Written:
@@ -169,7 +159,7 @@ def _add_database(archive: Zip, name: str, source: dict[str, Any], places: _Plac
 
 
 def _write_parquet(base: Draft) -> Written:
-    return analytics_parquet.write(replace(base, options=analytics_parquet.ParquetOptions()))
+    return analytics_parquet.write(replace(base, options=ParquetOptions()))
 
 
 def _add_exports(archive: Zip, base: Draft, rows: dict[str, int], parquet: Future[Written]) -> list[str]:
@@ -180,7 +170,7 @@ def _add_exports(archive: Zip, base: Draft, rows: dict[str, int], parquet: Futur
         rows[name] = runs_csv.write_to(base, target.write)
     name = f"exports/match_{base.partition}_raw.jsonl"
     with archive.member(name) as target:
-        rows[name] = events_ndjson.write_to(replace(base, options=events_ndjson.NdjsonOptions()), target.write)
+        rows[name] = events_ndjson.write_to(replace(base, options=NdjsonOptions()), target.write)
     for name, count in written.rows.items():
         path = base.folder / name
         with path.open("rb") as file:
@@ -192,7 +182,7 @@ def _add_exports(archive: Zip, base: Draft, rows: dict[str, int], parquet: Futur
 def _metadata(
     draft: Draft, archive: Zip, formats: list[str], found: dict[str, int], rows: dict[str, int]
 ) -> dict[str, Any]:
-    (match,) = draft.tables.read(schema.MATCH).to_pylist()
+    match = draft.tables.row(schema.MATCH)
     described = orjson.loads(match["manifest"])
     members = archive.members
     return {

@@ -60,7 +60,7 @@ class Suspicion:
 def write(draft: Draft) -> Written:
     """Write `match_<id>_report.html`."""
     tables, name = draft.tables, f"match_{draft.partition}_report.html"
-    (match,) = tables.read(schema.MATCH, ["name", "timezone", "first_time", "last_time"]).to_pylist()
+    match = tables.row(schema.MATCH, ["name", "timezone", "first_time", "last_time"])
     sensors = tables.read(schema.SENSORS).to_pylist()
     totals, told = counts(tables), warnings(tables)
     shown: list[dict[str, Any]] = []

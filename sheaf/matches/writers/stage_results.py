@@ -43,7 +43,7 @@ ORDER BY runs.stage NULLS LAST, total_time_s NULLS LAST, runs.shooter NULLS LAST
 def write(draft: Draft) -> Written:
     """Write `match_<id>_stage_results.csv`."""
     tables = draft.tables
-    (total,) = tables.read(schema.TOTALS, ["impacts", "orphan_impacts"]).to_pylist()
+    total = tables.row(schema.TOTALS, ["impacts", "orphan_impacts"])
     sensed = total["impacts"] + total["orphan_impacts"] > 0
     with (
         duck.connect(memory_limit="96MB", threads=1, temp_directory=str(draft.folder.parent)) as connection,

@@ -37,7 +37,7 @@ from sheaf.media.readers.content import MediaFile, read_located
 from sheaf.media.result import PairOptions, Status
 from sheaf.report import Report
 from sheaf.store.store import Store
-from sheaf.tables.table import from_rows
+from sheaf.tables.parquet import from_rows
 from sheaf.tables.work import Work
 
 _POLL_S = 0.5

@@ -27,12 +27,9 @@ from sheaf.media.batch_record import FinishedItem, ItemError
 from sheaf.media.errors import MediaError
 from sheaf.media.methods import Method
 from sheaf.media.readers.content import MediaFile, confirm, confirm_unchanged
-from sheaf.media.result import PairOptions, PairResult, Status
+from sheaf.media.result import ENGINE_VERSION, PairOptions, PairResult, Status
 from sheaf.outside.child import environment
 from sheaf.outside.waiting import Waiting
-
-ENGINE_VERSION = 5
-"""Raise it when the same files may get another answer: finished items are then analysed again."""
 
 CRASHED = "CRASHED"
 _MOST_ITEMS = 100

@@ -17,7 +17,7 @@ from sheaf.media.readers.batch_options import BatchOptions
 from sheaf.media.readers.content import Located
 from sheaf.report import Report
 from sheaf.store.store import Store
-from sheaf.tables.table import from_rows
+from sheaf.tables.parquet import from_rows
 from sheaf.tables.work import Work
 
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-STEP = "occurrences"
 _PREVIEW = 20
 _PART = 32 * 1024  # occurrences that are put together at once: what belongs to them lies together in all tables
 _SAME_PLACE = 0.001  # degrees
@@ -288,7 +287,7 @@ def build_occurrences(work: Work) -> Report:
         _understand_names(work, database)
         _find_sensitive(work, database)
         database.execute(_STATIONS)
-        write_dataset(work, database, STEP)
+        write_dataset(work, database, schema.BUILT)
         _find_zones(work, database)
 
         def make(table: Table, query: str, keep_as: str | None = None, **parameters: Any) -> None:

@@ -16,8 +16,8 @@ from sheaf.occurrences.settings import Contact
 from sheaf.occurrences.working_database import table_of
 from sheaf.tables import generations
 from sheaf.tables.generations import Place
+from sheaf.tables.parquet import from_rows
 from sheaf.tables.pinned import Tables
-from sheaf.tables.table import from_rows
 from sheaf.tables.work import Work
 
 if TYPE_CHECKING:

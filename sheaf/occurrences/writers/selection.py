@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sheaf.exports.series import Draft
 from sheaf.occurrences import schema
-from sheaf.occurrences.analysis.build import STEP as BUILT
 from sheaf.occurrences.working_database import ROWS, open_tables
 from sheaf.occurrences.writers.request import condition, sampled
 from sheaf.store.scratch import scratch_folder
@@ -143,5 +142,5 @@ def remarks(draft: Draft) -> tuple[str, ...]:
             for reason in account.reasons
             if reason.kind is not Kind.REJECT
         ]
-        lines += generation.warnings if generation.step == BUILT else []
+        lines += generation.warnings if generation.step == schema.BUILT else []
     return tuple(lines)
