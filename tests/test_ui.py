@@ -6,12 +6,14 @@ documentation. Needs Chromium (`apt install chromium`).
 """
 
 import os
+import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from browser import chromium, complaints
-from lab import Lab
+from lab import PROGRAM, Lab, environment
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
@@ -28,6 +30,7 @@ SCREENSHOTS = os.environ.get("SHEAF_SCREENSHOTS")
 SLOW_MS = 360_000
 """A run starts a process of its own, and others may use this machine."""
 PATIENT_MS = 60_000
+RUNS = "{runsOrError {... on Runs {results {runId}}}}"
 expect.set_options(timeout=PATIENT_MS)
 
 
@@ -201,3 +204,33 @@ def test_checks_are_green_and_tell_what_they_found(page, lab):
     expect(page.get_by_text("21 gaps, the longest: ").first).to_be_visible()
     for batch in BATCHES:
         expect(page.get_by_text(batch, exact=True).first).to_be_visible()
+
+
+def test_a_failed_check_leads_to_the_rows_that_it_means(page, lab):
+    page.goto(f"{lab.url}/assets/matches/events?view=checks&checkDetail=open", wait_until="domcontentloaded")
+    expect(page.get_by_text("Failed", exact=True).first).to_be_visible()
+    expect(page.get_by_text("last lines are not finished yet: logs/main/").first).to_be_visible()
+    page.goto(f"{lab.url}/assets/matches/events?view=partitions&partition=club-night", wait_until="domcontentloaded")
+    expect(page.get_by_text("corrupt_json", exact=True).first).to_be_visible()
+    row = page.get_by_role("row").filter(has_text="corrupt_json").last  # the innermost: tables are nested
+    expect(row.get_by_text(re.compile(r"^logs/.+\.ndjson$"))).to_be_visible()
+    expect(row.get_by_text(re.compile(r"^\d+$")).first).to_be_visible()
+
+
+def test_a_run_of_the_command_line_is_made_again_and_ended_by_clicking(page, lab):
+    before = {run["runId"] for run in lab.ask(RUNS)["runsOrError"]["results"]}
+    command = [PROGRAM, "run", "fermentation", "batch-17-c", "--again"]
+    subprocess.run(command, env=environment(lab.home), check=True, capture_output=True)
+    (ours,) = [run for run in lab.ask(RUNS)["runsOrError"]["results"] if run["runId"] not in before][-1:]
+    page.goto(f"{lab.url}/runs/{ours['runId']}", wait_until="domcontentloaded")
+    for number, end in enumerate(("Success", "Canceled")):
+        expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=SLOW_MS)
+        last = page.url
+        page.get_by_role("button", name="Re-execute all").click()
+        page.wait_for_url(lambda url, last=last: "/runs/" in url and url != last)
+        if number:
+            page.get_by_role("button", name="Terminate").click()
+            page.get_by_role("dialog").get_by_role("button", name=re.compile("terminat", re.IGNORECASE)).click()
+        expect(page.get_by_text(end, exact=True).first).to_be_visible(timeout=SLOW_MS)
+    store = Store.open(str(lab.home / "store"))
+    assert resolve(store, "fermentation/batch-17-c/samples_csv/latest").version == 1, "nothing had changed"
