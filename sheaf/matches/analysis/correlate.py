@@ -197,33 +197,40 @@ def _contested(
     exchanged is not asked: shots are further from each other than a sensor is uncertain.
     """
     hit = shot_of_impact >= 0
-    impact_of_shot = np.full(len(shots.ts), -1, np.int32)
-    impact_of_shot[shot_of_impact[hit]] = np.flatnonzero(hit)
-    false = np.ones(len(estimate.offset))  # times that a false hit was near a shot; there is always one that comes next
-    rivals, instead_of = [], []
-    for pairs in _pairs(shots, impacts, estimate.window):
-        sensor, free = impacts.sensor[pairs.impact], ~hit[pairs.impact]
-        false += np.bincount(sensor[free], minlength=len(false))
-        usable = _usable(pairs, sensor, estimate)
-        own, taken = hit[pairs.impact[usable]], impact_of_shot[pairs.shot[usable]]
-        rival = own != (taken >= 0)
-        rivals.append(np.stack([sensor[usable], pairs.delay[usable]])[:, rival])
-        instead_of.append(np.where(own, pairs.impact[usable], taken)[rival])
     if not hit.any():
         return np.empty(0, impacts.run.dtype)
-    heard = np.bincount(impacts.sensor[hit], minlength=len(false))
-    unheard = (len(shots.ts) - hit.sum() + 1) / (len(shots.ts) + 2)
-    usual = np.log((heard + 0.5) * (estimate.window - _EARLIEST_US) / (false * unheard))
-
-    def odds(sensor: np.ndarray, delay: np.ndarray) -> np.ndarray:
-        return usual[sensor] + estimate.log_density(sensor, delay)
-
-    pair = odds(impacts.sensor, delay)
-    # Where a delay is only expected, nothing says how far from it a hit may be.
-    margin = np.where(hit & estimate.known[impacts.sensor], pair, np.inf)
-    instead = np.concatenate(instead_of)
-    np.minimum.at(margin, instead, pair[instead] - odds(*np.concatenate(rivals, axis=1)))
+    impact_of_shot = np.full(len(shots.ts), -1, np.int32)
+    impact_of_shot[shot_of_impact[hit]] = np.flatnonzero(hit)
+    usual = _usual_odds(shots, impacts, hit, estimate)
+    pair, margin = np.empty(len(hit), np.float32), np.full(len(hit), np.inf, np.float32)
+    for pairs in _pairs(shots, impacts, estimate.window):
+        sensor = impacts.sensor[pairs.impact]
+        odds = usual[sensor] + estimate.log_density(sensor, pairs.delay)
+        chosen = np.flatnonzero(shot_of_impact[pairs.impact] == pairs.shot)
+        pair[pairs.impact[chosen]] = odds[chosen]
+        # Where a delay is only expected, nothing says how far from it a hit may be.
+        known = chosen[estimate.known[sensor[chosen]]]
+        margin[pairs.impact[known]] = odds[known]
+        fits = _usable(pairs, sensor, estimate)
+        own, taken = hit[pairs.impact[fits]], impact_of_shot[pairs.shot[fits]]
+        rival = own != (taken >= 0)
+        instead_of = np.where(own, pairs.impact[fits], taken)[rival]
+        np.minimum.at(margin, instead_of, pair[instead_of] - odds[fits[rival]])
     return np.unique(impacts.run[margin < _SURE])
+
+
+def _usual_odds(shots: Shots, impacts: Impacts, hit: np.ndarray, estimate: _Estimate) -> np.ndarray:
+    """For each sensor, how much more often it hears a shot than a false hit comes where a shot is not heard.
+
+    As logarithm, and for a delay anywhere in the window.
+    """
+    free = Impacts(impacts.run[~hit], impacts.ts[~hit], impacts.sensor[~hit])
+    false = np.ones(len(estimate.offset))  # as if one more came: none so far does not mean never
+    for pairs in _pairs(shots, free, estimate.window):
+        false += np.bincount(free.sensor[pairs.impact], minlength=len(false))
+    heard = np.bincount(impacts.sensor[hit], minlength=len(false)) + 0.5
+    unheard = (len(shots.ts) - hit.sum() + 1) / (len(shots.ts) + 2)
+    return np.log(heard / false / unheard * (estimate.window - _EARLIEST_US))
 
 
 @dataclass(frozen=True)
