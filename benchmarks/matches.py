@@ -124,6 +124,7 @@ def shots(folder: Path) -> None:
 
 def step(folder: Path, name: str) -> None:
     """Do one step as its asset does, from looking whether there is anything to do to the commit."""
+    as_in_a_run()
     from sheaf.matches.domain import MATCHES
     from sheaf.matches.settings import MatchesSettings
     from sheaf.matches.sources.inbox import MatchInbox
@@ -138,6 +139,7 @@ def step(folder: Path, name: str) -> None:
 
 def export(folder: Path, name: str) -> None:
     """Publish one format."""
+    as_in_a_run()
     from sheaf.exports.publish import Request, publish
     from sheaf.matches.domain import MATCHES
     from sheaf.matches.settings import MatchesSettings
@@ -145,6 +147,14 @@ def export(folder: Path, name: str) -> None:
 
     store = Store.open(str(folder / "store"))
     publish(store, MATCHES, MATCHES.series_named(name), Request(MATCH), MatchesSettings())
+
+
+def as_in_a_run() -> None:
+    """Hold memory as the process of a run does."""
+    from sheaf import memory
+
+    memory.share()
+    memory.lean_arrow()
 
 
 def copy(folder: Path) -> None:

@@ -28,6 +28,7 @@ from sheaf.steps import Domain
 def build_definitions(settings: Settings, domains: Iterable[Domain] = tuple(DOMAINS.values())) -> dg.Definitions:
     """Everything, from one validated configuration."""
     memory.share()  # before there are threads
+    memory.lean_arrow()
     assets, jobs, sensors, schedules = [], [], [], []
     sources = configured_sources(settings)
     domains = list(domains)

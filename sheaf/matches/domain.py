@@ -122,6 +122,7 @@ STAGE_RESULTS = Series(
     (schema.SHOTS, schema.RUNS, schema.MATCH, schema.TOTALS),
     later("sheaf.matches.writers.stage_results:write"),
     later("sheaf.matches.writers.stage_results:verify"),
+    version=2,
     kinds=("csv",),
     row_key=("stage", "shooter"),
 )

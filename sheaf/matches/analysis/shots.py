@@ -55,7 +55,7 @@ def build_shots(work: Work) -> Report:
     tables = work.tables
     known = devices.resolve((), load_manifest(tables).devices).devices
     with duck.connect(
-        str(work.scratch / "shots.duckdb"), memory_limit="96MB", temp_directory=str(work.scratch), threads=2
+        str(work.scratch / "shots.duckdb"), memory_limit="64MB", temp_directory=str(work.scratch), threads=1
     ) as connection:
         connection.register("targets", _targets({name: device.target for name, device in known.items()}))
         connection.register("runs", tables.read(schema.RUNS, ["run_no", "start_time", "beep_time"]))

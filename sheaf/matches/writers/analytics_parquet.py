@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from sheaf import duck
-from sheaf.ahead import ahead
+from sheaf import duck, memory
 from sheaf.errors import UsageError, VerificationError
 from sheaf.exports.series import Draft, Written
 from sheaf.matches import schema
@@ -21,6 +20,8 @@ from sheaf.tables.table import FLAG, INTEGER, REAL, TEXT, UTC_TIME, arrow_schema
 
 ROW_GROUP = 64 * 1024
 _AT_ONCE = 16 * 1024  # which is what a row group holds
+_KEPT = 4
+"""Row groups after which free memory goes back: it lies in pieces, and the next one needs larger ones."""
 _MOST_PARTITIONS = 10_000
 _REPEATING = [*PARTITION_COLUMNS, "details"]
 """Columns in which values repeat; a dictionary of all others would cost time and space."""
@@ -125,9 +126,11 @@ def _write_file(draft: Draft, path: Path) -> int:
         compression_level=_level(draft.options.compression),
         use_dictionary=_REPEATING,  # type: ignore[arg-type]  # names of columns do as well
     ) as writer:
-        for batch in ahead(_rows(draft), most=1):
+        for number, batch in enumerate(_rows(draft)):  # which reads ahead itself
             writer.write_batch(batch, row_group_size=ROW_GROUP)
             rows += batch.num_rows
+            if number % _KEPT == 0:
+                memory.give_back()
     return rows
 
 

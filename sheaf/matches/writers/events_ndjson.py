@@ -16,6 +16,7 @@ from sheaf.errors import VerificationError
 from sheaf.exports.series import Draft, Written
 from sheaf.matches.analysis.events_stream import counts, events, warnings
 from sheaf.matches.readers.clocks import utc_text
+from sheaf.matches.readers.json_blocks import names_no_number
 from sheaf.matches.vocabulary import EVENT_TYPES
 
 VERSION = "1.0.0"
@@ -81,7 +82,7 @@ def verify(folder: Path, written: Written) -> None:
         if orjson.loads(file.readline()).get("_type") != "schema":
             raise VerificationError(f"{name} does not start with its schema record.")
     longest = _strictly(path)
-    with duck.connect(memory_limit="128MB", threads=2, temp_directory=str(folder.parent)) as connection:
+    with duck.connect(memory_limit="128MB", threads=1, temp_directory=str(folder.parent)) as connection:
         try:
             ((total, whole, known),) = connection.execute(
                 """
@@ -110,10 +111,10 @@ def _strictly(path: Path) -> int:
         while lines := file.read(_CHUNK) + file.readline():
             ends = np.flatnonzero(np.frombuffer(lines, np.uint8) == ord("\n"))
             longest = max(longest, int(np.diff(ends, prepend=-1, append=len(lines)).max()))
-            if b"NaN" not in lines and b"Inf" not in lines:
+            if not names_no_number(lines):
                 continue
             for line in lines.split(b"\n"):
-                if b"NaN" not in line and b"Inf" not in line:
+                if not names_no_number(line):
                     continue
                 try:
                     orjson.loads(line)

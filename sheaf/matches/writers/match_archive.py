@@ -5,7 +5,6 @@ refused, because it would not belong to the events in it.
 """
 
 import hashlib
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,13 +42,7 @@ def write(draft: Draft) -> Written:
         return Written(len(sources), {name: len(sources)}, found, told)
     places = _Places(draft, sources)
     rows: dict[str, int] = {}
-    with (
-        scratch_folder(draft.store) as scratch,
-        Zip(draft.folder / name) as archive,
-        ThreadPoolExecutor(1, "parquet") as beside,
-    ):
-        base = replace(draft, filter=EventFilter(), folder=scratch)
-        parquet = None if draft.options.logs_only else beside.submit(_write_parquet, base)  # while logs are packed
+    with scratch_folder(draft.store) as scratch, Zip(draft.folder / name) as archive:
         names = _member_names(sources)
         for source in sources:
             if source["dialect"] in ("shm", "empty"):
@@ -59,7 +52,8 @@ def write(draft: Draft) -> Written:
                     _add_database(archive, names[source["file"]], source, places, scratch)
             elif not (draft.options.logs_only and source["dialect"] == "wal"):
                 _add_file(archive, names[source["file"]], source, places)
-        formats = _add_exports(archive, base, rows, parquet) if parquet else []
+        base = replace(draft, filter=EventFilter(), folder=scratch)
+        formats = [] if draft.options.logs_only else _add_exports(archive, base, rows)
         archive.add_document(
             METADATA, orjson.dumps(_metadata(draft, archive, formats, found, rows), option=orjson.OPT_INDENT_2)
         )
@@ -158,19 +152,15 @@ def _add_database(archive: Zip, name: str, source: dict[str, Any], places: _Plac
     copy.unlink()
 
 
-def _write_parquet(base: Draft) -> Written:
-    return analytics_parquet.write(replace(base, options=ParquetOptions()))
-
-
-def _add_exports(archive: Zip, base: Draft, rows: dict[str, int], parquet: Future[Written]) -> list[str]:
-    written = parquet.result()  # before the events are written once more: both at once hold twice as much
-    memory.give_back()
+def _add_exports(archive: Zip, base: Draft, rows: dict[str, int]) -> list[str]:
     name = f"exports/match_{base.partition}_runs.csv"
     with archive.member(name) as target:
         rows[name] = runs_csv.write_to(base, target.write)
     name = f"exports/match_{base.partition}_raw.jsonl"
     with archive.member(name) as target:
         rows[name] = events_ndjson.write_to(replace(base, options=NdjsonOptions()), target.write)
+    memory.give_back()
+    written = analytics_parquet.write(replace(base, options=ParquetOptions()))
     for name, count in written.rows.items():
         path = base.folder / name
         with path.open("rb") as file:
