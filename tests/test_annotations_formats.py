@@ -114,7 +114,7 @@ def test_numbers_of_yolo_are_what_python_prints() -> None:
         return f"{value:.6f}".rstrip("0").rstrip(".")
 
     halves = [place / 192_000 for place in range(12, 192_000, 24 * 7)]  # rounded up or down by their last bit
-    values = [0.0, 1.0, 0.1, 1e-6, 4e-7, 0.999_999_6, 0.000_12, *halves]
+    values = [0.0, 1.0, 0.1, 1e-6, 4e-7, 0.999_999_6, 0.000_12, 1 / 128, 3 / 128, *halves]
     values += [0.5] * (-len(values) % 4)
     labels = np.arange(len(values) // 4) % 13
     text, ends = lines(labels, np.array(values), np.full(len(labels), 4))

@@ -36,6 +36,7 @@ from sheaf.tables.pinned import Tables
 from sheaf.tables.table import Table
 
 Kind = Literal["detection", "segmentation"]
+_AT_ONCE = 2 * 1024  # lines: of more, their values and texts would be most of what an export holds
 
 
 class _Annotation(NamedTuple):
@@ -201,7 +202,7 @@ class CocoWriter:
     def _image_lines(self, images: pa.Table, *, single: bool) -> Iterator[list[bytes]]:
         columns = ["number", "name", "width", "height", "split", "extra", "sha256"]
         linked = not self._draft.options.include_images
-        for batch in images.select(columns).to_batches(max_chunksize=2048):
+        for batch in images.select(columns).to_batches(max_chunksize=_AT_ONCE):
             lines = []
             for row in batch.to_pylist():
                 size = {"width": row["width"], "height": row["height"]}
@@ -240,35 +241,37 @@ class CocoWriter:
             if not wanted.any():
                 continue
             image_at, class_at = image_at[wanted], class_at[wanted]
-            batch = batch.filter(pa.array(wanted))
-            values = [batch.column(name).to_pylist() for name in (*_COLUMNS[2:], more[0])]
-            lines = []
-            for found, at, class_no in zip(
-                map(_Annotation._make, zip(*values, strict=True)), image_at.tolist(), class_at.tolist(), strict=True
-            ):
-                if turned[at] != 1:
-                    orientation = int(turned[at])
-                    found = _turned(found, orientation, *_as_stored(images, at, orientation))
-                row = _parsed(found.extra) | {
-                    "id": found.number,
-                    "image_id": int(ids_of[at]),
-                    "category_id": self._classes.numbers[class_no],
-                    "bbox": found[:4],
-                    "area": found.area,
-                    "iscrowd": int(found.is_crowd),
-                }
-                entry(row, found.shape)
-                if found.keypoints is not None:
-                    row["keypoints"] = orjson.Fragment(found.keypoints)
-                if found.confidence is not None:
-                    row["score"] = found.confidence
-                if found.attributes is not None:
-                    row["attributes"] = orjson.Fragment(found.attributes)
-                lines.append(orjson.dumps(row))
-            self._annotations_written += len(lines)
+            picked = batch.filter(pa.array(wanted)).select([*_COLUMNS[2:], more[0]])
+            for start in range(0, len(image_at), _AT_ONCE):
+                part = slice(start, start + _AT_ONCE)
+                values = [column[part].to_pylist() for column in picked.columns]
+                values += [image_at[part].tolist(), class_at[part].tolist()]
+                lines = []
+                for *said, at, class_no in zip(*values, strict=True):
+                    found = _Annotation._make(said)
+                    if turned[at] != 1:
+                        orientation = int(turned[at])
+                        found = _turned(found, orientation, *_as_stored(images, at, orientation))
+                    row = _parsed(found.extra) | {
+                        "id": found.number,
+                        "image_id": int(ids_of[at]),
+                        "category_id": self._classes.numbers[class_no],
+                        "bbox": found[:4],
+                        "area": found.area,
+                        "iscrowd": int(found.is_crowd),
+                    }
+                    entry(row, found.shape)
+                    if found.keypoints is not None:
+                        row["keypoints"] = orjson.Fragment(found.keypoints)
+                    if found.confidence is not None:
+                        row["score"] = found.confidence
+                    if found.attributes is not None:
+                        row["attributes"] = orjson.Fragment(found.attributes)
+                    lines.append(orjson.dumps(row))
+                yield lines
+            self._annotations_written += len(image_at)
             self._per_class += np.bincount(class_at, minlength=len(self._per_class))
             self._annotated[self._images_written + image_at] = True
-            yield lines
 
     def counts(self) -> Counts:
         """What all documents together hold."""

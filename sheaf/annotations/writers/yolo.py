@@ -160,7 +160,7 @@ class _Objects:
     label: Any
     size: Any
     box: Any
-    shape: list[str | None]
+    shape: pa.Array
     crowd: Any
 
     def kept(self) -> "_Objects":
@@ -168,7 +168,7 @@ class _Objects:
         if not self.crowd.any():
             return self
         own = ~self.crowd
-        shapes = [shape for shape, kept in zip(self.shape, own.tolist(), strict=True) if kept]
+        shapes = self.shape.filter(pa.array(own))
         return _Objects(self.image[own], self.label[own], self.size[own], self.box[own], shapes, self.crowd[own])
 
 
@@ -194,15 +194,23 @@ def _objects(selection: Selection, classes: Categories, options: YoloOptions) ->
             picked, image_at = batch.filter(pa.array(wanted)), image_at[wanted]
             box = np.stack([picked.column(name).to_numpy() for name in ("x", "y", "width", "height")], 1)
             crowd = picked.column("is_crowd").to_numpy(zero_copy_only=False)
-            shapes: list[str | None] = picked.column(shape_column).to_pylist() if drawn else [None] * len(box)
+            shapes = picked.column(shape_column) if drawn else pa.nulls(len(box), pa.string())
             size, turned = sizes[image_at], turns[image_at]
-            for at in np.flatnonzero(turned != 1).tolist():
-                width, height = map(int, size[at])
-                how = int(turned[at]), *((height, width) if turned[at] >= 5 else (width, height))
-                box[at] = turn_box(tuple(box[at].tolist()), *how)
-                if shape := shapes[at]:
-                    shapes[at] = turn_segmentation(shape, *how)
+            if (turned != 1).any():
+                shapes = _turn(box, shapes, size, turned)
             yield _Objects(image_at, class_at[wanted], size, box, shapes, crowd)
+
+
+def _turn(box: Any, shapes: pa.Array, size: Any, turned: Any) -> pa.Array:
+    """Turn the boxes, in place, and the shapes of objects whose images are turned."""
+    texts: list[str | None] = shapes.to_pylist()
+    for at in np.flatnonzero(turned != 1).tolist():
+        width, height = map(int, size[at])
+        how = int(turned[at]), *((height, width) if turned[at] >= 5 else (width, height))
+        box[at] = turn_box(tuple(box[at].tolist()), *how)
+        if shape := texts[at]:
+            texts[at] = turn_segmentation(shape, *how)
+    return pa.array(texts, pa.string())
 
 
 def _fractions(found: _Objects, task: str) -> tuple[Any, Any]:
@@ -218,13 +226,12 @@ def _fractions(found: _Objects, task: str) -> tuple[Any, Any]:
     return np.clip(fractions, 0.0, 1.0).ravel(), lengths
 
 
-def _rings(shapes: list[str | None], corners: Any, task: str) -> tuple[Any, Any]:
+def _rings(shapes: pa.Array, corners: Any, task: str) -> tuple[Any, Any]:
     """The outline of each object, or the corners of its box: the numbers of all, and how many each has."""
-    single = np.array([shape is not None and shape[:2] == "[[" and "],[" not in shape for shape in shapes], bool)
-    texts = [shape[2:-2] for shape, is_single in zip(shapes, single.tolist(), strict=True) if shape and is_single]
-    numbers = np.array(orjson.loads(f"[{','.join(texts)}]"), np.float64)  # of all at once: no list for each
-    lengths = np.full(len(shapes), 8)
-    lengths[single] = np.fromiter((text.count(",") + 1 for text in texts), np.int64, len(texts))
+    single = _are_single(shapes)
+    lengths, numbers = np.full(len(shapes), 8), np.empty(0)
+    if single.any():
+        numbers, lengths[single] = _numbers(shapes.filter(pa.array(single)))
     if task == "obb":  # of an outline of other than four corners, the box
         four = np.ones(len(shapes), bool)
         four[single] = lengths[single] == 8
@@ -233,7 +240,7 @@ def _rings(shapes: list[str | None], corners: Any, task: str) -> tuple[Any, Any]
     outline = _of_four if task == "obb" else _outline
     others: dict[int, list[float]] = {}
     for at in np.flatnonzero(~single).tolist():
-        shape = shapes[at]
+        shape = shapes[at].as_py()
         others[at] = (outline(orjson.loads(shape)) if shape else None) or corners[at].tolist()
         lengths[at] = len(others[at])
     points = np.empty(int(lengths.sum()))
@@ -241,6 +248,38 @@ def _rings(shapes: list[str | None], corners: Any, task: str) -> tuple[Any, Any]
     points[of_single] = numbers
     points[~of_single] = np.fromiter(chain.from_iterable(others.values()), np.float64)
     return points, lengths
+
+
+def _are_single(shapes: pa.Array) -> Any:
+    """Which shapes are one ring: lists of a single list."""
+    import pyarrow.compute as pc
+
+    is_list = pc.call_function("starts_with", [shapes], pc.MatchSubstringOptions("[["))
+    letters, starts = _letters(shapes)
+    brackets = np.diff(np.searchsorted(np.flatnonzero(letters == ord("[")), starts))
+    return is_list.fill_null(False).to_numpy(zero_copy_only=False) & (brackets == 2)
+
+
+def _numbers(rings: pa.Array) -> tuple[Any, Any]:
+    """The numbers of shapes of one ring each, one after another, and how many each has: read as one column."""
+    letters, starts = _letters(rings)
+    text = letters.tobytes()[2:-2].replace(b"]][[", b",")
+    commas = np.flatnonzero(np.frombuffer(text, np.uint8) == ord(","))
+    later = starts[1:-1] - 3 * np.arange(1, len(rings))  # where they begin in the text, but for the first
+    lengths = np.diff(np.searchsorted(commas, later), prepend=0, append=len(commas) + 1)
+    digits = text.replace(b",", b"")
+    ends = np.concatenate([[0], commas - np.arange(len(commas)), [len(digits)]]).astype(np.int32)
+    numbers = pa.StringArray.from_buffers(len(ends) - 1, pa.py_buffer(ends), pa.py_buffer(digits))
+    return numbers.cast(pa.float64()).to_numpy(), lengths
+
+
+def _letters(texts: pa.Array) -> tuple[Any, Any]:
+    """The bytes of all texts, one after another, and where each begins, and the last ends."""
+    _, ends, letters = texts.buffers()
+    if letters is None:  # nothing but empty ones
+        return np.empty(0, np.uint8), np.zeros(len(texts) + 1, np.int32)
+    starts = np.frombuffer(ends, np.int32)[texts.offset :][: len(texts) + 1]
+    return np.frombuffer(letters, np.uint8)[starts[0] : starts[-1]], starts - starts[0]
 
 
 def _outline(shape: Any) -> list[float] | None:

@@ -26,34 +26,41 @@ def lines(labels: Array, fractions: Array, lengths: Array) -> tuple[bytes, Array
     Returns:
         The text, and where each line ends in it.
     """
-    count = len(labels)
-    texts, sizes = _numbers()
+    texts = _numbers()
     names = np.arange(labels.max(initial=0) + 1).astype(f"S{_WIDTH}")
     last = np.cumsum(lengths + 2) - 1
-    cells = np.empty(len(fractions) + 2 * count, f"S{_WIDTH}")
-    widths = np.empty(len(cells), np.int64)
-    numbers = np.ones(len(cells), bool)
-    numbers[last], numbers[last - lengths - 1] = False, False
-    places = _rounded(fractions)
-    cells[numbers], widths[numbers] = texts[places], sizes[places]
-    cells[last - lengths - 1] = names[labels]
-    widths[last - lengths - 1] = np.char.str_len(names)[labels]
-    cells[last], widths[last] = b"\n", 1
-    return cells.tobytes().translate(None, b"\0"), np.cumsum(widths)[last]
+    first = last - lengths - 1
+    numbers = np.ones(len(fractions) + 2 * len(labels), bool)
+    numbers[first], numbers[last] = False, False
+    places = np.zeros(len(numbers), np.int64)
+    places[numbers] = _rounded(fractions)
+    cells = texts[places]
+    cells[first], cells[last] = names[labels], b"\n"
+    text = cells.tobytes().translate(None, b"\0")
+    return text, np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n")) + 1
 
 
 def _rounded(fractions: Array) -> Array:
     """Millionths, rounded as Python prints six decimals: exactly, also where it is a half but for a bit."""
     scaled = fractions * _MOST
     found = np.rint(scaled).astype(np.int64)
-    for at in np.flatnonzero(np.abs(scaled - np.floor(scaled) - 0.5) < 1e-6).tolist():
-        found[at] = int(f"{fractions[at]:.{_DECIMALS}f}".replace(".", ""))
+    below = np.floor(scaled)
+    close = np.flatnonzero(np.abs(scaled - below - 0.5) < 1e-6)
+    above = scaled[close] - below[close] - 0.5 + _lost(fractions[close], scaled[close])
+    found[close] = np.where(above == 0, found[close], below[close] + (above > 0))
     return found
 
 
+def _lost(fractions: Array, scaled: Array) -> Array:
+    """What the products with a million lost when they were rounded, exactly (T. J. Dekker, 1971)."""
+    wide = fractions * (2.0**27 + 1)
+    high = wide - (wide - fractions)
+    return high * _MOST - scaled + (fractions - high) * _MOST
+
+
 @cache
-def _numbers() -> tuple[Array, Array]:
-    """All fractions as text with a blank before them, and how long each is."""
+def _numbers() -> Array:
+    """All fractions as text with a blank before them."""
     of_three = np.array([f"{number:03}".encode() for number in range(1000)]).view(np.uint8).reshape(1000, 3)
     trimmed = np.array([f"{number:03}".rstrip("0").encode() for number in range(1000)], "S3")
     trimmed = trimmed.view(np.uint8).reshape(1000, 3)
@@ -63,4 +70,4 @@ def _numbers() -> tuple[Array, Array]:
     decimals[:, :, :3], decimals[:, :, 3:] = of_three[:, None], trimmed
     decimals[:, 0, :3] = trimmed
     letters[0, 2], letters[_MOST, 1:3] = 0, (ord("1"), 0)
-    return letters.view(f"S{_WIDTH}").ravel(), (letters != 0).sum(1)
+    return letters.view(f"S{_WIDTH}").ravel()
