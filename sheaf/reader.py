@@ -103,6 +103,25 @@ class Dataset:
             self._copy(one, folder / one.path)
         return folder / file if file is not None else folder
 
+    def image(self, store_path: str) -> bytes:
+        """The bytes of an image that a COCO file names by its place in the store; checked.
+
+        Args:
+            store_path: as the image's entry has it where the export holds no image files.
+
+        Raises:
+            UsageError: this is no image of the partition.
+            NotFoundError: it is not there.
+            VerificationError: it is not the image that the entry means.
+        """
+        series, sha256 = self._export.series, PurePosixPath(store_path).name
+        if store_path != f"images/{series.domain}/{series.partition}/{sha256[:2]}/{sha256}":
+            raise UsageError(f"{store_path!r} is no image of {series.domain} {series.partition}: give its store_path.")
+        found = self._store.get(store_path)
+        if hashlib.sha256(found).hexdigest() != sha256:
+            raise VerificationError(f"{self.name}: {store_path} differs from the image that was annotated (sha256).")
+        return found
+
     def to_arrow(self, table: str | None = None, columns: Sequence[str] | None = None) -> "pa.Table":
         """One table as Arrow.
 

@@ -11,6 +11,7 @@ from PIL import Image
 from running import current
 from typer.testing import CliRunner
 
+import sheaf
 from pipelines.cli.main import app
 from sheaf.annotations import schema
 from sheaf.annotations.domain import ANNOTATIONS
@@ -18,6 +19,7 @@ from sheaf.annotations.findings import Finding
 from sheaf.annotations.readers.image_files import ImageFacts, look_at
 from sheaf.annotations.settings import AnnotationsSettings, ProjectSettings
 from sheaf.annotations.writers.splits import suggest_splits
+from sheaf.errors import UsageError, VerificationError
 from sheaf.exports.publish import Request, preview
 from sheaf.outside import child
 from sheaf.running import Made
@@ -445,7 +447,13 @@ def test_what_latest_holds_stands_in_the_settings(project: Project) -> None:
     assert found.manifest.canonical
     plain = Export(project.store, SERIES["detection"], Request(PROJECT, None, {"include_images": False}), settings)
     (entry,) = plain.coco()["images"]
-    assert project.store.get(entry["store_path"]) == found.zip.read("images/train/1.jpg")
+    opened = sheaf.open(str(plain.published.export), project.store.url)
+    assert opened.image(entry["store_path"]) == found.zip.read("images/train/1.jpg")
+    with pytest.raises(UsageError, match="is no image of annotations"):
+        opened.image(f"{opened.name}/manifest.json")
+    project.store.put(entry["store_path"], b"another image")
+    with pytest.raises(VerificationError, match="differs from the image that was annotated"):
+        opened.image(entry["store_path"])
 
 
 def test_images_without_a_split_can_be_asked_for_alone(project: Project) -> None:
