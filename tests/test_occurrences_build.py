@@ -22,10 +22,10 @@ from occurrences_inbox import rows as rows_of
 from running import run_steps
 
 from sheaf.errors import NotFoundError, RefusedError
+from sheaf.licences import recognise
 from sheaf.occurrences import schema
 from sheaf.occurrences.analysis.dataset import slug_of
 from sheaf.occurrences.domain import OCCURRENCES
-from sheaf.occurrences.licence import recognise
 from sheaf.occurrences.readers.ingest import ingest
 from sheaf.occurrences.sample import season as sample_season
 from sheaf.store.store import Store
@@ -271,6 +271,24 @@ def test_slugs_are_plain(name: str, slug: str) -> None:
         ("CC BY 3.0", "CC BY 3.0"),
         ("https://creativecommons.org/licenses/by-nd/4.0/", "https://creativecommons.org/licenses/by-nd/4.0/"),
         ("All rights reserved", "All rights reserved"),
+        ("CC_BY_4_0", "CC-BY-4.0"),
+        ("CC0_1_0", "CC0-1.0"),
+        ("CC_BY_NC_4_0", "CC-BY-NC-4.0"),
+        ("cc by 4.0", "CC-BY-4.0"),
+        ("CCBY 4.0", "CC-BY-4.0"),
+        ("CC BY\u00a04.0", "CC-BY-4.0"),
+        ("CC BY 4.0 International License", "CC-BY-4.0"),
+        ("Attribution 4.0 International (CC BY 4.0)", "CC-BY-4.0"),
+        ("Creative Commons Attribution-NonCommercial 4.0 International", "CC-BY-NC-4.0"),
+        ("Creative Commons Attribution (CC BY 4.0) License", "CC-BY-4.0"),
+        ("CC0 1.0 Universal (CC0 1.0) Public Domain Dedication", "CC0-1.0"),
+        ("Public Domain (CC0 1.0)", "CC0-1.0"),
+        ("http://creativecommons.org/licenses/by/4.0", "CC-BY-4.0"),
+        ("creativecommons.org/licenses/by/4.0/legalcode.de?ref=chooser-v1", "CC-BY-4.0"),
+        ("CC_BY_3_0", "CC_BY_3_0"),
+        ("CC BY-NC-SA 4.0", "CC BY-NC-SA 4.0"),
+        ("CC-BY 4.0-ish", "CC-BY 4.0-ish"),
+        ("public domain", "public domain"),
     ],
 )
 def test_licences_are_recognised_however_they_are_written(text: str, name: str) -> None:

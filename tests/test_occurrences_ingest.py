@@ -223,6 +223,38 @@ def test_of_two_rows_with_one_id_the_first_is_kept(tmp_path: Path, local_store: 
     )
 
 
+def test_coordinates_and_countries_are_read_as_people_write_them(tmp_path: Path, local_store: Store) -> None:
+    given = project()
+    written = [
+        ("47,3921", "8,0444", "ch"), ("47° 23' 31.56\" N", "8°02′39.84″E", " CH "), ("S 33.9", "151 12 0 E", None),
+        ("33.9 S", "-151.2", "Australia"), ("8.04 E", "47.39 N", None), ("47°75'N", "8", None),
+    ]  # fmt: skip
+    given["main_deployment"] = [
+        {**given["main_deployment"][0], "id": id_, "latitude": latitude, "longitude": longitude, "country_code": code}
+        for id_, (latitude, longitude, code) in enumerate(written, 1)
+    ]
+    ingested(local_store, put(tmp_path / "p1", given))
+    found = [(row["latitude"], row["longitude"], row["country_code"]) for row in rows(local_store, "main_deployment")]
+    assert found == [
+        (47.3921, 8.0444, "ch"), (pytest.approx(47.3921), pytest.approx(8.0444), " CH "), (-33.9, 151.2, None),
+        (-33.9, -151.2, None), (None, None, None), (None, None, None),
+    ]  # fmt: skip
+
+
+def test_rows_out_of_order_and_repeated_are_kept_once_in_the_order_of_their_ids(
+    tmp_path: Path, local_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sheaf.occurrences.readers.ingest._PART", 3)
+    given = project()
+    more = [{**given["main_taxon"][4], "id": id_, "name": f"n{id_}"} for id_ in (40, 9, 22, 9, 31, 8, 15, 40)]
+    given["main_taxon"] += [*more, {**more[0], "id": "x"}]
+    made = ingested(local_store, put(tmp_path / "p1", given))
+    assert [row["id"] for row in rows(local_store, "main_taxon")] == [1, 2, 3, 4, 5, 8, 9, 15, 22, 31, 40]
+    repeated = [(row["code"], row["line"]) for row in noted(local_store, made) if row["code"] == "repeated_key"]
+    assert repeated == [("repeated_key", 9), ("repeated_key", 13)]
+    assert account(made, "main_taxon").adds_up
+
+
 @pytest.mark.parametrize(
     ("latitude", "longitude"), [(91, 8), (47, 181), (47, None), ("NaN", 8), ("north", 8), (float(10**30), 1)]
 )

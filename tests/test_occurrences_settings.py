@@ -46,6 +46,7 @@ CHANGES: dict[str, tuple[Any, str]] = {  # the new value, and what some export t
     "api_url": ("https://antenna.example/api/v2", "https://antenna.example/api/v2/occurrences/10/"),
     "media_url": ("https://media.example/", "https://media.example/crops/102.jpg"),
     "country_code": ("CH", "\tCH\t"),
+    "country_codes": ({"Wood": "DE"}, "\tDE\t"),
     "coordinate_uncertainty_m": (1000.0, "\t34687\t"),
     "sensitive_taxa": (("Noctua",), "Coordinates are the centre"),
     "sensitive_cell_degrees": (0.5, "a cell of 0.5 degrees"),

@@ -174,6 +174,16 @@ def test_nights_in_which_nothing_was_found_are_events(tmp_path: Path, local_stor
 
 NAMES = {
     ("Noctua cf. pronuba", "SPECIES"): Name("Noctua", "GENUS", "cf. pronuba"),
+    ("Insecta indet.", "UNKNOWN"): Name("Insecta", "CLASS", "indet."),
+    ("Lepidoptera sp.", "SPECIES"): Name("Lepidoptera", "ORDER", "sp."),
+    ("Strigiformes indet.", "SPECIES"): Name("Strigiformes", "ORDER", "indet."),
+    ("Xylota indet.", "UNKNOWN"): Name("Xylota", "UNKNOWN", "indet."),
+    ("bird sp.", "UNKNOWN"): Name("bird", "UNKNOWN", "sp."),
+    ("Mammalia", "UNKNOWN"): Name("Mammalia", "CLASS"),
+    ("Influenza A virus (A/Iowa/1976)", "UNKNOWN"): Name("Influenza A virus (A/Iowa/1976)", "UNKNOWN"),
+    ("Homo sapien", "SPECIES"): Name("", "UNKNOWN", person=True),
+    ("пусто", "UNKNOWN"): Name("", "UNKNOWN"),
+    ("人", "UNKNOWN"): Name("", "UNKNOWN", person=True),
     ("Noctua aff. pronuba", "SPECIES"): Name("Noctua", "GENUS", "aff. pronuba"),
     ("Canis lupus cf. dingo", "SUBSPECIES"): Name("Canis lupus", "SPECIES", "cf. dingo"),
     ("Noctua sp.", "SPECIES"): Name("Noctua", "GENUS", "sp."),
@@ -582,15 +592,21 @@ def test_a_sensitive_station_is_named_nowhere_however_it_is_written(tmp_path: Pa
     tables["main_deployment"] += [
         {**station, "id": 3, "name": "Spring 2024", "latitude": 46.1235},  # the same place in another season
         {**station, "id": 4, "name": "DEN VALLEY 3", "latitude": None, "longitude": None},
+        {"id": 5, "name": "Coral Post", "project_id": 1, "latitude": -16.8, "longitude": 179.9999},
+        {"id": 6, "name": "Palm Post", "project_id": 1, "latitude": -16.8, "longitude": -179.9999},  # 20 m from there
     ]
-    for number, other in ((3, 3), (4, 4)):
+    for number, other in ((3, 3), (4, 4), (5, 5), (6, 6)):
         tables["main_event"].append({**tables["main_event"][0], "id": number, "deployment_id": other})
-        add(tables, number * 10 + 30, 4, number, other)
+        add(tables, number * 10 + 30, LYNX["id"] if other == 5 else 4, number, other)
     tables["main_sourceimagecollection"] = [{"id": 7, "name": "Den Valley 3, June", "project_id": 1}]
     settings = SETTINGS.model_copy(update={"sensitive_taxa": ("Lynx lynx",), "title": "Cats in Den  Valley 3"})
     built(local_store, tables, tmp_path / "p1", settings)
     text = published_text(local_store, settings)
     assert "den-valley" not in text.lower()
-    assert not [secret for secret in (*SECRETS, "Spring 2024", "DEN VALLEY", "Den  Valley") if secret in text]
+    assert not [
+        secret
+        for secret in (*SECRETS, "Spring 2024", "DEN VALLEY", "Den  Valley", "Coral Post", "Palm Post")
+        if secret in text
+    ]
     assert {row["name"] for row in rows(local_store, schema.COLLECTIONS)} == {"[place withheld], June"}
     assert rows(local_store, schema.DATASET)[0]["slug"] == "cats-of-place-withheld"

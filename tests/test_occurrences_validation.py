@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from occurrences_inbox import NOW, SETTINGS, Row, Tables, built, content, detection, export, project
+from occurrences_inbox import NOW, SETTINGS, Row, Tables, archive, built, content, detection, export, project, tsv
 
 from sheaf.store.store import Store
 
@@ -59,3 +59,18 @@ def test_a_country_is_doubted_only_where_its_time_zones_are_far(tmp_path: Path, 
     assert issues("DE", 47.6, 7.6) == set()  # across the Rhine: nobody can know without borders
     assert issues("NO", 47.39, 8.04) == {"COUNTRY_COORDINATE_MISMATCH"}
     assert issues("XX", 47.39, 8.04) == {"COUNTRY_INVALID"}
+
+
+def test_stations_of_a_project_across_a_border_have_their_own_country(tmp_path: Path, local_store: Store) -> None:
+    tables = project()
+    for id_, name, more in ((2, "Ford", {"country_code": "de"}), (3, "Mill", {}), (4, "Ridge", {})):
+        place = {**tables["main_deployment"][0], "id": id_, "name": name, "latitude": 47.7, "longitude": 8.6, **more}
+        tables["main_deployment"].append(place)
+        tables["main_event"].append({**tables["main_event"][0], "id": id_, "deployment_id": id_})
+    told = {"country_code": "CH", "country_codes": {"Mill": "DE", "4": "NO"}, "title": "Moths of two countries"}
+    settings = SETTINGS.model_copy(update=told)
+    built(local_store, tables, tmp_path / "p1", settings)
+    events = tsv(archive(local_store, "gbif", settings=settings)["event.txt"])
+    assert [(row["locality"], row["countryCode"]) for row in events] == [
+        ("Meadow", "CH"), ("Ford", "DE"), ("Mill", "DE"), ("Ridge", "NO"),
+    ]  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from sheaf.annotations import schema
+from sheaf.licences import address
 from sheaf.tables.pinned import Tables
 
 TABLES = schema.TABLES
@@ -53,4 +54,4 @@ def licence(tables: Tables) -> str:
     """The licence of the images, where the source names one for all: its address, else what it is called."""
     about = {row["name"]: orjson.loads(row["value"]) for row in tables.read(schema.ABOUT).to_pylist()}
     named = about.get("licenses") or []
-    return str(named[0].get("url") or named[0].get("name") or "") if len(named) == 1 else ""
+    return address(*(str(named[0].get(key) or "") for key in ("url", "name"))) if len(named) == 1 else ""

@@ -6,8 +6,8 @@ Not here: the models of filters and options (`writers/request`), nor how they ar
 from collections import Counter
 from typing import Any
 
+from sheaf.licences import address
 from sheaf.occurrences import schema
-from sheaf.occurrences.licence import GBIF_LICENCES
 from sheaf.tables.pinned import Tables
 
 TABLES = (schema.DATASET, schema.OCCURRENCES_TABLE, schema.EVENTS, schema.DEPLOYMENTS, schema.TAXA, schema.COLLECTIONS)
@@ -44,6 +44,4 @@ def _named(tables: Tables, table: Any) -> dict[str, str]:
 
 def licence(tables: Tables) -> str:
     """The licence of the project: its address where it is one of GBIF's, else what the project says."""
-    row = tables.row(schema.DATASET, ["licence"])
-    known = GBIF_LICENCES.get(row["licence"])
-    return known.url if known else row["licence"]
+    return address(tables.row(schema.DATASET, ["licence"])["licence"])

@@ -17,7 +17,7 @@ READING = Step(
     "A project's tables as its source has them: typed, checked, with what could not be used in `rejects`.",
     writes=tuple(source.table for source in SOURCES),
     settings=("source_time_zone",),
-    version=5,
+    version=6,
     pool="ingest",
 )
 BUILDING = Step(
@@ -26,7 +26,7 @@ BUILDING = Step(
     writes=schema.DERIVED,
     reads=READING.writes,
     work=later("sheaf.occurrences.analysis.build:build_occurrences"),
-    version=6,
+    version=7,
     settings=(
         "title",
         "protocol",
@@ -43,6 +43,7 @@ BUILDING = Step(
         "api_url",
         "media_url",
         "country_code",
+        "country_codes",
         "coordinate_uncertainty_m",
         "sensitive_taxa",
         "sensitive_cell_degrees",

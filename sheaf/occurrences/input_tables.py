@@ -171,6 +171,7 @@ DEPLOYMENT = Source(
         column("longitude", REAL, "Longitude, WGS 84", "degree"),
         column("coordinate_uncertainty", REAL, "How far the station may be from there", "m"),
         _text("time_zone", "IANA zone of its clock"),
+        _text("country_code", "ISO 3166-1 alpha-2 code of the country it is in"),
         *_STAMPS,
         needed="rows of main_deployment",
     ),

@@ -54,7 +54,7 @@ DATASET = _table(
     column("owner", TEXT, "Name of the project's owner", null=False),
     column("contacts", TEXT, "Whom to ask: JSON list of {name, email, organisation, orcid}", null=False),
     column("api_url", TEXT, "Prefix of links to the source", null=False),
-    column("country_code", TEXT, "ISO 3166-1 alpha-2 code of the stations", null=False),
+    column("country_code", TEXT, "ISO 3166-1 alpha-2 code of stations that name none", null=False),
     column("coordinate_uncertainty", REAL, "How well coordinates are known", "m"),
     column(
         "target_taxon",
@@ -73,6 +73,7 @@ _PLACE = (
     ),
     column("longitude", REAL, "Longitude, in the same way", "degree"),
     column("uncertainty", REAL, "How far the station may be from there", "m"),
+    column("country_code", TEXT, "ISO 3166-1 alpha-2 code of its country"),
     column("sensitive", FLAG, "Whether a sensitive taxon was ever found at the station: then it is hidden", null=False),
 )
 DEPLOYMENTS = _table(

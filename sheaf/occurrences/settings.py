@@ -71,7 +71,8 @@ class ProjectSettings(Publication):
         contacts: whom to ask about the data, the first of them first.
         contact_name: the same for a single contact; by default the owner of the project.
         contact_email: the publisher's own address. Addresses of users are never read.
-        country_code: ISO 3166-1 alpha-2 code of the stations, for GBIF.
+        country_code: ISO 3166-1 alpha-2 code of stations that name none, for GBIF.
+        country_codes: the same of single stations, by their name or id, where a project crosses a border.
         coordinate_uncertainty_m: how well station coordinates are known, in metres, for GBIF.
         time_zone: IANA zone of stations that name none, such as `Europe/Oslo`; by default the one that
             their coordinates lie in.
@@ -100,6 +101,7 @@ class ProjectSettings(Publication):
     contact_name: str = ""
     contact_email: str = ""
     country_code: str = Field(default="", pattern="^([A-Z]{2})?$")
+    country_codes: dict[str, Annotated[str, Field(pattern="^[A-Z]{2}$")]] = Field(default_factory=dict)
     coordinate_uncertainty_m: float | None = Field(default=None, gt=0)
     time_zone: str = ""
     sensitive_taxa: tuple[str | int, ...] = ()

@@ -16,15 +16,15 @@ from sheaf.tables.table import Table
 if TYPE_CHECKING:
     import duckdb
 
-MEMORY = "500MB"
-_THREADS = 4  # each needs some of it for itself: with more of them a million occurrences would not fit
+MEMORY = "180MB"
+_THREADS = 2  # each needs some of it for itself: with more of them a million occurrences would not fit
 ROWS = 64 * 1024  # what is read or written at once
 
 
 @contextmanager
 def working_database(folder: Path) -> "Iterator[duckdb.DuckDBPyConnection]":
-    """An empty database in a scratch folder."""
-    with duck.connect(str(folder / "work.duckdb")) as database:
+    """An empty database that spills into a scratch folder: to a file of its own it would pack whatever it is given."""
+    with duck.connect() as database:
         database.execute(f"SET memory_limit = '{MEMORY}'")
         database.execute(f"SET threads = {min(_THREADS, os.cpu_count() or 1)}")
         database.execute(f"SET temp_directory = {duck.quoted(folder / 'spill')}")

@@ -4,16 +4,19 @@ Here: which detection, prediction and identification is the best, names, ancestr
 are missing never win: nulls come last everywhere. Not here: what an export shows of it.
 """
 
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sheaf import sql
+from sheaf import duck, sql
 from sheaf.errors import InputError
 from sheaf.occurrences import input_tables, schema
 from sheaf.occurrences.analysis import clocks, names, public
 from sheaf.occurrences.analysis.dataset import name_collections, write_dataset
 from sheaf.occurrences.analysis.plots import season_plots
 from sheaf.occurrences.input_tables import DATE_ONLY
-from sheaf.occurrences.working_database import ROWS, open_tables, table_of
+from sheaf.occurrences.working_database import open_tables, table_of
 from sheaf.report import Report
 from sheaf.tables.table import Table
 from sheaf.tables.work import Work
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 
 _PREVIEW = 20
 _PART = 32 * 1024  # occurrences that are put together at once: what belongs to them lies together in all tables
+_LOOKED_UP = 512 * 1024  # detections
+_AT_ONCE = 8 * 1024  # rows that DuckDB turns into Arrow at once
 _SAME_PLACE = 0.001  # degrees
 _METRES_PER_DEGREE = 111_320  # of latitude, and of longitude at the equator
 
@@ -47,7 +52,7 @@ CREATE MACRO at_rank(parents, own_rank, own_name, wanted) AS coalesce(
 
 _STATIONS = f"""
 CREATE TABLE station AS
-SELECT id, name, time_zone, coordinate_uncertainty,
+SELECT id, name, time_zone, coordinate_uncertainty, upper(trim(country_code)) AS country_code,
     CASE WHEN latitude <> 0 OR longitude <> 0 THEN latitude END AS latitude,
     CASE WHEN latitude <> 0 OR longitude <> 0 THEN longitude END AS longitude,
     false AS sensitive
@@ -63,7 +68,7 @@ CREATE TABLE sensitive_station AS SELECT * FROM station WHERE id IN (
 UPDATE station SET sensitive = true WHERE id IN (SELECT id FROM sensitive_station)
     OR lower(trim(name)) IN (SELECT lower(trim(name)) FROM sensitive_station WHERE trim(name) <> '')
     OR EXISTS (SELECT 1 FROM sensitive_station s WHERE abs(s.latitude - station.latitude) < {_SAME_PLACE}
-        AND abs(s.longitude - station.longitude) < {_SAME_PLACE});
+        AND abs((s.longitude - station.longitude + 540) % 360 - 180) < {_SAME_PLACE});  -- also across 180 degrees
 """
 # Half the diagonal of the cell, in metres, beside what is known of the station itself.
 _DEPLOYMENTS = f"""
@@ -76,6 +81,8 @@ SELECT s.id, CASE WHEN s.sensitive THEN 'Station ' || s.id ELSE s.name END AS na
             abs((floor(s.latitude / d.cell) + 0.5) * d.cell) - d.cell / 2))), 2))
         + coalesce(s.coordinate_uncertainty, d.coordinate_uncertainty, 0))
         ELSE coalesce(s.coordinate_uncertainty, d.coordinate_uncertainty) END AS uncertainty,
+    coalesce(s.country_code, (SELECT min(code) FROM country c WHERE c.station = CAST(s.id AS VARCHAR)),
+        (SELECT min(code) FROM country c WHERE c.station = s.name), nullif(d.country_code, '')) AS country_code,
     s.sensitive, z.zone AS time_zone, z.of AS time_zone_from
 FROM station s LEFT JOIN station_zone z ON z.id = s.id, dataset d ORDER BY s.id
 """
@@ -96,7 +103,7 @@ WITH taken AS (  -- for sessions without a time of their own
         CASE WHEN e."end" IS NULL THEN t.last.minutes ELSE e.end_offset END AS end_offset
     ) FROM main_event e LEFT JOIN taken t ON t.event_id = e.id
 ), placed AS (
-    SELECT e.id, e.deployment_id, d.name AS deployment_name, d.latitude, d.longitude, d.uncertainty,
+    SELECT e.id, e.deployment_id, d.name AS deployment_name, d.latitude, d.longitude, d.uncertainty, d.country_code,
         coalesce(d.sensitive, false) AS sensitive,
         {clocks.wall("a", "e.start", "e.start_offset")} AS start,
         {clocks.minutes("a", "e.start_offset")} AS start_offset,
@@ -123,10 +130,11 @@ SELECT id, name, upper(rank) AS rank,
 FROM main_taxon
 """
 
+_GENUS = "×?[A-Z][a-zë-]+(?: [(][A-Z][a-zë-]+[)])?"  # also with its subgenus
 _TAXA = """
 SELECT id, name, rank, n.is_taxon, n.is_person, n.scientific_name, n.scientific_rank, n.qualifier, {ranks},
-    CASE WHEN n.scientific_rank = 'SPECIES' AND regexp_full_match(n.scientific_name, '[A-Z][a-zë-]+ [a-zë-]+')
-        THEN split_part(n.scientific_name, ' ', 2) END AS specific_epithet,
+    CASE WHEN n.scientific_rank = 'SPECIES' AND regexp_full_match(n.scientific_name, '{genus} [a-zë-]+')
+        THEN regexp_extract(n.scientific_name, '[a-zë-]+$') END AS specific_epithet,
     common_name_en AS common_name, gbif_taxon_key, inat_taxon_id, fieldguide_id,
     coalesce(nullif(author, '') || coalesce(', ' || nullif(regexp_extract(authorship_date, '[0-9]{{4}}'), ''), ''),
         n.authorship) AS authorship,
@@ -158,6 +166,10 @@ CREATE TABLE with_people AS
 SELECT DISTINCT d.source_image_id AS id FROM main_detection d JOIN main_occurrence o ON o.id = d.occurrence_id
 WHERE o.determination_id IN (SELECT id FROM taxa WHERE is_person)
 """
+_BEST_SCORE = """
+CREATE TABLE best_score AS SELECT detection_id, max(score) AS score FROM main_classification
+WHERE score IS NOT NULL GROUP BY detection_id
+"""
 _DETECTIONS = f"""
 SELECT p.position, d.occurrence_id, d.id, d.source_image_id AS capture_id,
     {clocks.wall("z", "d.at", "d.minutes")} AS timestamp, {clocks.minutes("z", "d.minutes")} AS timestamp_offset,
@@ -181,28 +193,26 @@ FROM (
         SELECT *, public_url(url) AS image_url
         FROM (SELECT *, joined(public_base_url, path) AS url FROM main_sourceimage)
     ) i ON i.id = t.source_image_id
-    LEFT JOIN with_people w ON w.id = t.source_image_id WHERE t.bbox IS NOT NULL
+    LEFT JOIN with_people w ON w.id = t.source_image_id
+    WHERE t.bbox IS NOT NULL AND t.id BETWEEN {{first}} AND {{last}}
 ) d
 JOIN place p ON p.id = d.occurrence_id
 {clocks.joined("z", "p.zone", "d.at", "d.minutes")}
 {clocks.joined("y", "p.zone", "d.taken", "d.taken_minutes")}
-LEFT JOIN (SELECT detection_id, max(score) AS score FROM main_classification GROUP BY detection_id) s
-    ON s.detection_id = d.id
-ORDER BY p.position, d.id
+LEFT JOIN (FROM best_score WHERE detection_id BETWEEN {{first}} AND {{last}}) s ON s.detection_id = d.id
 """
 
 _PREDICTIONS = """
 SELECT d.position, c.detection_id, c.id, c.taxon_id, c.algorithm_id, c.applied_to_id, c.score, c.terminal,
     c.created_at, c.timestamp, c.timestamp_offset, c.created_at_offset AS created_offset
 FROM main_classification c JOIN detections d ON d.id = c.detection_id
-WHERE c.taxon_id IS NOT NULL ORDER BY d.position, c.id
+WHERE c.taxon_id IS NOT NULL
 """
 
 _IDENTIFICATIONS = """
 SELECT p.position, i.id, i.user_id, shown(u.name, i.user_id) AS user_name, i.taxon_id, i.withdrawn,
     CASE WHEN p.sensitive THEN '' ELSE i.comment END AS comment, i.created_at, i.created_at_offset
 FROM main_identification i JOIN place p ON p.id = i.occurrence_id LEFT JOIN users_user u ON u.id = i.user_id
-ORDER BY p.position, i.created_at DESC NULLS LAST, i.id DESC
 """
 
 _AGREED = """
@@ -289,18 +299,39 @@ def build_occurrences(work: Work) -> Report:
         database.execute(_STATIONS)
         write_dataset(work, database, schema.BUILT)
         _find_zones(work, database)
+        countries = list(settings.country_codes.items())
+        table_of(database, "country", ("station", "code"), ("VARCHAR", "VARCHAR"), countries)
 
         def make(table: Table, query: str, keep_as: str | None = None, **parameters: Any) -> None:
             """Write a table; those that later queries need are kept in the database too."""
             name = sql.name(keep_as or table.name)
             database.execute(f"CREATE TABLE {name} AS {query}", parameters or None)
             columns = sql.names(table.schema.names)
-            work.write(table, database.sql(f"SELECT {columns} FROM {name}").to_arrow_reader(ROWS))
+            work.write(table, _batches(database, f"SELECT {columns} FROM {name}"))
+
+        def sort(table: Table, queries: Sequence[str], order: str, **parameters: Any) -> None:
+            """Write a large table in order: one thing after the other, as each needs memory.
+
+            Later queries read a file in the same order, with all columns.
+            """
+            for index, query in enumerate(queries):
+                into = "INSERT INTO unsorted" if index else "CREATE TABLE unsorted AS"
+                database.execute(f"{into} {query}", parameters or None)
+            path = work.scratch / f"sorted-{table.name}.parquet"
+            database.execute(
+                f"COPY (FROM unsorted ORDER BY {order}) TO {duck.quoted(path)} (FORMAT parquet, COMPRESSION lz4_raw)"
+            )
+            database.execute("DROP TABLE unsorted")
+            _see(database, table, path)
+            work.write(table, _batches(database, f"SELECT {sql.names(table.schema.names)} FROM {sql.name(table.name)}"))
 
         make(schema.DEPLOYMENTS, _DEPLOYMENTS, "deployment")
         make(schema.EVENTS, _EVENTS)
         make(
-            schema.TAXA, _TAXA.format(ranks=", ".join(f"{_at_rank(rank)} AS {sql.name(rank)}" for rank in schema.RANKS))
+            schema.TAXA,
+            _TAXA.format(
+                genus=_GENUS, ranks=", ".join(f"{_at_rank(rank)} AS {sql.name(rank)}" for rank in schema.RANKS)
+            ),
         )
         make(schema.ALGORITHMS, "SELECT * EXCLUDE (task_type) FROM ml_algorithm ORDER BY id")
         name_collections(database)
@@ -308,9 +339,11 @@ def build_occurrences(work: Work) -> Report:
         make(schema.MEMBERS, "SELECT user_id, lower(role) AS role FROM main_project_members ORDER BY ALL")
         database.execute(_PLACE)
         database.execute(_PEOPLE)
-        make(schema.DETECTIONS, _DETECTIONS, media_url=settings.media_url)
-        make(schema.PREDICTIONS, _PREDICTIONS)
-        make(schema.IDENTIFICATIONS, _IDENTIFICATIONS)
+        database.execute(_BEST_SCORE)
+        detections = [_DETECTIONS.format(first=first, last=last) for first, last in _ranges(database)]
+        sort(schema.DETECTIONS, detections, "position, id", media_url=settings.media_url)
+        sort(schema.PREDICTIONS, [_PREDICTIONS], "position, id")
+        sort(schema.IDENTIFICATIONS, [_IDENTIFICATIONS], "position, created_at DESC NULLS LAST, id DESC")
         make(schema.COLLECTION_OCCURRENCES, _COLLECTION_OCCURRENCES)
         named = ", ".join(f't."{rank}"' for rank in schema.RANKS)
         database.execute(_AGREED)
@@ -320,20 +353,37 @@ def build_occurrences(work: Work) -> Report:
             for first in range(0, max(count, 1), _PART)
         )
         work.write(schema.OCCURRENCES_TABLE, (part for query in parts for part in _batches(database, query)))
-        file = sql.literal(str(work.files[schema.OCCURRENCES_TABLE.name]))
-        database.execute(f"CREATE VIEW occurrences AS FROM read_parquet({file})")
+        _see(database, schema.OCCURRENCES_TABLE, work.files[schema.OCCURRENCES_TABLE.name])
         return _report(database)
 
 
+def _ranges(database: "duckdb.DuckDBPyConnection") -> list[tuple[int, int]]:
+    """Ranges of ids of detections that are looked up at once: all of them would be more than memory holds."""
+    found = database.execute(
+        f"""SELECT id FROM (SELECT id, row_number() OVER (ORDER BY id) AS number FROM main_detection)
+        WHERE number % {_LOOKED_UP} = 0 ORDER BY 1"""
+    ).fetchall()
+    ends = [-(1 << 63), *(id_ + 1 for (id_,) in found), 1 << 63]
+    return [(first, last - 1) for first, last in pairwise(ends)]
+
+
+def _see(database: "duckdb.DuckDBPyConnection", table: Table, path: Path) -> None:
+    """Make a view of a file."""
+    database.execute(f"CREATE VIEW {sql.name(table.name)} AS FROM read_parquet({sql.literal(str(path))})")
+
+
 def _batches(database: "duckdb.DuckDBPyConnection", query: str) -> "Iterator[pa.RecordBatch]":
-    yield from database.sql(query).to_arrow_reader(_PART)
+    yield from database.sql(query).to_arrow_reader(_AT_ONCE)
 
 
 def _at_rank(rank: str) -> str:
     found = f"at_rank(parents, n.scientific_rank, n.scientific_name, '{rank.upper()}')"
     if rank != "genus":
         return found
-    binomial = "regexp_matches(n.scientific_name, '^[A-Z][a-zë-]+ [a-z×]')"  # the genus is its first word
+    binomial = (  # the genus is its first word
+        f"regexp_matches(n.scientific_name, '^{_GENUS} [a-z×]')"
+        f" AND NOT regexp_matches(n.scientific_name, '{names.VIRUS}')"
+    )
     return f"coalesce({found}, CASE WHEN {binomial} THEN split_part(n.scientific_name, ' ', 1) END)"
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from sheaf.licences import recognise
 from sheaf.occurrences import schema
-from sheaf.occurrences.licence import recognise
 from sheaf.occurrences.settings import Contact
 from sheaf.occurrences.working_database import table_of
 from sheaf.tables import generations
@@ -83,8 +83,8 @@ def write_dataset(work: Work, database: "duckdb.DuckDBPyConnection", step: str) 
         "cell": settings.sensitive_cell_degrees,
     }
     work.write(schema.DATASET, from_rows(schema.DATASET, [row]))
-    known = ("cell", "coordinate_uncertainty")
-    table_of(database, "dataset", known, ("DOUBLE", "DOUBLE"), [tuple(row[column] for column in known)])
+    known = ("cell", "coordinate_uncertainty", "country_code")
+    table_of(database, "dataset", known, ("DOUBLE", "DOUBLE", "VARCHAR"), [tuple(row[column] for column in known)])
 
 
 def _hidden(database: "duckdb.DuckDBPyConnection") -> list[re.Pattern[str]]:

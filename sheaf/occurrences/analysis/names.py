@@ -24,7 +24,19 @@ _WORDS_ALONE = {
 }
 _BELOW_GENUS = {"SPECIES", "SUBSPECIES", "VARIETY", "FORM", "UNKNOWN"}
 _GROUPS = {"animal": ("Animalia", "KINGDOM"), "animals": ("Animalia", "KINGDOM")}  # what detectors call them
-_ENDINGS = {"oidea": "SUPERFAMILY", "idae": "FAMILY", "inae": "SUBFAMILY", "aceae": "FAMILY"}
+_HIGHER = {  # what cameras see, without an ending that tells
+    **dict.fromkeys(
+        ("Mammalia", "Aves", "Reptilia", "Amphibia", "Actinopterygii", "Insecta", "Arachnida", "Malacostraca",
+         "Gastropoda", "Diplopoda", "Chilopoda", "Collembola"), "CLASS"),
+    **dict.fromkeys(
+        ("Carnivora", "Rodentia", "Artiodactyla", "Cetartiodactyla", "Perissodactyla", "Lagomorpha", "Primates",
+         "Chiroptera", "Eulipotyphla", "Soricomorpha", "Didelphimorphia", "Diprotodontia", "Squamata", "Testudines",
+         "Anura", "Lepidoptera", "Coleoptera", "Diptera", "Hymenoptera", "Hemiptera", "Trichoptera", "Neuroptera",
+         "Orthoptera", "Odonata", "Ephemeroptera", "Plecoptera", "Araneae", "Opiliones"), "ORDER"),
+    **dict.fromkeys(("Chordata", "Arthropoda", "Mollusca", "Annelida"), "PHYLUM"),
+    **dict.fromkeys(("Animalia", "Plantae", "Fungi"), "KINGDOM"),
+}  # fmt: skip
+_ENDINGS = {"iformes": "ORDER", "oidea": "SUPERFAMILY", "idae": "FAMILY", "inae": "SUBFAMILY", "aceae": "FAMILY"}
 _CONFER = re.compile(
     r"(?i)(?:^|\s)(?:(?:cf|aff|nr|conf|prope)\.(?=\s*\S)|(?:cf|aff|nr|conf|prope|near|affinis|confer)\s+(?=\S))"
 )
@@ -52,6 +64,8 @@ _GENUS_AUTHORED = re.compile(
     rf"({_GENUS})\s+(?!\([A-Z][a-z-]+\)\s[a-z])({_AUTHOR})"
 )  # only with what no English name has
 _SURELY_AUTHOR = re.compile(r"\d{4}|[(&,.]")
+VIRUS = r"(?i)\b(?:[a-z]*virus(?:es)?|viroid|[a-z]*phage)\b"
+"""Names of these are no binomials, whatever they look like; a pattern that Python and DuckDB read."""
 _CROSS = re.compile(r"\s+[×xX✕]\s+|\s*[×✕]\s*")
 
 
@@ -103,8 +117,8 @@ def understand(
     person = kind == _PEOPLE or any(_kind(parent, words) == _PEOPLE for parent, _ in parents)
     if kind or person:
         return Name("", "UNKNOWN", person=person)
-    if group := _GROUPS.get(_plain(text)):
-        return Name(*group)
+    if whole := _GROUPS.get(_plain(text)) or ((text, rank) if re.search(VIRUS, text) else None):
+        return Name(*whole)
     above = {parent: of for parent, of in parents}  # noqa: C416 (of the last where a name comes twice)
     text = _spelt(text, {parent for parent, of in parents if of == "GENUS"})
     formula = _crossed(text, rank)
@@ -126,7 +140,8 @@ def understand(
     if text.endswith("?"):
         before, _, last = text.rstrip("? ").rpartition(" ")
         return _up_to(before, f"{last}?", rank, parents)
-    return Name(text, above.get(text, _marked(text, rank)))
+    known = above.get(text) or (_HIGHER.get(text) if rank == "UNKNOWN" else None)
+    return Name(text, known or _marked(text, rank))
 
 
 def _spelt(text: str, genera: set[str]) -> str:
@@ -189,7 +204,7 @@ def _kind(text: str, words: Mapping[str, str]) -> str | None:
     if plain in words or not plain:
         return words.get(plain, "unknown")
     first, _, rest = plain.partition(" ")
-    if first in words and (first not in _WORDS_ALONE or first in ("no", "non") or rest.startswith("sapiens")):
+    if first in words and (first not in _WORDS_ALONE or first in ("no", "non") or rest.startswith("sapien")):
         return words[first]
     return None
 
@@ -206,11 +221,14 @@ def _up_to(known: str, qualifier: str, rank: str, parents: Sequence[tuple[str, s
         if parents:
             return Name(*parents[-1], qualifier)
         return Name(re.sub(r"(?i)^(cf|aff|nr|conf)\.?\s+", "", qualifier), rank, qualifier)
-    of = dict(parents).get(known)
+    of = dict(parents).get(known) or _HIGHER.get(known)
     if of is None:
         of = next((ranked for ending, ranked in _ENDINGS.items() if known.endswith(ending)), None)
+    if of is None and known.islower():  # everyday language: `bird sp.`
+        return Name(known, "UNKNOWN", qualifier)
     if of is None and rank in _BELOW_GENUS:
-        of = "GENUS" if " " not in known else "SPECIES"
+        unknown = "UNKNOWN" if qualifier.lower().startswith("indet") else "GENUS"  # which may be said of any rank
+        of = unknown if " " not in known else "SPECIES"
     return Name(known, of or rank, qualifier)
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 COLUMNS: Mapping[str, Sequence[str]] = {
     "deployments": (
         *("deploymentID", "locationID", "locationName", "latitude", "longitude", "coordinateUncertainty"),
-        *("deploymentStart", "deploymentEnd"),
+        *("countryCode", "deploymentStart", "deploymentEnd"),
     ),
     "media": ("mediaID", "deploymentID", "timestamp", "filePath", "filePublic"),
     "observations": (
@@ -132,7 +132,7 @@ _QUERIES: Mapping[str, str] = {
         GROUP BY 2""",
     tables.DEPLOYMENT.name: """SELECT key_of(deploymentID, 'deployment') AS id,
         coalesce(locationName, locationID, deploymentID) AS name, latitude, longitude,
-        coordinateUncertainty AS coordinate_uncertainty, _at FROM dp_deployments""",
+        coordinateUncertainty AS coordinate_uncertainty, countryCode AS country_code, _at FROM dp_deployments""",
     tables.EVENT.name: """SELECT key_of(s.event, 'event') AS id, key_of(s.deploymentID, 'deployment') AS deployment_id,
         arg_min(s.eventStart, coalesce(s.first, 0)) AS start,
         arg_max(coalesce(s.eventEnd, s.eventStart), coalesce(s.last, 0)) AS "end",
@@ -188,7 +188,14 @@ class CameraTables:
     whole: bool = field(default=False, init=False)
 
     def prepare(self, database: "duckdb.DuckDBPyConnection", rejects: Rejects) -> None:
-        """Find occurrences and their detections, and account for the observations that are none."""
+        """Find occurrences and their detections, and account for the observations that are none.
+
+        Raises:
+            InputError: no deployment can be used, without which nothing has a place.
+        """
+        why = rejects.sentences("deployments")
+        if why and database.execute("SELECT count(*) FROM dp_deployments").fetchall() == [(0,)]:
+            raise InputError(f"{self.paths['deployments']} has no usable deployment: {why[0]}.")
         database.execute(_MACROS)
         self._set_apart_unnamed(database, rejects)
         database.execute(_PREPARE)

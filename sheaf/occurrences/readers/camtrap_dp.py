@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sheaf.errors import InputError
+from sheaf.licences import recognise
 from sheaf.occurrences.readers.arrived import load_all
 from sheaf.occurrences.readers.camera_tables import COLUMNS, CameraTables, document
 from sheaf.outside.files import named, read_bytes
@@ -77,6 +78,6 @@ def _project(about: dict[str, Any], project: int) -> dict[str, Any]:
         "id": project,
         "name": str(named_),
         "description": str(about.get("description") or ""),
-        "license": str(licence.get("name") or licence.get("title") or licence.get("path") or ""),
+        "license": recognise(*(str(licence.get(key) or "") for key in ("name", "path", "title"))),
         "rights_holder": str(holder.get("title") or ""),
     }

@@ -48,6 +48,12 @@ SOFT: Mapping[str, tuple[Soft, ...]] = {
             "time_zone is not a zone of the IANA database, such as Europe/Oslo: kept without it",
             ("time_zone",),
         ),
+        Soft(
+            "NOT regexp_full_match(trim(country_code), '[A-Za-z]{2}')",
+            "bad_country_code",
+            "country_code is not a code of two letters, such as NO: kept without it",
+            ("country_code",),
+        ),
     ),
     "main_event": (
         Soft(

@@ -20,6 +20,7 @@ SQL_TYPES = {
 }
 FIRST_YEAR, LAST_YEAR = 1800, 2199  # photography is younger than this, and clocks that run ahead are broken
 UNLIKELY_BEFORE = 1990  # of digital cameras; a clock that was reset begins at 1970 or 1980
+_AXES = {"latitude": "NS", "longitude": "EW"}
 _WHOLE_NUMBER = r"[+-]?\d{1,19}(\.0*)?"
 # beside what DuckDB reads by itself: cameras write the first into their images, ISO 8601 calls the others basic
 _OTHER_TIMES = ["%Y:%m:%d %H:%M:%S", "%Y:%m:%d %H:%M:%S.%g", "%Y:%m:%d %H:%M", "%Y%m%dT%H%M%S", "%Y%m%dT%H%M"]
@@ -40,7 +41,7 @@ class Typed:
 
     Attributes:
         value: SQL of the typed value on the row `a` as it arrived; null where it cannot be used.
-        given: SQL of what arrived, as text; null when it is empty.
+        given: SQL that is null where nothing arrived.
         faults: what can be wrong where something was given and cannot be used, as conditions on `a`; the
             last one is meant where no other holds.
         odd: what can be said of a value that is used as it is.
@@ -61,17 +62,20 @@ def typed(column: pa.Field, arrived: pa.DataType, now: datetime) -> Typed:
         now: what is later than tomorrow is a clock that runs ahead.
     """
     name, raw = column.name, f'a."{column.name}"'
-    given = _given(arrived, raw)
+    text = _as_text(arrived, raw)
+    given = text if pa.types.is_string(arrived) else raw
     if pa.types.is_integer(column.type):
         fault = Fault("not_a_whole_number", f"{name} is not a whole number")
         return Typed(_whole_number(arrived, raw), given, (("true", fault),))
     if pa.types.is_boolean(column.type):
         fault = Fault("not_a_truth_value", f"{name} is neither true nor false")
-        return Typed(f"TRY_CAST({given} AS BOOLEAN)", given, (("true", fault),))
+        return Typed(raw if arrived == column.type else f"TRY_CAST({text} AS BOOLEAN)", given, (("true", fault),))
     if pa.types.is_floating(column.type):
-        return _number(column, given)
+        if pa.types.is_string(arrived) and name in _AXES:
+            return _number(column, given, _degrees(text, _AXES[name]))
+        return _number(column, given, raw if arrived == column.type else f"TRY_CAST({text} AS DOUBLE)")
     if pa.types.is_timestamp(column.type):
-        return _time(name, arrived, given, raw, now)
+        return _time(name, arrived, text, given, raw, now)
     if pa.types.is_nested(arrived):
         raw = f"to_json({raw})"
     text = f"replace(CAST({raw} AS VARCHAR), chr(0), '')"  # no database or XML file can hold a NUL
@@ -111,7 +115,7 @@ def _is_date(text: str) -> str:
     return f"length({text}) <= {len('2024-06-15')}"
 
 
-def _given(arrived: pa.DataType, raw: str) -> str:
+def _as_text(arrived: pa.DataType, raw: str) -> str:
     """The raw value as text, null when it is empty."""
     return f"nullif(trim({raw}), '')" if pa.types.is_string(arrived) else f"CAST({raw} AS VARCHAR)"
 
@@ -119,12 +123,11 @@ def _given(arrived: pa.DataType, raw: str) -> str:
 def _whole_number(arrived: pa.DataType, raw: str) -> str:
     if pa.types.is_integer(arrived):
         return f"TRY_CAST({raw} AS BIGINT)"
-    given = _given(arrived, raw)
-    return f"CASE WHEN regexp_full_match({given}, '{_WHOLE_NUMBER}') THEN TRY_CAST({given} AS BIGINT) END"
+    text = _as_text(arrived, raw)
+    return f"CASE WHEN regexp_full_match({text}, '{_WHOLE_NUMBER}') THEN TRY_CAST({text} AS BIGINT) END"
 
 
-def _number(column: pa.Field, given: str) -> Typed:
-    value = f"TRY_CAST({given} AS DOUBLE)"
+def _number(column: pa.Field, given: str, value: str) -> Typed:
     if (column.metadata or {}).get(b"unit") != SHARE.encode():  # coordinates are judged in pairs, in `corrections`
         return Typed(f"CASE WHEN {given} IS NOT NULL THEN coalesce({value}, 'nan'::DOUBLE) END", given)
     return Typed(
@@ -137,17 +140,34 @@ def _number(column: pa.Field, given: str) -> Typed:
     )
 
 
-def _time(name: str, arrived: pa.DataType, given: str, raw: str, now: datetime) -> Typed:
+def _degrees(text: str, axis: str) -> str:
+    """A coordinate, also as people write it: `59,91`, `33.9 S`, `59° 54' 50" N`; letters of the other axis are none."""
+    number, quote = r"\d+(?:[.,]\d+)?", "''"  # a quote as it stands in a text of SQL
+    degree, minute, second = r"\s*[°º\s]\s*", rf"\s*(?:{quote}|[′’\s])\s*", rf'\s*(?:{quote * 2}|["″”\s])\s*'
+    rest = rf"(?:{degree}(?:({number})(?:{minute}(?:({number})(?:{second})?)?)?)?)?"
+    written = rf"^([{axis}])?\s*([+-]?{number}){rest}\s*([{axis}])?$"
+    before, whole, *below, after = (f"regexp_extract(upper({text}), '{written}', {group})" for group in range(1, 6))
+    degrees, minutes, seconds = (
+        f"TRY_CAST(replace(nullif({part}, ''), ',', '.') AS DOUBLE)" for part in (whole, *below)
+    )
+    size = f"abs({degrees}) + coalesce({minutes}, 0) / 60 + coalesce({seconds}, 0) / 3600"
+    usable = f"coalesce({minutes}, 0) < 60 AND coalesce({seconds}, 0) < 60 AND length({before} || {after}) < 2"
+    negative = f"starts_with({whole}, '-') OR {before} || {after} = '{axis[1]}'"
+    signed = f"CASE WHEN {usable} THEN CASE WHEN {negative} THEN -({size}) ELSE {size} END END"
+    return f"coalesce(TRY_CAST({text} AS DOUBLE), {signed})"
+
+
+def _time(name: str, arrived: pa.DataType, text: str, given: str, raw: str, now: datetime) -> Typed:
     """What the clock showed; its offset is a value of its own."""
     value = f"TRY_CAST({raw} AS TIMESTAMP)"
     odd = []
     if pa.types.is_string(arrived):
-        bare = f"regexp_replace({given}, '{_WRITTEN_OFFSET}', '')"
+        bare = f"regexp_replace({text}, '{_WRITTEN_OFFSET}', '')"
         other = f"TRY_CAST({bare} AS TIMESTAMP), try_strptime({bare}, {_OTHER_TIMES})"
-        value = f"coalesce(TRY_CAST({given} AS TIMESTAMP), {other})"
+        value = f"coalesce(TRY_CAST({text} AS TIMESTAMP), {other})"
     if pa.types.is_string(arrived) or pa.types.is_date(arrived):
         odd.append(
-            (_is_date(given), Fault("no_time_of_day", f"{name} is a date without a time: it is published as one"))
+            (_is_date(text), Fault("no_time_of_day", f"{name} is a date without a time: it is published as one"))
         )
     first, last = f"'{FIRST_YEAR}-01-01'::TIMESTAMP", f"'{LAST_YEAR + 1}-01-01'::TIMESTAMP"
     used = f"CASE WHEN {value} >= {first} AND {value} < {last} THEN {value} END"

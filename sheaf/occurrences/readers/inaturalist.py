@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sheaf.errors import InputError
-from sheaf.occurrences.licence import GBIF_LICENCES, current
+from sheaf.licences import GBIF_LICENCES, current
 from sheaf.occurrences.readers.arrived import load_all
 from sheaf.occurrences.readers.camera_tables import RANKS, CameraTables
 from sheaf.outside.files import top_files
@@ -47,7 +47,8 @@ FROM (SELECT *, coalesce(regexp_replace(trim(time_observed_at), ' ?UTC$', 'Z'), 
     FROM inat WHERE NOT inat_flag(captive_cultivated) AND lower(trim(quality_grade)) IN ('research', 'needs_id'));
 CREATE TABLE dp_deployments AS SELECT station AS "deploymentID", NULL AS "locationID",
     trim(concat(min(trim(place_guess)), ' (' || min(latitude) || ', ' || min(longitude) || ')')) AS "locationName",
-    min(latitude) AS latitude, min(longitude) AS longitude, min(accuracy) AS "coordinateUncertainty", min(_at) AS _at
+    min(latitude) AS latitude, min(longitude) AS longitude, min(accuracy) AS "coordinateUncertainty",
+    NULL::VARCHAR AS "countryCode", min(_at) AS _at
 FROM inat_used GROUP BY station;
 CREATE TABLE dp_media AS SELECT 'observation-' || id AS "mediaID", station AS "deploymentID", seen_at AS timestamp,
     NULL::VARCHAR AS "filePath", 'false' AS "filePublic", _at FROM inat_used;

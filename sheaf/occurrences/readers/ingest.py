@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +32,16 @@ if TYPE_CHECKING:
     import duckdb
 
 
+_TARGETS = {target for source in SOURCES for target in source.references.values()}
+_PART = 512 * 1024  # rows that are sorted at once
 _MOST_NOTES = 500  # of one kind in one table; the last of them stands for the rest
 
 
 @dataclass
 class _Progress:
-    """What has been read so far; the tables `own_<name>` and `other_<name>` are in the database.
+    """What has been read so far.
+
+    Of tables that others lead to, the database has the ids: `own_<name>` and, of other projects, `other_<name>`.
 
     Attributes:
         faults: those that a row can be rejected for; the column `fault` of `checked` counts through them.
@@ -116,7 +121,7 @@ def project_id_of(project: str) -> int:
 def _check_source(
     database: "duckdb.DuckDBPyConnection", delivered: Delivered, source: Source, progress: _Progress
 ) -> None:
-    """Read one table into `own_<name>`, and the ids of other projects' rows into `other_<name>`."""
+    """Read one table into `checked`."""
     rejects = progress.work.rejects
     arrived = delivered.bring(database, source, rejects)
     if arrived is None:
@@ -132,13 +137,12 @@ def _check_source(
     for number, origin in _origins(database, source, arrived, "fault IS NOT NULL AND state = 'own'"):
         fault = progress.faults[number]
         rejects.add(source.name, fault.code, fault.reason, **origin)
-    _keep(database, source)
 
 
 def _read_nothing(database: "duckdb.DuckDBPyConnection", source: Source) -> None:
     database.register("incoming", source.table.schema.empty_table())
-    database.execute(f"CREATE TABLE {_own(source.name)} AS SELECT * FROM incoming")
-    database.execute(f"CREATE TABLE {_others(source.name)} (id BIGINT)")
+    more = f"0 AS {LINE}, NULL::INTEGER AS fault, 'own' AS state"
+    database.execute(f"CREATE OR REPLACE TABLE checked AS SELECT *, {more} FROM incoming")
     database.unregister("incoming")
 
 
@@ -248,11 +252,13 @@ def _check_keys(database: "duckdb.DuckDBPyConnection", source: Source, progress:
             WHERE fault IS NULL AND state = 'own' AND {column} IS NOT NULL
             AND {column} NOT IN (SELECT id FROM {_own(target)})"""
         )
-    if source.keyed:
-        twice = progress.number("repeated_key", "The id is used more than once: the first row is kept")
+    if not source.keyed or _in_order(database):
+        return
+    twice = progress.number("repeated_key", "The id is used more than once: the first row is kept")
+    for part in _parts(database):
         database.execute(
             f"""UPDATE checked SET fault = {twice}
-            FROM (SELECT id, min({LINE}) AS first FROM checked WHERE fault IS NULL
+            FROM (SELECT id, min({LINE}) AS first FROM checked WHERE fault IS NULL AND {part}
                   GROUP BY id HAVING count(*) > 1) AS twice
             WHERE checked.id = twice.id AND checked.{LINE} > twice.first AND fault IS NULL"""
         )
@@ -285,25 +291,46 @@ def _origins(
             yield fault, {"file": file, "line": line, "primary_key": primary_key, "raw": raw}
 
 
-def _keep(database: "duckdb.DuckDBPyConnection", source: Source) -> None:
-    names = sql.names(source.table.schema.names)
-    key = "id" if source.keyed else "NULL::BIGINT AS id"
-    database.execute(
-        f"CREATE TABLE {_own(source.name)} AS SELECT {names} FROM checked WHERE fault IS NULL AND state = 'own'"
-    )
-    database.execute(f"CREATE TABLE {_others(source.name)} AS SELECT {key} FROM checked WHERE state = 'other'")
+def _in_order(database: "duckdb.DuckDBPyConnection") -> bool:
+    """Whether the rows of `checked` came by their ids, each once, as databases write them."""
+    before = "SELECT id, lag(id) OVER () AS before FROM checked WHERE fault IS NULL"
+    return database.execute(f"SELECT coalesce(bool_and(id > before), true) FROM ({before})").fetchall()[0][0]
+
+
+def _parts(database: "duckdb.DuckDBPyConnection") -> list[str]:
+    """Conditions that divide the rows of `checked` by their ids: to sort all at once would take too much memory."""
+    count = _count(database, "checked")
+    if count <= _PART:
+        return ["true"]
+    shares = [_PART * part / count for part in range(1, count // _PART + 1)]
+    found = database.execute(f"SELECT approx_quantile(id, {shares}) FROM checked WHERE fault IS NULL").fetchall()[0][0]
+    ends = sorted(set(found or []))
+    between = [f"id > {first} AND id <= {last}" for first, last in pairwise(ends)]
+    return [f"id <= {ends[0]}", *between, f"id > {ends[-1]}"] if ends else ["true"]
 
 
 def _write(database: "duckdb.DuckDBPyConnection", source: Source, progress: _Progress) -> None:
     """Write the good rows of one table; at once, so that the account adds up wherever reading ends."""
     names = sql.names(source.table.schema.names)
-    distinct, order = ("", "id") if source.keyed else ("DISTINCT", "ALL")
-    query = f"SELECT {distinct} {names} FROM {_own(source.name)} ORDER BY {order}"
-    kept = progress.work.write(source.table, database.sql(query).to_arrow_reader(ROWS))
-    others = _count(database, _others(source.name))
+    good = "FROM checked WHERE fault IS NULL AND state = 'own'"
+    if not source.keyed:
+        queries = [f"SELECT DISTINCT {names} {good} ORDER BY ALL"]
+    elif _in_order(database):
+        queries = [f"SELECT {names} {good}"]
+    else:
+        queries = [f"SELECT {names} {good} AND {part} ORDER BY id" for part in _parts(database)]
+    kept = progress.work.write(source.table, (rows for query in queries for rows in _batches(database, query)))
+    own, others = _count(database, f"({good})"), _count(database, "(FROM checked WHERE state = 'other')")
     progress.others += others
     progress.work.rejects.left_out(source.name, "another project", others)
-    progress.work.rejects.left_out(source.name, "repeated", _count(database, _own(source.name)) - kept.rows)
+    progress.work.rejects.left_out(source.name, "repeated", own - kept.rows)
+    for table, ids in ((_own(source.name), good), (_others(source.name), "FROM checked WHERE state = 'other'")):
+        if source.name in _TARGETS:
+            database.execute(f"CREATE TABLE {table} AS SELECT id {ids}")
+
+
+def _batches(database: "duckdb.DuckDBPyConnection", query: str) -> Iterator[pa.RecordBatch]:
+    yield from database.sql(query).to_arrow_reader(ROWS)
 
 
 def _count(database: "duckdb.DuckDBPyConnection", table: str) -> int:
@@ -311,7 +338,7 @@ def _count(database: "duckdb.DuckDBPyConnection", table: str) -> int:
 
 
 def _own(table: str) -> str:
-    """Rows of a table that are kept."""
+    """Ids of the rows of a table that are kept."""
     return sql.name(f"own_{table}")
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _DEPLOYMENTS = "deployments.csv"
 _MOST = 2 << 30
 _THRESHOLD = 0.2  # what MegaDetector 5 calls typical; the file may say another one
+_PARTS = 7  # of a label of SpeciesNet
 _PERSON_FROM = 0.1  # a person that was missed is shown to everybody, an empty image that is withheld harms nobody
 _KINDS = {"animal": "animal", "person": "human", "human": "human", "vehicle": "vehicle"}
 _EXIF_TIME = re.compile(r"(\d{4}):(\d\d):(\d\d)[ T](\d\d:\d\d:\d\d.*)")
@@ -57,7 +58,9 @@ def found(folder: Path, project: int, work: Work, database: "duckdb.DuckDBPyConn
         database.execute(f"CREATE TABLE dp_{name} AS FROM given")
         database.unregister("given")
     paths = {"deployments": deployments, "media": path, "observations": path}
-    delivered = CameraTables(paths, {"id": project, "name": f"p{project}"}, path)
+    labels = _object(said.get("classification_categories")).values()
+    taxa = [taxon for label in sorted(map(str, labels)) if (taxon := _taxon(label))]
+    delivered = CameraTables(paths, {"id": project, "name": f"p{project}"}, path, taxa)
     delivered.prepare(database, work.rejects)
     return delivered
 
@@ -151,15 +154,31 @@ def _time(image: Mapping[str, Any]) -> str | None:
 
 
 def _label(said: Any, labels: Mapping[str, Any]) -> tuple[str | None, float]:
-    """The best classification, as a name; SpeciesNet writes `id;class;order;family;genus;species;common name`."""
+    """The best classification, as a name."""
     best = max(said or [], key=lambda one: one[1], default=None)
     if best is None:
         return None, 0.0
     label = str(labels.get(str(best[0]), best[0]))
+    if taxon := _taxon(label):
+        return taxon["scientificName"], best[1]
+    parts = label.split(";")
+    return (label if len(parts) != _PARTS else parts[-1].strip() or None), best[1]
+
+
+def _taxon(label: str) -> dict[str, Any] | None:
+    """What SpeciesNet says in `id;class;order;family;genus;species;common name`; None where that names no taxon."""
     parts = [part.strip() for part in label.split(";")]
-    if len(parts) != 7:
-        return label, best[1]
-    _, class_, order, family, genus, species, common = parts
-    if genus and species:
-        return f"{genus.capitalize()} {species}", best[1]
-    return (genus or family or order or class_).capitalize() or common or None, best[1]
+    if len(parts) != _PARTS or not any(parts[1:5]):
+        return None
+    *_, species, common = parts
+    ranks = ("class", "order", "family", "genus")
+    above: dict[str, str] = dict(zip(ranks, (part.capitalize() for part in parts[1:5]), strict=True))
+    rank = next(of for of in reversed(above) if above[of])
+    name = f"{above['genus']} {species}" if above["genus"] and species else above[rank]
+    return {
+        "scientificName": name,
+        "taxonRank": "species" if name != above[rank] else rank,
+        "kingdom": "Animalia",
+        **{of: value or None for of, value in above.items()},
+        "vernacularNames": {"eng": common or None},
+    }

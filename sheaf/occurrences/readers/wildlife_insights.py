@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sheaf import sql
 from sheaf.errors import InputError
-from sheaf.occurrences.licence import current
+from sheaf.licences import current
 from sheaf.occurrences.readers.arrived import load_all
 from sheaf.occurrences.readers.camera_tables import RANKS, CameraTables
 from sheaf.outside.files import top_files
@@ -62,7 +62,7 @@ CREATE TABLE dp_deployments AS SELECT deployment_id AS "deploymentID", NULL AS "
     coalesce(nullif(trim(placename), ''), deployment_id) AS "locationName",
     CASE WHEN NOT wi_flag(fuzzed) THEN latitude END AS latitude,
     CASE WHEN NOT wi_flag(fuzzed) THEN longitude END AS longitude,
-    NULL::VARCHAR AS "coordinateUncertainty", _at FROM wi_deployments WHERE $mine;
+    NULL::VARCHAR AS "coordinateUncertainty", NULL::VARCHAR AS "countryCode", _at FROM wi_deployments WHERE $mine;
 CREATE TABLE wi_seen AS SELECT *, CASE WHEN wi_word(genus) IS NOT NULL AND wi_word(species) IS NOT NULL
         THEN CASE WHEN contains(trim(species), ' ') THEN trim(species) ELSE trim(genus) || ' ' || trim(species) END
         ELSE coalesce(wi_word(genus), wi_word(family), wi_word("order"), wi_word(class), wi_word(common_name))
@@ -86,7 +86,9 @@ CREATE TABLE dp_observations AS SELECT
     NULL::VARCHAR AS "bboxWidth", NULL::VARCHAR AS "bboxHeight", method AS "classificationMethod",
     CASE WHEN method = 'machine' THEN 'Wildlife Insights' ELSE trim(identified_by) END AS "classifiedBy",
     NULL::VARCHAR AS "classificationTimestamp",
-    CASE WHEN method = 'machine' THEN cv_confidence END AS "classificationProbability",
+    CASE WHEN method <> 'machine' THEN NULL WHEN TRY_CAST(cv_confidence AS DOUBLE) > 1  -- a percentage
+        THEN CAST(TRY_CAST(cv_confidence AS DOUBLE) / 100 AS VARCHAR) ELSE cv_confidence END
+        AS "classificationProbability",
     NULL::VARCHAR AS "observationTags", NULL::VARCHAR AS "observationComments", _at
 FROM wi_seen;
 """
@@ -98,7 +100,7 @@ def found(folder: Path, project: int, work: Work, database: "duckdb.DuckDBPyConn
     Raises:
         InputError: a table is missing, there twice, or cannot be read, or it is of several other projects.
     """
-    paths = _paths(folder)
+    paths = _paths(folder, project)
     if "images" not in paths:
         if "sequences" in paths:
             raise InputError(
@@ -138,8 +140,8 @@ def found(folder: Path, project: int, work: Work, database: "duckdb.DuckDBPyConn
     return delivered
 
 
-def _paths(folder: Path) -> dict[str, Path]:
-    """The tables that are there, by name."""
+def _paths(folder: Path, project: int) -> dict[str, Path]:
+    """The tables that are there, by name; of a download of several projects, the images that are named after its id."""
     there: dict[str, Path] = {}
     for path in top_files(folder):
         if path.suffix.lower() != ".csv":
@@ -147,6 +149,10 @@ def _paths(folder: Path) -> dict[str, Path]:
         header = set(csv_columns(path))
         for name, marks in _MARKS.items():
             if marks <= header:
+                named = [one for one in (there.get(name), path) if one and one.stem.endswith(f"_{project}")]
+                if name in there and len(named) == 1:
+                    there[name] = named[0]
+                    continue
                 if name in there:
                     raise InputError(f"{folder}: {there[name].name} and {path.name} are both {name}: keep one of them.")
                 there[name] = path

@@ -23,9 +23,9 @@ from sheaf import sql
 from sheaf.errors import VerificationError
 from sheaf.exports.series import Draft, Written
 from sheaf.exports.zips import Zip, opened
+from sheaf.licences import GBIF_LICENCES
 from sheaf.occurrences import schema
 from sheaf.occurrences.input_tables import DATE_ONLY
-from sheaf.occurrences.licence import GBIF_LICENCES
 from sheaf.occurrences.writers.dwca_terms import iso_time
 from sheaf.occurrences.writers.selection import remarks, select
 from sheaf.occurrences.writers.text_lines import delimited, one_line, quoted

@@ -11,8 +11,8 @@ from xml.etree import ElementTree as ET
 from sheaf import sql
 from sheaf.exports.series import Draft, Written
 from sheaf.exports.zips import Zip
+from sheaf.licences import GBIF_LICENCES
 from sheaf.occurrences import schema
-from sheaf.occurrences.licence import GBIF_LICENCES
 from sheaf.occurrences.writers.dwca_eml import Coverage, eml
 from sheaf.occurrences.writers.dwca_gbif_terms import GBIF_FILES
 from sheaf.occurrences.writers.dwca_terms import SPEC_FILES, DwcFile, Term

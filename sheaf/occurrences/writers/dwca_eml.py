@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 
 import orjson
 
-from sheaf.occurrences.licence import GBIF_LICENCES
+from sheaf.licences import GBIF_LICENCES
 
 _EML = "https://eml.ecoinformatics.org/eml-2.2.0"
 _XSI = "http://www.w3.org/2001/XMLSchema-instance"

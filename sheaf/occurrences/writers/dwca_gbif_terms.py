@@ -36,7 +36,7 @@ _EVENT = DwcFile(
         *dwca_terms.EFFORT,
         dwc("locationID", urn("deployment", "e.deployment_id")),
         dwc("locality", "e.deployment_name", text=True),
-        dwc("countryCode", "nullif(d.country_code, '')"),
+        dwc("countryCode", "e.country_code"),
         dwc("decimalLatitude", dwca_terms.degrees("e.latitude")),
         dwc("decimalLongitude", dwca_terms.degrees("e.longitude")),
         dwc("geodeticDatum", "CASE WHEN e.latitude IS NOT NULL THEN 'EPSG:4326' END"),

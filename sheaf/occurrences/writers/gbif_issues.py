@@ -13,7 +13,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from sheaf import sql
-from sheaf.occurrences.licence import GBIF_LICENCES
+from sheaf.licences import GBIF_LICENCES
 
 if TYPE_CHECKING:
     from datetime import date
@@ -78,18 +78,17 @@ def _of_dataset(chosen: "Selection") -> dict[str, str]:
 
 
 def _rules(chosen: "Selection", today: "date") -> Iterator[_Rule]:
-    placed, country = "e.latitude IS NOT NULL", chosen.dataset["country_code"]
     at = "round(e.latitude, 6) || ', ' || round(e.longitude, 6)"
     late = f"'{today.isoformat()}'::DATE + 1"
     seen = "coalesce(o.first_appearance, o.event_start)"
     rounded = " OR ".join(f"round(e.{axis}, 6) <> round(e.{axis}, 5)" for axis in ("latitude", "longitude"))
     yield _Rule("COORDINATE_ROUNDED", rounded, at)
     yield _Rule("COORDINATE_UNCERTAINTY_METERS_INVALID", f"e.uncertainty > {_MOST_UNCERTAIN_M}", "e.uncertainty")
-    if not country:
-        yield _Rule("COUNTRY_DERIVED_FROM_COORDINATES", placed, at)
-    elif not any(country in codes for codes in _countries_of_zones().values()):
-        yield _Rule("COUNTRY_INVALID", "true", sql.literal(country))
-    elif elsewhere := _elsewhere(chosen, country):
+    derived = "e.country_code IS NULL AND e.latitude IS NOT NULL"
+    yield _Rule("COUNTRY_DERIVED_FROM_COORDINATES", derived, at)
+    known = ", ".join(map(sql.literal, sorted(set().union(*_countries_of_zones().values()))))
+    yield _Rule("COUNTRY_INVALID", f"e.country_code NOT IN ({known})", "e.country_code")
+    if elsewhere := _elsewhere(chosen):
         yield _Rule("COUNTRY_COORDINATE_MISMATCH", f"e.deployment_id IN ({', '.join(map(str, elsewhere))})", at)
     yield _Rule("RECORDED_DATE_UNLIKELY", f"{seen} >= {late} OR year({seen}) < 1600", f"strftime({seen}, '%Y-%m-%d')")
     yield _Rule(  # year, month and day are those of the event, which an occurrence inherits
@@ -106,13 +105,16 @@ def _rules(chosen: "Selection", today: "date") -> Iterator[_Rule]:
     yield _Rule("TAXON_MATCH_NONE", nameless, "o.scientific_name")
 
 
-def _elsewhere(chosen: "Selection", country: str) -> list[int]:
-    """Stations in whose zones of time, and in those near them, the country has no part."""
+def _elsewhere(chosen: "Selection") -> list[int]:
+    """Stations in whose zones of time, and in those near them, their country has no part."""
     found = []
-    for id_, latitude, longitude, cell in chosen.rows(
-        """SELECT d.id, d.latitude, d.longitude, CASE WHEN d.sensitive THEN s.cell ELSE 0 END
+    countries = set().union(*_countries_of_zones().values())
+    for id_, latitude, longitude, country, cell in chosen.rows(
+        """SELECT d.id, d.latitude, d.longitude, d.country_code, CASE WHEN d.sensitive THEN s.cell ELSE 0 END
         FROM deployments d, dataset s WHERE d.latitude IS NOT NULL ORDER BY d.id"""
     ):
+        if country not in countries:
+            continue
         far = _NEAR_BORDER + cell
         around = [(0.0, 0.0), *((north, east) for north in (-far, 0, far) for east in (-far, 0, far))]
         if not any(_may_be_in(country, latitude + north, longitude + east) for north, east in around):

@@ -12,8 +12,8 @@ from pydantic import Field, model_validator
 
 from sheaf.errors import UsageError
 from sheaf.exports.options import Options
+from sheaf.licences import GBIF_LICENCES
 from sheaf.occurrences import schema
-from sheaf.occurrences.licence import GBIF_LICENCES
 from sheaf.tables.pinned import Tables
 
 
