@@ -1,11 +1,13 @@
 """How exactly, how surely and how cheaply Sheaf finds the offset of a dub.
 
-    .venv/bin/python benchmarks/media.py [--seeds 2] [--unrelated 100] [--long] [--peers FOLDER]
+    .venv/bin/python benchmarks/media.py [--seeds 2] [--unrelated 100] [--long] [--batch 50] [--foreign FOLDER]
+        [--peers FOLDER]
 
 Pairs with known truth are synthesised (`media_pairs.py`). Printed are the goals with what was
-measured, each kind of pair, CPU time and memory beside bare decoding, and with `--peers` the same
-pairs by audio-offset-finder, syncstart and audalign. How far the confidence can be trusted is
-`media_confidence.py`'s question.
+measured, each kind of pair, CPU time and memory beside bare decoding, with `--foreign` the
+recordings of `media_foreign.py`, and with `--peers` the same pairs by audio-offset-finder,
+syncstart and audalign, which are installed below that folder. How far the confidence can be
+trusted is `media_confidence.py`'s question. `--seeds 0` leaves the synthesised pairs out.
 """
 
 import argparse
@@ -24,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from media_foreign import Foreign, foreign_pairs
 from media_pairs import Case, build, encode
 from media_peers import PEERS, ask, install
 
@@ -80,6 +83,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2, help="sets of pairs")
     parser.add_argument("--unrelated", type=int, default=100, help="pairs of different programmes")
     parser.add_argument("--long", action="store_true", help="also 25 minutes and 2 hours")
+    parser.add_argument("--batch", type=int, default=0, help="pairs that one worker analyses one after another")
+    parser.add_argument(
+        "--foreign", type=Path, help="also the recordings of media_foreign.py, unpacked below this folder"
+    )
     parser.add_argument("--peers", type=Path, help="also the other tools, installed below this folder")
     asked = parser.parse_args()
     print(f"load of the machine before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
@@ -87,11 +94,18 @@ def main() -> None:
         folder = Path(name)
         accuracy = [measure(case) for seed in range(asked.seeds) for case in build(folder, 100 + seed)]
         strangers = list(measure_unrelated(folder, asked.unrelated))
-        print_goals(accuracy, strangers)
-        print_kinds(accuracy)
-        print_costs(folder, long=asked.long)
-        if asked.peers:
-            print_peers(accuracy, asked.peers.absolute())
+        if accuracy:
+            print_goals(accuracy, strangers)
+            print_kinds(accuracy)
+            print_costs(folder, long=asked.long)
+        if asked.batch:
+            print_batch(folder, asked.batch)
+        peers = asked.peers and asked.peers.absolute()
+        if asked.peers and accuracy:
+            print_peers(accuracy, peers)
+        if asked.foreign:
+            pairs = foreign_pairs(Foreign(asked.foreign), folder, 1)
+            print_foreign([measure(case) for case in pairs], peers)
 
 
 def measure(case: Case) -> Measured:
@@ -232,31 +246,84 @@ def long_pair(folder: Path, seconds: int) -> tuple[Path, Path]:
     return coded[0], coded[1]
 
 
-def print_peers(accuracy: Sequence[Measured], folder: Path) -> None:
-    """What the other tools make of the same pairs; for edits and drift any offset that is valid somewhere counts.
+def print_batch(folder: Path, count: int) -> None:
+    """CPU seconds of one pair of a batch, beside decoding both its files: one worker, its imports shared out."""
+    master, dub = long_pair(folder, 60)
+    bare = sum(_cpu([executable(), *_BARE, "-i", str(path), *_TO_NOTHING]) for path in (master, dub) for _ in range(5))
+    each, alone = _cpu([sys.executable, "-c", _WORKER, str(master), str(dub), str(count)]) / count, bare / 5
+    print(f"\na pair of a batch of {count}, 60 s: {each:.3f} CPU s, decoding {alone:.3f}: {each / alone:.2f} times")
 
-    Each tool runs in a process of its own for each pair, imports included.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
+
+_WORKER = """
+import sys
+from pathlib import Path
+from sheaf.media.analysis.item import Job, Worker, run_item
+from sheaf.media.readers.content import identify
+from sheaf.media.result import PairOptions
+master, dub = (identify(Path(path).resolve(), {}) for path in sys.argv[1:3])
+job = Job(master=master, dub=dub, master_file="master", dub_file="dub", options=PairOptions(listen=True))
+worker = Worker()
+for number in range(int(sys.argv[3])):
+    found = run_item(f"item_{number}", job, lambda: False, worker)
+    assert found.result and abs(found.result.offset_seconds + 15.023) < 0.001, found
+worker.end()
+"""
+
+
+def print_peers(accuracy: Sequence[Measured], folder: Path) -> None:
+    """What the other tools make of the same pairs; for edits and drift any offset that is valid somewhere counts."""
     print(f"\n{'tool':<22}{'<= 1 ms':>9}{'<= 10 ms':>10}{'<= 1 frame':>12}{'false accepts':>15}{'CPU s/pair':>12}")
-    rows = {"sheaf": [(one.case, one.found.offset_seconds if one.found else None) for one in accuracy]}
-    alone = [[sys.executable, "-c", _ALONE, str(one.case.master), str(one.case.dub)] for one in accuracy]
-    cost = {"sheaf": sum(_cpu(command) for command in alone) / len(accuracy)}
-    for peer in PEERS:
-        python = install(peer, folder)
-        if python is None:
-            print(f"{peer.name:<22}cannot be installed here")
-            continue
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        rows[peer.name] = [(one.case, ask(peer, python, one.case.master, one.case.dub, folder)) for one in accuracy]
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        cost[peer.name] = spent / len(accuracy)
-    for name, answers in rows.items():
+    for name, answers, cost in asked_all(accuracy, folder):
         match = [_nearest(case, offset) for case, offset in answers if case.expect == "match"]
         false = sum(offset is not None for case, offset in answers if case.expect != "match")
         shares = [f"{sum(error <= limit for error in match)}/{len(match)}" for limit in (0.001, 0.01, FRAME)]
-        print(f"{name:<22}{shares[0]:>9}{shares[1]:>10}{shares[2]:>12}{false:>15}{cost[name]:>12.1f}")
+        print(f"{name:<22}{shares[0]:>9}{shares[1]:>10}{shares[2]:>12}{false:>15}{cost:>12.1f}")
+
+
+def print_foreign(accuracy: Sequence[Measured], folder: Path | None) -> None:
+    """Recordings that Sheaf did not make, by what was done to the dub: right to a frame, or accepted."""
+    sure = [(one.found.confidence if one.found else 0.0, one.error_ms <= FRAME * 1000) for one in accuracy]
+    told = [value for value, one in zip(sure, accuracy, strict=True) if one.case.expect != "ambiguous"]
+    print(f"\nforeign pairs: Brier score {np.mean([(value - right) ** 2 for value, right in told]):.4f}")
+    table: dict[str, list[str]] = {}
+    heads = []
+    for name, answers, cost in asked_all(accuracy, folder):
+        heads.append(f"{name} ({cost:.1f} CPU s)")
+        rows: dict[str, list[bool]] = defaultdict(list)
+        for case, offset in answers:
+            family, kind = case.kind.split("/")
+            if case.expect == "match":
+                rows[kind].append(offset is not None and abs(offset - case.offset) <= FRAME)
+            else:
+                rows[f"{family}, accepted"].append(offset is not None)
+        for row, right in rows.items():
+            table.setdefault(row, []).append(f"{sum(right)} of {len(right)}")
+    print(f"{'':<22}" + "".join(f"{head:>34}" for head in heads))
+    for row, cells in table.items():
+        print(f"{row:<22}" + "".join(f"{cell:>34}" for cell in cells))
+
+
+_Answers = list[tuple[Case, float | None]]
+
+
+def asked_all(accuracy: Sequence[Measured], folder: Path | None) -> Iterator[tuple[str, _Answers, float]]:
+    """Sheaf and the other tools: what each answers, and CPU seconds for a pair, each in a process with its imports."""
+    alone = [[sys.executable, "-c", _ALONE, str(one.case.master), str(one.case.dub)] for one in accuracy]
+    answers: _Answers = [(one.case, one.found.offset_seconds if one.found else None) for one in accuracy]
+    yield "sheaf", answers, sum(_cpu(command) for command in alone) / len(accuracy)
+    if folder is None:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for peer in PEERS:
+        python = install(peer, folder)
+        if python is None:
+            print(f"{peer.name} cannot be installed here")
+            continue
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        answers = [(one.case, ask(peer, python, one.case.master, one.case.dub, folder)) for one in accuracy]
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        yield peer.name, answers, spent / len(accuracy)
 
 
 def _nearest(case: Case, offset: float | None) -> float:

@@ -1,13 +1,14 @@
 """Fit the confidence of an offset to pairs with known truth, and print how far it can be trusted.
 
-    .venv/bin/python benchmarks/media_confidence.py [--train 600] [--test 600] [--foreign FOLDER] [--as-it-is]
+    .venv/bin/python benchmarks/media_confidence.py [--train 600] [--test 600] [--foreign FOLDER] [--edges 160]
+        [--as-it-is]
 
-Half of the synthetic pairs are at the edge of what can be found, half are unrelated (`media_edge.py`); with `--foreign`
-recordings that Sheaf did not make come to both sets (`media_foreign.py`). The coefficients of
-`sheaf.media.sync.confidence`, for either judge, are fitted on one set by maximum likelihood, with a weak pull towards 0
-that keeps them finite where the classes hardly overlap. Wrong pairs count so often (1, 3, 10, … times) that none of
-the set is accepted. The tables of reliability and the Brier scores are of the other set, which shares no sound with
-the first, and of the engine as it is.
+Half of the synthetic pairs are at the edge of what can be found, half are unrelated (`media_edge.py`); with
+`--foreign` recordings that Sheaf did not make come to both sets (`media_foreign.py`), with `--edges` also so many
+pairs of them from easy to hopeless. The coefficients of `sheaf.media.sync.confidence`, for either judge, are fitted
+on one set by maximum likelihood, with a weak pull towards 0 that keeps them finite where the classes hardly overlap.
+Wrong pairs count so often (1, 3, 10, … times) that none of the set is accepted. The tables of reliability and the
+Brier scores are of the other set, and of the engine as it is.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 from media_edge import edge_pairs, strangers
-from media_foreign import Foreign, foreign_pairs
+from media_foreign import Foreign, foreign_edges, foreign_pairs
 from media_pairs import Case
 from scipy.optimize import minimize
 
@@ -63,6 +64,7 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=600, help="synthetic pairs to judge with, half of them unrelated")
     parser.add_argument("--foreign", type=Path, help="where the recordings of media_foreign.py are unpacked")
     parser.add_argument("--sets", type=int, default=2, help="sets of foreign pairs on either side")
+    parser.add_argument("--edges", type=int, default=0, help="foreign pairs from easy to hopeless, on either side")
     parser.add_argument("--as-it-is", action="store_true", help="only judge the engine; nothing is fitted")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at once")
     asked = parser.parse_args()
@@ -71,7 +73,7 @@ def main() -> None:
     if asked.as_it_is:
         del counts[TRAIN_SEED]
     sets = {
-        seed: measure(seed, count, asked.foreign, seeds[seed], asked.jobs, judges=not asked.as_it_is)
+        seed: measure(seed, count, asked.foreign, seeds[seed], asked.edges, asked.jobs, judges=not asked.as_it_is)
         for seed, count in counts.items()
     }
     for judge in () if asked.as_it_is else ("sample", "frame"):
@@ -88,17 +90,20 @@ def main() -> None:
 
 
 def measure(
-    seed: int, count: int, foreign: Path | None, sets: Sequence[int], jobs: int, *, judges: bool
+    seed: int, count: int, foreign: Path | None, sets: Sequence[int], edges: int, jobs: int, *, judges: bool
 ) -> list[Sample]:
     """The samples of one set, several at once; what each judge says by itself costs as much again."""
     kinds = ("edge", "stranger") if count else ()
     shares = [(seed, kind, start, count // 2, None, judges) for kind in kinds for start in range(_SHARES)]
-    shares += [(number, "foreign", 0, 0, foreign, judges) for number in sets] if foreign else []
+    if foreign:
+        shares += [(number, "foreign", 0, 0, foreign, judges) for number in sets]
+        shares += [(_EDGES[seed], "foreign edge", start, edges, foreign, judges) for start in range(_SHARES)]
     with Pool(jobs) as pool:
         return list(itertools.chain.from_iterable(pool.imap(_share, shares)))
 
 
 _SHARES = 8
+_EDGES = {TRAIN_SEED: 2, TEST_SEED: 1}
 
 
 def _share(job: tuple[int, str, int, int, Path | None, bool]) -> list[Sample]:
@@ -114,6 +119,8 @@ def _share(job: tuple[int, str, int, int, Path | None, bool]) -> list[Sample]:
 
 
 def _cases(kind: str, folder: Path, seed: int, numbers: range, foreign: Path | None) -> Iterator[Case]:
+    if foreign and kind == "foreign edge":
+        return foreign_edges(Foreign(foreign), folder, seed, numbers)
     if foreign:
         return foreign_pairs(Foreign(foreign), folder, seed)
     return (edge_pairs if kind == "edge" else strangers)(folder, seed, numbers)

@@ -9,11 +9,12 @@ The recordings are Debian packages, unpacked below one folder; none of them is p
 A dub is what another microphone, phone or machine made of the same programme: rooms whose direct sound is weaker
 than their echoes, level control, telephone codecs, changes of speed that keep the pitch, tape whose speed wanders.
 Beside them stand pairs that have nothing in common but a drum loop or a library of effects, and pairs that fit at
-several offsets alike.
+several offsets alike. `foreign_edges` are from easy to hopeless, as a confidence has to be measured with.
 """
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from functools import cache
 from pathlib import Path
 
@@ -40,6 +41,13 @@ class Foreign:
         self._loops = sorted(folder.rglob("sonic-pi/samples/loop_*.flac"))
         if not all(self._prompts) or not self._songs or not self._notes or not self._loops:
             raise SystemExit(f"{folder} does not hold the packages that {Path(__file__).name} names.")
+
+    def half(self, which: int) -> "Foreign":
+        """Every second recording of each kind: two halves share no sound."""
+        half = copy(self)
+        half._prompts = [files[which::2] for files in self._prompts]
+        half._songs, half._notes, half._loops = (files[which::2] for files in (self._songs, self._notes, self._loops))
+        return half
 
     def speech(self, rng: np.random.Generator, seconds: float = _SECONDS, language: int | None = None) -> np.ndarray:
         """Prompts one after another with pauses."""
@@ -164,6 +172,25 @@ def foreign_pairs(source: Foreign, folder: Path, seed: int) -> Iterator[Case]:
     for name, make in _AMBIGUOUS.items():
         rng = np.random.default_rng((seed, *name.encode()))
         yield _case(folder, f"ambiguous/{name}", *make(source, rng), "flac", expect="ambiguous")
+
+
+EDGES = ("speech", "music", "instruments", "film")
+
+
+def foreign_edges(source: Foreign, folder: Path, seed: int, numbers: Iterable[int]) -> Iterator[Case]:
+    """Rooms and noise from easy to hopeless; every second pair is of two programmes that share no sound."""
+    halves = source.half(0), source.half(1)
+    for number in numbers:
+        rng = np.random.default_rng((seed, 9, number))
+        kind, related = EDGES[number // 2 % len(EDGES)], number % 2 == 0
+        sound = getattr(halves[0], kind)(rng, 40)
+        start, seconds = round(rng.uniform(1, 8) * RATE), rng.uniform(2, 30)
+        heard = sound[start:] if related else getattr(halves[1], kind)(rng, 32)
+        dub = room(heard[: round(seconds * RATE)], rng, rng.uniform(-24, 0), rng.uniform(0.3, 1.8))
+        dub = noise(dub, rng, rng.uniform(-15, 15))
+        ending = ("flac", "m4a", "phone.wav")[int(rng.integers(3))]
+        truth = {"offset": start / RATE} if related else {"expect": "reject"}
+        yield _case(folder, f"{kind}/{'edge' if related else 'stranger'}", sound, dub, ending, **truth)
 
 
 def _case(folder: Path, name: str, master: np.ndarray, dub: np.ndarray, ending: str, **truth: object) -> Case:

@@ -20,9 +20,10 @@ from sheaf.media.sync.candidates import Candidate, agreements, merge, nominal_sp
 from sheaf.media.sync.channels import channel_offsets
 from sheaf.media.sync.confidence import confidence
 from sheaf.media.sync.decode import Recording, decode, laid_apart, other_mixes
+from sheaf.media.sync.decode import load as load_sound
 from sheaf.media.sync.embeddings import Embedded, search_embeddings
 from sheaf.media.sync.features import FEATURES, hop_seconds, spectral, spectrum
-from sheaf.media.sync.frames import FrameFit, fit_at, fit_frames, refine, rivals
+from sheaf.media.sync.frames import FrameFit, elsewhere, fit_at, fit_frames, refine, rivals
 from sheaf.media.sync.judge import Judge, main_line
 from sheaf.media.sync.lines import Line
 from sheaf.media.sync.ltc import find_ltc
@@ -85,11 +86,14 @@ def recordings(master: Path, dub: Path, options: PairOptions, deadline: float) -
     """
 
     def load(path: Path, track: int | None) -> Recording:
-        found = probe(path)
-        if track is not None and track > len(found.tracks):
-            raise MissingTrackError(f"{path} has no sound track {track}: it has {len(found.tracks)}.")
-        chosen = None if track is None else track - 1
-        heard = decode(path, found, deadline=deadline, max_seconds=options.max_seconds, track=chosen)
+        limits = {"deadline": deadline, "max_seconds": options.max_seconds}
+        if track is None:
+            heard = load_sound(path, **limits)
+        else:
+            found = probe(path)
+            if track > len(found.tracks):
+                raise MissingTrackError(f"{path} has no sound track {track}: it has {len(found.tracks)}.")
+            heard = decode(path, found, track=track - 1, **limits)
         heard.ltc = find_ltc(heard)
         return heard.without(heard.ltc.channel) if heard.ltc else heard
 
@@ -212,7 +216,7 @@ def _to_the_sample(
     line = main_line(lines)
     agreed = agreements(proposals.values())
     fit = fit_at(heard, Candidate(line.offset, line.rate, 0.0), agreed)
-    also = judge.also_at(line, rivals(heard, fit, agreed)) if fit else []
+    also = judge.also_at(line, fit.stretches, elsewhere(fit, agreed)) if fit else []
     places = sorted(round(offset, 6) + 0.0 for offset in (line.offset, *(one.offset for one in also)))
     return _Found(_shared(sure, places), lines, None, pieces, places, coverage)
 

@@ -8,6 +8,7 @@ process.
 
 import mmap
 import os
+import re
 import struct
 import subprocess
 import tempfile
@@ -23,7 +24,7 @@ import numpy as np
 
 from sheaf.media.errors import SilentError, TimedOutError, ToolError, TooLongError, TooShortError, UnreadableError
 from sheaf.media.sync.ffmpeg import reading
-from sheaf.media.sync.probe import Probe, Track
+from sheaf.media.sync.probe import PROBE_SECONDS, Probe, Track, parse
 
 if TYPE_CHECKING:
     from sheaf.media.sync.ltc import Ltc
@@ -37,6 +38,7 @@ _BLOCK = 1 << 20
 # Gaps in the timestamps are filled with silence from half a packet on; smaller jitter is left alone.
 PRESENTATION_TIME = "first_pts=0:async=1:min_hard_comp=0.012"
 _TO_PRESENTATION_TIME = f"aresample={RATE}:{PRESENTATION_TIME}"
+_AS_WAVE = ("-f", "wav", "-c:a", "pcm_s16le", "-bitexact", "pipe:1")
 # Of these ffmpeg takes the start of the streams that it decodes for the start of the file, so all are read.
 _OWN_CLOCK = ("mpegts", "mpeg", "vob", "asf", "ogg", "dvd", "wtv")
 _LEAST_RATE = 250  # bytes for a second of sound; a header that promises more seconds is not believed
@@ -118,6 +120,30 @@ class Recording:
         self.file.close()
 
 
+def load(path: Path, *, deadline: float, max_seconds: float) -> Recording:
+    """Look into a file and decode the sound that players choose.
+
+    One start of ffmpeg does both where the file holds one plain sound track, as most do: starting it costs as much as
+    decoding a minute.
+
+    Raises:
+        MediaError: as `probe` and `decode` do.
+    """
+    command = [*reading(path), "-map", "0:a:0", "-vn", "-sn", "-dn", "-af", _TO_PRESENTATION_TIME, *_AS_WAVE]
+    with _scratch() as scratch:
+        with _running(command, path, deadline, telling=True) as (stdout, complaints):
+            found = parse(path, complaints.banner(path))
+            plain = len(found.tracks) == 1 and found.start >= 0 and not _has_own_clock(found)
+            if plain:
+                _require_short(path, found, max_seconds)
+            received = _receive(path, stdout, scratch, max_seconds) if plain else None
+        if received:
+            recording = _recording(path, scratch, received, complaints, found, 0)
+            return _audible(recording, path, found, None, deadline, max_seconds)
+        scratch.close()
+    return decode(path, found, deadline=deadline, max_seconds=max_seconds)
+
+
 def decode(path: Path, probe: Probe, *, deadline: float, max_seconds: float, track: int | None = None) -> Recording:
     """Decode the sound of a file: one track, or all its tracks when each is one channel of a set.
 
@@ -129,10 +155,26 @@ def decode(path: Path, probe: Probe, *, deadline: float, max_seconds: float, tra
     Raises:
         UnreadableError, SilentError, TooShortError, TooLongError, TimedOutError, ToolError: nothing to compare.
     """
-    told = probe.duration if probe.duration and path.stat().st_size / probe.duration >= _LEAST_RATE else None
+    _require_short(path, probe, max_seconds)
+    recording = _decode(path, probe, track, deadline, max_seconds)
+    return _audible(recording, path, probe, track, deadline, max_seconds)
+
+
+def _told(path: Path, probe: Probe) -> float | None:
+    """How long a file says it is, s, where it can be."""
+    return probe.duration if probe.duration and path.stat().st_size / probe.duration >= _LEAST_RATE else None
+
+
+def _require_short(path: Path, probe: Probe, max_seconds: float) -> None:
+    told = _told(path, probe)
     if told and told > max_seconds:
         raise TooLongError(f"{path} is {told:.0f} s long, at most {max_seconds:.0f} s are analysed.")
-    recording = _decode(path, probe, track, deadline, max_seconds)
+
+
+def _audible(
+    recording: Recording, path: Path, probe: Probe, track: int | None, deadline: float, max_seconds: float
+) -> Recording:
+    """A recording, decoded again and louder where it is nearly silent, with what its header has wrong."""
     if np.sqrt(recording.covariance.diagonal().max()) < SILENCE:
         recording.close()
         recording = _decode(path, probe, track, deadline, max_seconds, louder=True)
@@ -140,7 +182,7 @@ def decode(path: Path, probe: Probe, *, deadline: float, max_seconds: float, tra
             recording.close()
             raise SilentError(f"{path} is silent: its sound never rises above -80 dB.")
         recording.warnings = ("its sound is below -80 dB and was analysed 60 dB louder", *recording.warnings)
-    if probe.duration and not told:
+    if probe.duration and not _told(path, probe):
         recording.warnings = (
             f"its header says {probe.duration:.0f} s, it holds {recording.seconds:.0f} s",
             *recording.warnings,
@@ -153,28 +195,55 @@ def _decode(
 ) -> Recording:
     chosen = probe.best_tracks[0].index if track is None else track
     command = [*reading(path, probe.start), *_selection(probe, chosen, alone=track is not None, louder=louder)]
-    command += ["-f", "wav", "-c:a", "pcm_s16le", "-bitexact", "pipe:1"]
-    if any(name in _OWN_CLOCK for name in probe.container.split(",")):
+    command += _AS_WAVE
+    if _has_own_clock(probe):
         command += ["-map", "0:v?", "-map", "0:a?", "-c", "copy", "-f", "null", "-"]
+    with _scratch() as scratch:
+        with _running(command, path, deadline) as (stdout, complaints):
+            received = _receive(path, stdout, scratch, max_seconds)
+        return _recording(path, scratch, received, complaints, probe, chosen)
+
+
+def _has_own_clock(probe: Probe) -> bool:
+    return any(name in _OWN_CLOCK for name in probe.container.split(","))
+
+
+@contextmanager
+def _scratch() -> Iterator[IO[bytes]]:
+    """A file without a name, closed where something goes wrong."""
     scratch = tempfile.TemporaryFile(prefix="sheaf-media-")  # noqa: SIM115 - lives as long as the recording
     try:
-        with _running(command, path, deadline) as (stdout, complaints):
-            channels = _read_header(stdout)
-            samples, covariance = _copy(path, stdout, scratch, len(channels), max_seconds) if channels else (0, None)
-        if covariance is None or not samples:
-            reason = complaints.first or "it holds no sound"
-            raise UnreadableError(f"{path} cannot be decoded: {_why(path, reason)}.")
-        if complaints.refused * _PACKET > _DAMAGED * samples / RATE:
-            raise UnreadableError(
-                f"{path} cannot be decoded: {_why(path, f'too many of its packets are damaged ({complaints.first})')}."
-            )
-        if samples < MINIMUM_SECONDS * RATE:
-            raise TooShortError(
-                f"{path} holds {samples / RATE:.2f} s of sound, at least {MINIMUM_SECONDS} s are needed."
-            )
+        yield scratch
     except BaseException:
         scratch.close()
         raise
+
+
+_Received = tuple[tuple[str, ...], int, np.ndarray | None]
+"""Channels, samples in each, and their covariance."""
+
+
+def _receive(path: Path, stdout: IO[bytes], scratch: IO[bytes], max_seconds: float) -> _Received:
+    """What a decoder writes, to the scratch file."""
+    channels = _read_header(stdout)
+    if not channels:
+        return (), 0, None
+    return channels, *_copy(path, stdout, scratch, len(channels), max_seconds)
+
+
+def _recording(
+    path: Path, scratch: IO[bytes], received: _Received, complaints: "_Complaints", probe: Probe, chosen: int
+) -> Recording:
+    channels, samples, covariance = received
+    if covariance is None or not samples:
+        reason = complaints.first or "it holds no sound"
+        raise UnreadableError(f"{path} cannot be decoded: {_why(path, reason)}.")
+    if complaints.refused * _PACKET > _DAMAGED * samples / RATE:
+        raise UnreadableError(
+            f"{path} cannot be decoded: {_why(path, f'too many of its packets are damaged ({complaints.first})')}."
+        )
+    if samples < MINIMUM_SECONDS * RATE:
+        raise TooShortError(f"{path} holds {samples / RATE:.2f} s of sound, at least {MINIMUM_SECONDS} s are needed.")
     said = tuple(complaints.lines[:5])
     return Recording(
         scratch, samples, channels, principal_mix(covariance), covariance, said, probe, probe.tracks[chosen]
@@ -232,8 +301,12 @@ def sounds(tracks: Sequence[Track]) -> list[range]:
 _REFUSALS = ("submitting packet to decoder", "Error while decoding stream")  # of newer ffmpegs, and up to 6
 
 
+_LEVEL = re.compile(r"(\[[^\]]+ @ \w+\] )?\[(\w+)\] (.*)")
+_FAULTS = ("error", "fatal", "panic")
+
+
 class _Complaints:
-    """What ffmpeg says while it decodes.
+    """What ffmpeg says while it decodes: of errors only, or of all with their levels, which begin with the file.
 
     Attributes:
         lines: the first of them.
@@ -243,21 +316,56 @@ class _Complaints:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.refused = 0
+        self._banner: list[str] = []
+        self._described = threading.Event()
 
     @property
     def first(self) -> str:
         return self.lines[0] if self.lines else ""
 
+    def banner(self, path: Path) -> str:
+        """What it says of the file, once it has said all of it.
+
+        Raises:
+            TimedOutError: it does not.
+        """
+        if not self._described.wait(PROBE_SECONDS):
+            raise TimedOutError(f"{path} could not be opened within {PROBE_SECONDS} s.")
+        return "\n".join(self._banner)
+
+    def end(self) -> None:
+        """It says no more."""
+        self._described.set()
+
+    def tell(self, line: str) -> None:
+        """One line of all that it says."""
+        found = _LEVEL.match(line)
+        context, level, said = found.groups("") if found else ("", "info", line.rstrip("\n"))
+        if said.startswith(("Stream mapping:", "Output #")):
+            self._described.set()
+        if not self._described.is_set():
+            self._banner.append(context + said)
+        if level in _FAULTS:
+            self.hear(context + said)
+
     def hear(self, line: str) -> None:
+        """One complaint."""
         self.refused += any(words in line for words in _REFUSALS)
         if len(self.lines) < 50:
             self.lines.append(line.strip().split("] ")[-1].rstrip("."))
 
 
 @contextmanager
-def _running(command: list[str], path: Path, deadline: float) -> Iterator[tuple[IO[bytes], _Complaints]]:
-    """Run a decoder; it is dead and its complaints are complete when the block is left."""
-    command = [command[0], "-loglevel", "error", *command[1:]]
+def _running(
+    command: list[str], path: Path, deadline: float, *, telling: bool = False
+) -> Iterator[tuple[IO[bytes], _Complaints]]:
+    """Run a decoder; it is dead and its complaints are complete when the block is left.
+
+    Args:
+        telling: it also says what the file is.
+    """
+    level = ["-nostats", "-loglevel", "level+info"] if telling else ["-loglevel", "error"]
+    command = [command[0], *level, *command[1:]]
     try:
         process = subprocess.Popen(  # noqa: S603 - a fixed command; the path is one argument with a protocol in front
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -273,7 +381,8 @@ def _running(command: list[str], path: Path, deadline: float) -> Iterator[tuple[
 
     def listen() -> None:
         for line in process.stderr or ():
-            complaints.hear(line.decode("utf-8", "replace"))
+            (complaints.tell if telling else complaints.hear)(line.decode("utf-8", "replace"))
+        complaints.end()
 
     timer = threading.Timer(max(deadline - time.monotonic(), 0), expire)
     listener = threading.Thread(target=listen, daemon=True)
@@ -282,6 +391,9 @@ def _running(command: list[str], path: Path, deadline: float) -> Iterator[tuple[
         timer.start()
         listener.start()
         yield process.stdout, complaints
+    except UnreadableError:
+        if not expired.is_set():
+            raise
     finally:
         timer.cancel()
         process.kill()

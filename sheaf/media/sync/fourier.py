@@ -1,14 +1,26 @@
 """Real Fourier transforms in single precision, at lengths that are quick.
 
-NumPy's transforms keep float32 as it is; SciPy would be one more import of 0.2 s for each pair.
+SciPy's take several rows at once with the processor's vectors: short ones in half of NumPy's time.
 """
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 
-rfft = np.fft.rfft
-irfft = np.fft.irfft
+
+def rfft(values: np.ndarray, size: int | None = None, axis: int = -1) -> Any:
+    """The transform of real values."""
+    from scipy.fft import rfft as transform
+
+    return transform(values, size, axis)
+
+
+def irfft(values: np.ndarray, size: int | None = None, axis: int = -1) -> Any:
+    """Real values from their transform."""
+    from scipy.fft import irfft as transform
+
+    return transform(values, size, axis)
 
 
 @cache

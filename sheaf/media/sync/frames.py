@@ -112,14 +112,17 @@ def _slope(times: np.ndarray, delays: np.ndarray) -> tuple[float, float]:
 
 def rivals(heard: Stretches, fit: FrameFit, agreed: list[Agreement]) -> list[Candidate]:
     """Other places where the same stretches fit as well, strongest first."""
-    found: list[Candidate] = []
+    return [one for one in elsewhere(fit, agreed) if as_good(fit.stretches, heard.hear(one))]
+
+
+def elsewhere(fit: FrameFit, agreed: list[Agreement]) -> list[Candidate]:
+    """Proposals for other places that are nearly as strong, strongest first."""
     middle = float(np.mean([one.middle for one in fit.agreeing]))
+    found: list[Candidate] = []
     taken = [fit.offset + fit.rate * middle]
     for one in agreed:
         place = one.candidate.offset + one.candidate.rate * middle
-        if one.strength < _RIVAL * fit.strength or any(abs(place - other) < _APART for other in taken):
-            continue
-        if as_good(fit.stretches, heard.hear(one.candidate)):
+        if one.strength >= _RIVAL * fit.strength and all(abs(place - other) >= _APART for other in taken):
             found.append(one.candidate)
             taken.append(place)
     return found

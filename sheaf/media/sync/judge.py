@@ -5,6 +5,7 @@ How one window votes is `verify`'s, how votes make lines is `lines`'s.
 """
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from sheaf.media.sync.candidates import Candidate, nominal_speed
 from sheaf.media.sync.confidence import Evidence
 from sheaf.media.sync.decode import Recording
 from sheaf.media.sync.lines import STRONG, Line, fit_lines
-from sheaf.media.sync.stretches import Stretches
+from sheaf.media.sync.stretches import Stretch, Stretches, as_good
 from sheaf.media.sync.votes import Vote, vote, window_times
 
 _ALWAYS = 6  # candidates that are verified whatever the stretches say
@@ -22,6 +23,8 @@ _MOST_CANDIDATES = 32
 _SAME = 0.7  # of the best vote of a window; a weaker one for another offset is the echo of a repetition
 _PREFERS = 1.05  # times as like: another candidate fits a stretch better than the line that claims it
 _ALIKE = 0.5  # of the scores there; music that repeats under something that doesn't fits a rival much less
+_THE_SAME = 0.75  # of them: no music of which one place is the right one says so much at another
+_NEARBY = 0.02  # s, of some 0.07 that are searched
 _ASKED = 6  # windows that a rival place is confirmed by
 _PIECE = 2.0  # evidence that a further piece of an edited dub needs, in perfect windows
 
@@ -32,7 +35,7 @@ class Judge:
     def __init__(self, master: Recording, dub: Recording, stretches: Stretches, deadline: float) -> None:
         self._master, self._dub, self._stretches, self._deadline = master, dub, stretches, deadline
         self._reach = 0.06 + 1e-4 * min(master.seconds, dub.seconds)
-        self._votes: dict[tuple[float, float], list[Vote]] = {}
+        self._votes: dict[Candidate, list[Vote]] = {}
         self._all: set[Vote] = set()
 
     def weigh(self, candidates: list[Candidate]) -> tuple[list[Line], Evidence]:
@@ -74,9 +77,9 @@ class Judge:
 
     def _heard(self, candidate: Candidate, explained: list[Line]) -> list[Vote]:
         """The votes for a candidate; what a line explains is not heard again, unless the candidate fits it better."""
-        key = (candidate.offset, candidate.rate)
-        if key in self._votes:
-            return self._votes[key]
+        known = self._known(candidate)
+        if known is not None:
+            return known
         if time.monotonic() > self._deadline:
             raise TimedOutError("The analysis took longer than it may.")
         starts, width = window_times(self._master, self._dub, candidate)
@@ -92,22 +95,38 @@ class Judge:
         free = [start for start in starts if not np.any(np.abs(start + width / 2 - taken) < width / 2)]
         votes = vote(self._master, self._dub, candidate, free, width, self._reach + candidate.uncertainty)
         if len(free) == len(starts):
-            self._votes[key] = votes
+            self._votes[candidate] = votes
         self._all.update(votes)
         return votes
 
-    def also_at(self, line: Line, rivals: list[Candidate]) -> list[Candidate]:
-        """Which of the other places the waveform confirms as well, by the windows that confirm the line best."""
+    def _known(self, candidate: Candidate) -> list[Vote] | None:
+        """The votes for a candidate so near that the windows were looked for in the same place."""
+        for other, votes in self._votes.items():
+            near = abs(other.offset - candidate.offset) <= _NEARBY
+            if near and (other.rate, other.uncertainty) == (candidate.rate, candidate.uncertainty):
+                return votes
+        return None
+
+    def also_at(self, line: Line, stretches: Sequence[Stretch], others: list[Candidate]) -> list[Candidate]:
+        """Which of the other places the waveform confirms as well, by the windows that confirm the line best.
+
+        Where the longer stretches fit there less than at the line, the windows have to say nearly all the same: a drum
+        loop under two voices is the same wave at each of its turns, whatever is spoken over it.
+
+        Args:
+            stretches: of the dub, at the line.
+        """
         best = sorted(line.votes, key=lambda one: -one.score)[:_ASKED]
         wanted = sum(one.score for one in best)
         also = []
-        for rival in rivals:
+        for rival in others:
+            like = _ALIKE if as_good(stretches, self._stretches.hear(rival)) else _THE_SAME
             votes = []
             for one in best:
                 start = one.time - one.width / 2
                 votes += vote(self._master, self._dub, rival, [start], one.width, self._reach + rival.uncertainty)
             lines = fit_lines(votes)
-            if lines and sum(one.score for one in lines[0].votes) >= _ALIKE * wanted:
+            if lines and sum(one.score for one in lines[0].votes) >= like * wanted:
                 also.append(Candidate(lines[0].offset, lines[0].rate, rival.strength))
         return also
 

@@ -32,5 +32,6 @@ def _loudness(recording: Recording, start: float, speed: float) -> list[float]:
     first = int(start * RATE)
     samples = recording.read(first, int(count * width * speed) + width + 1)
     starts = (np.arange(count) * width * speed).astype(np.int64)
-    rms = np.sqrt(np.array([np.mean(samples[at : at + width] ** 2) for at in starts]))
+    energy = np.concatenate([[0.0], np.cumsum(samples**2, dtype=np.float64)])
+    rms = np.sqrt((energy[starts + width] - energy[starts]).clip(0) / width)
     return [round(float(value), 3) for value in rms / max(float(rms.max()), 1e-9)]

@@ -58,6 +58,7 @@ class Stretches:
         """Args: features (rows, frames) of both, each row with mean 0 and deviation 1; `hop` in seconds per frame."""
         self._master, self._hop = master, hop
         self._at_speed = {1.0: dub}
+        self._heard: dict[tuple[int, float], list[Stretch]] = {}
         seconds = dub.shape[1] * hop
         width = float(np.clip(seconds / 12, *_WIDTH))
         count = int(np.clip(seconds // width, 1, _MOST))
@@ -68,11 +69,14 @@ class Stretches:
 
     def hear(self, candidate: Candidate) -> list[Stretch]:
         """Every audible stretch that the candidate puts inside the master."""
-        if candidate.rate not in self._at_speed:
-            self._at_speed[candidate.rate] = stretch(self._at_speed[1.0], candidate.rate)
-        dub = self._at_speed[candidate.rate]
-        heard = (self._hear(dub, span, candidate) for span in self.spans)
-        return [one for one in heard if one]
+        place = round(candidate.offset / self._hop), candidate.rate  # nothing finer makes a difference
+        if place not in self._heard:
+            if candidate.rate not in self._at_speed:
+                self._at_speed[candidate.rate] = stretch(self._at_speed[1.0], candidate.rate)
+            dub = self._at_speed[candidate.rate]
+            heard = (self._hear(dub, span, *place) for span in self.spans)
+            self._heard[place] = [one for one in heard if one]
+        return self._heard[place]
 
     def share(self, pieces: Sequence[Segment], confirmed: Sequence[float]) -> float:
         """The share of what is heard of the dub that fits its pieces, or holds a time (s) that was confirmed."""
@@ -83,11 +87,10 @@ class Stretches:
                     explained.add(one.start)
         return len(explained) / max(len(self.spans), 1)
 
-    def _hear(self, dub: np.ndarray, span: tuple[float, float], candidate: Candidate) -> Stretch | None:
-        hop, rate = self._hop, candidate.rate
+    def _hear(self, dub: np.ndarray, span: tuple[float, float], lag: int, rate: float) -> Stretch | None:
+        hop = self._hop
         first, last = round(span[0] * rate / hop), min(round(span[1] * rate / hop), dub.shape[1])
         wanted = dub[:, first:last]
-        lag = round(candidate.offset / hop)
         reach, near = round(REACH / hop), max(round(NEAR / hop), 1)
         frames = self._master.shape[1]
         if first + lag < -near or last + lag > frames + near or last - first < 10:
