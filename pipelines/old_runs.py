@@ -4,8 +4,10 @@ A run that made what an asset or partition is now stays, however old: with it Da
 ever made. Not here: what the store holds (`pruning`).
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
+
+from sheaf import clock
 
 if TYPE_CHECKING:
     from dagster import AssetKey, DagsterInstance
@@ -23,7 +25,7 @@ def prune_history(instance: "DagsterInstance", days: float, *, dry_run: bool = F
     Returns:
         How many runs and how many ticks.
     """
-    before = datetime.now(UTC) - timedelta(days=days)
+    before = clock.now() - timedelta(days=days)
     runs = _unneeded_runs(instance, before)
     printed = instance.compute_log_manager
     for run in () if dry_run else runs:
