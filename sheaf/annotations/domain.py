@@ -153,6 +153,7 @@ YOLO = Series(
     tables=schema.TABLES,
     write=later("sheaf.annotations.writers.yolo:write_yolo"),
     verify=later("sheaf.annotations.writers.yolo:verify_yolo"),
+    version=2,
     tells_account=True,
     check=check_request,
     as_of=later("sheaf.annotations.writers.earlier:as_of"),

@@ -86,13 +86,14 @@ class Zip:
             yield member
         self.members[name] = (member.size, member.digest.hexdigest())
 
-    def add_small(self, name: str, data: bytes, date: Date = EARLIEST) -> None:
-        """Add a deflated member that is at hand as a whole: the bytes that `member` writes, much sooner.
+    def add_numbers(self, name: str, data: bytes, date: Date = EARLIEST) -> None:
+        """Add a deflated member of text that is numbers, at hand as a whole, much sooner than by `member`.
 
-        The standard library opens each member as a file, goes back to its header and forth again; where there are
-        a hundred thousand, that takes longer than all that they hold.
+        Digits are made shorter one by one: they hardly repeat, and to look for where they do takes as long again, for
+        a twenty-fifth less. The standard library opens each member as a file, goes back to its header and forth again;
+        where there are a hundred thousand, that takes longer than all that they hold.
         """
-        packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+        packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_HUFFMAN_ONLY)
         packed = packer.compress(data) + packer.flush()
         info = self._info(name, date, zipfile.ZIP_DEFLATED)
         info.CRC, info.file_size, info.compress_size = zlib.crc32(data), len(data), len(packed)

@@ -38,9 +38,9 @@ class Archive:
         with self._zip.member(self._checked(name), stored=False) as stream:
             yield cast(IO[bytes], stream)
 
-    def small(self, name: str, data: bytes) -> None:
-        """A deflated entry that is at hand as a whole."""
-        self._zip.add_small(self._checked(name), data)
+    def numbers(self, name: str, data: bytes) -> None:
+        """A deflated entry of text that is numbers, at hand as a whole."""
+        self._zip.add_numbers(self._checked(name), data)
 
     def image(self, name: str, chunks: Iterable[bytes]) -> None:
         """An entry as it is: images are compressed already."""

@@ -52,7 +52,7 @@ def write_yolo(draft: Draft) -> Written:
         with archive.document(DATA) as stream:
             stream.write(_data_yaml(images, classes, options, counts.warnings))
         for entry, found in zip(entries, lines, strict=True):
-            archive.small(f"labels/{entry.rpartition('.')[0]}.txt", b"".join(found))
+            archive.numbers(f"labels/{entry.rpartition('.')[0]}.txt", b"".join(found))
         if options.include_images and not draft.preview:
             write_images(archive, draft, images, [f"images/{entry}" for entry in entries])
         write_report(archive, draft, "yolo", selection, counts)
