@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +200,12 @@ def test_ellipses_and_points_of_cvat_are_kept_and_lines_are_rejected(tmp_path: P
     <points label="car" points="10,20;30,40"/><skeleton label="man"><points label="a" points="5,6" occluded="1"/>
     <points label="b" points="9,8" outside="1"/><points label="c" points="15,26"/></skeleton>
     <polyline label="car" points="1,1;2,2"/><ellipse label="car" cx="5"/>"""
-    (folder / "annotations.xml").write_text(CVAT.replace("</image>", f"{shapes}</image>"))
+    nodes = "".join(f'<circle data-node-id="{at}" data-label-name="{name}"/>' for at, name in enumerate("cab"))
+    edges = '<line data-node-from="0" data-node-to="1"/><line data-node-from="2" data-node-to="0"/>'
+    drawn = f"<name>man</name><type>skeleton</type><svg>{escape(edges + nodes)}</svg>"
+    labels = f"<labels><label>{drawn}</label><label><name>a</name><parent>man</parent></label>"
+    given = CVAT.replace("</image>", f"{shapes}</image>").replace("<labels>", labels)
+    (folder / "annotations.xml").write_text(given)
     made = read_folder(folder, store)
     assert noted(made) == {"detections missing_value": 2}
     assert noted(made, Kind.CHANGE)["segmentations ellipse"] == 1
@@ -207,7 +213,9 @@ def test_ellipses_and_points_of_cvat_are_kept_and_lines_are_rejected(tmp_path: P
     points, skeleton = (row for row in boxes["annotations"] if "keypoints" in row)
     assert points["bbox"] == [10, 20, 20, 20]
     assert (skeleton["bbox"], skeleton["keypoints"]) == ([5, 6, 10, 20], [5, 6, 1, 0, 0, 0, 15, 26, 2])
-    assert [row["keypoints"] for row in boxes["categories"] if "keypoints" in row] == [["a", "b", "c"]]
+    (man,) = (row for row in boxes["categories"] if "keypoints" in row)
+    assert (man["keypoints"], man["skeleton"]) == (["a", "b", "c"], [[3, 1], [2, 3]])
+    assert "a" not in [row["name"] for row in boxes["categories"]], "a point is no class"
     masks = Export(store, SERIES["segmentation"], Request("signs")).annotations
     assert [40, 5, 20, 40] in [row["bbox"] for row in masks]
 

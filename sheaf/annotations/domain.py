@@ -52,7 +52,7 @@ READ = Step(
     description="Images, tasks, tags, labels, boxes and masks of a project, cleaned, with every correction counted.",
     writes=(*schema.TABLES, schema.NUMBERS),
     settings=("normalised_limit", "drawn_on"),
-    version=8,
+    version=9,
     checks=(
         Check(
             "splits_disjoint",

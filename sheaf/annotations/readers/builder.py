@@ -33,7 +33,11 @@ class Builder:
             points: keypoints by label, shared as well, where objects have them by name.
             about: what else there is to say of a label.
         """
-        self._labels, self._points, self._about = labels, {} if points is None else points, about or {}
+        self._labels, self._points, self._about = (
+            labels,
+            {} if points is None else points,
+            {} if about is None else about,
+        )
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
         self._named_points: list[tuple[dict[str, Any], str, Mapping[str, Point]]] = []

@@ -40,8 +40,12 @@ def cvat_documents(folder: Path, path: Path, rejects: Rejects) -> list[Document]
     root = _parsed(path)
     if root.tag != "annotations" or root.find("image") is None:
         raise InputError(f"{path} is not a CVAT file for images: its root must be annotations, with elements image.")
-    names = dict.fromkeys(found.text or "" for found in root.iterfind(".//labels/label/name"))
-    builder = Builder({name: number for number, name in enumerate(names, 1)})
+    labels = [label for label in root.iterfind(".//labels/label") if not label.findtext("parent")]  # no points of one
+    names = dict.fromkeys(label.findtext("name") or "" for label in labels)
+    edges = {label.findtext("name") or "": _cvat_edges(label) for label in labels}
+    points = {label: {name for edge in found for name in edge} for label, found in edges.items() if found}
+    about: dict[str, dict[str, Any]] = {}
+    builder = Builder({name: number for number, name in enumerate(names, 1)}, points, about)
     for element in root.iterfind("image"):
         size = {"width": _number(element.get("width")), "height": _number(element.get("height"))}
         split = (element.get("subset") or "").lower() or None
@@ -60,7 +64,21 @@ def cvat_documents(folder: Path, path: Path, rejects: Rejects) -> list[Document]
                 builder.annotation(
                     image, shape.get("label") or "", values, {**occluded, **attributes}, points=of_skeleton
                 )
+    for label in points:  # now that every point is known
+        place = {name: number for number, name in enumerate(sorted(points[label]), 1)}
+        about[label] = {"skeleton": [[place[name] for name in edge] for edge in edges.get(label, [])]}
     return [Document(folder, path, builder.document, builder.labels_of_images)]
+
+
+def _cvat_edges(label: "_Element") -> list[tuple[str, str]]:
+    """The lines of a skeleton's drawing, which stands in its label as text: names of the points they join."""
+    from lxml import etree  # pyright: ignore[reportAttributeAccessIssue] (lxml has no types)
+
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, recover=True)
+    drawing = etree.fromstring(f"<svg>{label.findtext('svg') or ''}</svg>", parser)
+    names = {node.get("data-node-id"): node.get("data-label-name") for node in drawing.iter("{*}circle")}
+    lines = [[names.get(line.get(f"data-node-{end}")) for end in ("from", "to")] for line in drawing.iter("{*}line")]
+    return [(start, end) for start, end in lines if start and end]
 
 
 def _cvat_shape(shape: "_Element", size: dict[str, Any]) -> dict[str, Any]:
