@@ -37,6 +37,7 @@ class Catalogue:
         rows: rows of our tables by table name.
         places: by the image id that annotations use.
         order: rank of an image by its path.
+        shared: images that are in several jobs.
         labels: by the label id that annotations use; several may mean one label.
         files: image files by digest.
         ambiguous: image ids that several images claim.
@@ -50,6 +51,7 @@ class Catalogue:
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
     order: dict[str, int] = field(default_factory=dict)
+    shared: set[str] = field(default_factory=set)
     labels: dict[str, str] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
     ambiguous: set[str] = field(default_factory=set)

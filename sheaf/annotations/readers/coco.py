@@ -11,6 +11,7 @@ Format: https://cocodataset.org/#format-data
 """
 
 import re
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -318,7 +319,7 @@ class _Dataset:
 
     def _keyed(self) -> Iterator[Annotations]:
         """Annotations with the key that each gets: stable while others come and go."""
-        used: set[str] = set()
+        taken = _Taken()
         doubled: Counter[str] = Counter()
         given: Counter[str] = Counter()
         for document, numbers, items in self._annotations():
@@ -335,13 +336,12 @@ class _Dataset:
                         of_images[image] = of_image
                 text = str(own) if type(own) is int else as_id(own)
                 plain = key = _storable(of_image[1] + (text or ""))
-                if text is None or key in used:
+                if text is None or not taken.add(key):
                     given[document.name] += 1
-                    doubled[plain] += key in used and plain not in doubled  # one had it as its own
-                    while key == plain or key in used:
+                    doubled[plain] += text is not None and plain not in doubled  # one had it as its own
+                    while key == plain or not taken.add(key):
                         doubled[plain] += 1
                         key = f"{plain}+{doubled[plain]}"
-                used.add(key)
                 images.append(of_image[0] or None)
                 keys.append(key)
             yield Annotations(document.name, numbers, items, images, keys)
@@ -375,6 +375,36 @@ class _Dataset:
             for number, item in enumerate(content, 1):
                 if isinstance(item, dict) and item.get("keypoints"):
                     yield Row({"image_id": document.key(item.get("image_id"))}, document.name, number)
+
+
+class _Taken:
+    """Keys that were given, as a table of their hashes: of millions, the texts would be most of what is held.
+
+    Of a million keys two have one hash once in thirty million times; then the later is given a key of its own too.
+    """
+
+    def __init__(self) -> None:
+        self._table, self._count = array("q", bytes(8 << 10)), 0
+
+    def add(self, key: str) -> bool:
+        """Take a key; False where it is taken already."""
+        if 2 * self._count >= len(self._table):
+            before, self._table, self._count = self._table, array("q", bytes(16 * len(self._table))), 0
+            for number in before:
+                if number:
+                    self._put(number)
+        return self._put(hash(key) or 1)
+
+    def _put(self, number: int) -> bool:
+        table, last = self._table, len(self._table) - 1
+        at = number & last
+        while there := table[at]:
+            if there == number:
+                return False
+            at = (at + 1) & last
+        table[at] = number
+        self._count += 1
+        return True
 
 
 def _licences(documents: list[Document]) -> tuple[list[dict[str, Any]], dict[tuple[str, str | None], Any]]:

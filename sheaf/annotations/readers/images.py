@@ -50,7 +50,7 @@ _IN_NO_JOB = "on an image that is in no job"
 class _Image:
     """An image file while the rows that name it are gathered.
 
-    `first` is where it came from first, by delivered table; `rows` is how many rows of each name it.
+    `named` is where it came from first and how many rows name it, by delivered table.
     """
 
     image_id: str
@@ -59,13 +59,17 @@ class _Image:
     declared: tuple[int, int] | None
     extra: Any = None
     split: str | None = None
-    first: dict[str, Row] = field(default_factory=dict)
-    rows: Counter[str] = field(default_factory=Counter)
+    named: dict[str, tuple[Row, int]] = field(default_factory=dict)
 
-    def named_by(self, table: str, row: Row) -> None:
-        """A row of a delivered table means this image."""
-        self.first.setdefault(table, row)
-        self.rows[table] += 1
+    @property
+    def origin(self) -> Row:
+        """The row that named it first."""
+        return next(iter(self.named.values()))[0]
+
+    def named_by(self, table: str, row: Row, rows: int = 1) -> None:
+        """A row of a delivered table means this image; with -1 it does no longer."""
+        first, before = self.named.get(table, (row, 0))
+        self.named[table] = first, before + rows
 
 
 def read_images(catalogue: Catalogue) -> None:
@@ -91,6 +95,8 @@ def read_images(catalogue: Catalogue) -> None:
             placements[row.image_id, row.job_id] = 0
     for key in catalogue.ambiguous:
         catalogue.places.pop(key, None)
+    jobs = Counter(image_id for image_id, _ in placements)
+    catalogue.shared = {image_id for image_id, count in jobs.items() if count > 1}
     _count_keypoints(catalogue, placements)
     catalogue.rows["placements"] = [
         {"image_id": image_id, "job_id": job_id, "keypoints": count}
@@ -145,7 +151,7 @@ def _drawn_on(size: tuple[int, int], orientation: int, declared: tuple[int, int]
 def _note_unclear(catalogue: Catalogue, image: dict[str, Any], found: _Image) -> None:
     size = image["width"], image["height"]
     if _drawn_on(size, image["orientation"], found.declared) is None:
-        row = next(iter(found.first.values()))
+        row = found.origin
         catalogue.rejects.fault(
             "images", *_UNCLEAR, file=row.file, line=row.line, primary_key=image["image_id"], raw=found.raw_path
         )
@@ -174,7 +180,7 @@ def _image_files(catalogue: Catalogue) -> tuple[dict[str, _Image], dict[str, _Im
             catalogue.rejects.left_out("shared_images", _OTHER_PROJECT, 1)
             continue
         if image := _add_image(catalogue, images, "shared_images", file, file.file_path, row):
-            if image.first:
+            if image.named:
                 reject(catalogue.rejects, "shared_images", _REPEATED_PATH, row)
             else:
                 image.named_by("shared_images", row)
@@ -254,8 +260,8 @@ def _placed_rows(catalogue: Catalogue, images: dict[str, _Image], pool: dict[str
     catalogue.rows["jobs"].sort(key=lambda job: job["job_id"])
     for image, row_id in [(image, row.row_id) for image, row in placed if row.row_id in catalogue.ambiguous]:
         reject(catalogue.rejects, "images", _AMBIGUOUS, first[row_id][1])
-        image.rows["images"] -= 1
-    for path in [path for path, image in images.items() if not image.rows.total()]:
+        image.named_by("images", first[row_id][1], -1)
+    for path in [path for path, image in images.items() if not any(rows for _, rows in image.named.values())]:
         del images[path]
     return [row for _, row in placed if row.row_id not in catalogue.ambiguous]
 
@@ -310,7 +316,7 @@ def _measure(catalogue: Catalogue, images: dict[str, _Image]) -> list[dict[str, 
         if file is not None and facts is not None:
             catalogue.files[facts.sha256] = file
             for note in facts.notes:
-                row = next(iter(image.first.values()))
+                row = image.origin
                 catalogue.rejects.fault("images", *note, file=row.file, line=row.line, primary_key=image.image_id)
         size = _size(catalogue, image, facts)
         if isinstance(size, Finding):
@@ -342,11 +348,11 @@ def _size(catalogue: Catalogue, image: _Image, facts: image_files.ImageFacts | N
     if image.declared and image.declared != size and not turned:
         if catalogue.source.pixels:
             return _OTHER_SIZE
-        catalogue.correct("images", image.image_id, SIZE_FROM_FILE, next(iter(image.first.values())))
+        catalogue.correct("images", image.image_id, SIZE_FROM_FILE, image.origin)
     return size
 
 
 def _reject_image(catalogue: Catalogue, image: _Image, finding: Finding) -> None:
     """An image that cannot be used takes with it every row that names it."""
-    for table, row in image.first.items():
-        reject(catalogue.rejects, table, finding, row, rows=image.rows[table])
+    for table, (row, rows) in image.named.items():
+        reject(catalogue.rejects, table, finding, row, rows=rows)

@@ -87,27 +87,30 @@ def write_project(source: Source, work: Work, warnings: tuple[str, ...] = ()) ->
     if not images:
         reasons = "; ".join(work.rejects.sentences()) or "the images table is empty"
         raise InputError(f"{work.partition} has no image that can be used: {reasons}.")
-    detections, segmentations = read_objects(catalogue, work.scratch)
-    detections = unlink_missing(detections, "segmentation_id", segmentations["segmentation_id"])
-    segmentations = unlink_missing(segmentations, "detection_id", detections["detection_id"])
     numbers = Numbers(work.store, work.partition, keeps_own=source.pixels)
     numbers.of_images(images)
     numbers.of_labels(catalogue.rows["labels"])
+    missing = sum(image["sha256"] is None for image in images)
+    preview = tuple(images[:10])
+    data: dict[str, Rows] = {table.name: from_rows(table, catalogue.rows[table.name]) for table in schema.SMALL_TABLES}
+    catalogue.rows.clear()  # they would be much of what is held while annotations are read
+    del images
+    detections, segmentations = read_objects(catalogue, work.scratch)
+    detections = unlink_missing(detections, "segmentation_id", segmentations["segmentation_id"])
+    segmentations = unlink_missing(segmentations, "detection_id", detections["detection_id"])
     detections, segmentations = numbers.of_annotations(detections, segmentations)
     image_files.keep(work.store, work.partition, catalogue.files, work.scratch)
-
-    data: dict[str, Rows] = {table.name: from_rows(table, catalogue.rows[table.name]) for table in schema.SMALL_TABLES}
     data |= {"detections": detections.batches(), "segmentations": segmentations.batches()}
+    del detections, segmentations
     work.write(schema.NUMBERS, from_rows(schema.NUMBERS, numbers.rows()))
-    counts = {table.name: work.write(table, data[table.name]).rows for table in schema.TABLES}
-    missing = sum(image["sha256"] is None for image in images)
+    counts = {table.name: work.write(table, data.pop(table.name)).rows for table in schema.TABLES}
     if missing:
-        warnings = (*warnings, f"{missing} of {len(images)} images have no file below images/.")
+        warnings = (*warnings, f"{missing} of {counts['images']} images have no file below images/.")
     corrected = by_sentence(work.rejects.accounts({}), Kind.CHANGE)
     return Report(
         counts=counts
         | {"corrections": sum(corrected.values()), "images_without_file": missing}
         | {f"corrected: {how}": rows for how, rows in corrected.items()},
         warnings=warnings,
-        preview=tuple(images[:10]),
+        preview=preview,
     )

@@ -12,13 +12,14 @@ import numpy as np
 import pyarrow as pa
 
 from sheaf.annotations import schema
-from sheaf.annotations.readers.ordered import Ordered
+from sheaf.annotations.readers.ordered import Ordered, give_back
 from sheaf.store.store import Store
 from sheaf.tables import generations
 from sheaf.tables.generations import Place
 from sheaf.tables.pinned import Tables
 
 _MOST = 2**53
+_AT_ONCE = 64 * 1024
 _BOX, _MASK = "b:", "m:"
 
 
@@ -55,7 +56,7 @@ class Numbers:
         before = self._before.read(schema.IMAGES, ["file_path", "number"]) if self._before else None
         keys = pa.array([row["file_path"] for row in rows], pa.string())
         old = (before["file_path"], before["number"].to_numpy()) if before else None
-        own = pa.array([row["image_id"].rpartition(":")[2] for row in rows], pa.string())
+        own = _whole(pa.array([row["image_id"].rpartition(":")[2] for row in rows], pa.string()))
         for row, number in zip(rows, self._given("image", keys, old, own).tolist(), strict=True):
             row["number"] = number
 
@@ -71,12 +72,16 @@ class Numbers:
         single = twins.is_null()
         own_keys = masks["segmentation_id"].filter(single)
         keys = _keys(boxes["detection_id"], own_keys, pa.nulls(len(own_keys), pa.string()))
+        give_back()
         given = self._given("annotation", keys, old, _behind_the_last_hash(keys) if self._keeps_own else None)
+        del keys, old
+        give_back()
         of_boxes, of_masks = given[: len(boxes)], np.zeros(len(masks), np.int64)
         alone = single.to_numpy(zero_copy_only=False)
         of_masks[alone] = given[len(boxes) :]
         if not alone.all():  # a mask has the number of its box
             of_masks[~alone] = of_boxes[_index(twins.drop_null(), boxes["detection_id"])]
+            give_back()
         return (
             boxes.with_column("number", pa.array(of_boxes, pa.int64())),
             masks.with_column("number", pa.array(of_masks, pa.int64())),
@@ -87,7 +92,7 @@ class Numbers:
         highest = [{"kind": kind, "number": number} for kind, number in sorted(self._highest.items())]
         return [*highest, *self._labels]
 
-    def _given(self, kind: str, keys: Any, old: tuple[Any, Any] | None, own: pa.Array | None) -> Any:
+    def _given(self, kind: str, keys: Any, old: tuple[Any, Any] | None, own: Any) -> Any:
         """The number of each key; they are different."""
         numbers = np.zeros(len(keys), np.int64)
         if old is not None:
@@ -97,7 +102,8 @@ class Numbers:
         new = np.flatnonzero(numbers == 0)
         of_new = np.zeros(len(new), np.int64)
         if self._keeps_own and own is not None:
-            of_new = _free(own.take(pa.array(new)), highest)
+            of_new = own[new]
+            of_new[(of_new <= highest) | (of_new >= _MOST)] = 0
             values, times = np.unique(of_new, return_counts=True)
             of_new[np.isin(of_new, values[times > 1])] = 0
         highest = max(highest, int(of_new.max(initial=0)))
@@ -108,21 +114,24 @@ class Numbers:
         return numbers
 
 
-def _free(texts: pa.Array, highest: int) -> "np.ndarray[Any, Any]":
-    """The numbers that ids of the source are, where they were never given; else 0."""
+def _whole(texts: pa.Array) -> "np.ndarray[Any, Any]":
+    """The numbers that ids of the source are; 0 where they are none."""
     import pyarrow.compute as pc
 
     is_number = pc.call_function("match_substring_regex", [texts], pc.MatchSubstringOptions("^[0-9]+$"))
     digits = pc.call_function("if_else", [is_number, texts, pa.scalar("0")])
     short = pc.call_function("utf8_slice_codeunits", [digits], pc.SliceOptions(0, 17))
-    numbers = short.cast(pa.int64()).to_numpy(zero_copy_only=False)
-    return np.where((numbers > highest) & (numbers < _MOST), numbers, 0)
+    return short.cast(pa.int64()).to_numpy(zero_copy_only=False)
 
 
-def _behind_the_last_hash(keys: pa.Array) -> pa.Array:
+def _behind_the_last_hash(keys: pa.Array) -> "np.ndarray[Any, Any]":
+    """The numbers at the end of keys, of some thousand at a time: their texts would be as much again as the keys."""
     import pyarrow.compute as pc
 
-    return pc.call_function("replace_substring_regex", [keys], pc.ReplaceSubstringOptions("(?s)^.*#", ""))
+    options = pc.ReplaceSubstringOptions("(?s)^.*#", "")
+    parts = (keys.slice(start, _AT_ONCE) for start in range(0, len(keys), _AT_ONCE))
+    found = [_whole(pc.call_function("replace_substring_regex", [part], options)) for part in parts]
+    return np.concatenate(found) if found else np.zeros(0, np.int64)
 
 
 def _keys(boxes: Any, masks: Any, twins: Any) -> pa.Array:

@@ -6,8 +6,7 @@ belongs to both. Not here: what makes a shape usable (`geometry`, `plain`), nor 
 
 import math
 import re
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from sheaf.annotations.readers.fields import (
     reject,
 )
 from sheaf.annotations.readers.geometry import Frame, Shape, UnusableError
-from sheaf.annotations.readers.ordered import Ordered, Pile
+from sheaf.annotations.readers.ordered import Ordered, Pile, give_back
 from sheaf.annotations.readers.server_keypoints import keypoint_boxes
 from sheaf.annotations.schema import DETECTIONS, SEGMENTATIONS
 from sheaf.tables.table import Table
@@ -54,11 +53,17 @@ def read_objects(catalogue: Catalogue, scratch: Path) -> tuple[Ordered, Ordered]
         for row in keypoint_boxes(catalogue):
             boxes.add(row)
     else:
-        spots = _Spots(catalogue)
-        for of_boxes, of_shapes in source.batches():
-            boxes.add_batch(of_boxes, spots)
-            shapes.add_batch(of_shapes, spots)
+        _add_batches(catalogue, source.batches(), boxes, shapes)
     return boxes.columns.finish(), shapes.columns.finish()
+
+
+def _add_batches(
+    catalogue: Catalogue, batches: Iterator[tuple[Batch, Batch]], boxes: "_Reading", shapes: "_Reading"
+) -> None:
+    spots = _Spots(catalogue)
+    for of_boxes, of_shapes in batches:
+        boxes.add_batch(of_boxes, spots)
+        shapes.add_batch(of_shapes, spots)
 
 
 def _boxes(catalogue: Catalogue, scratch: Path) -> "_Reading":
@@ -115,6 +120,9 @@ def unlink_missing(data: Ordered, link: str, there: pa.Array) -> Ordered:
     import pyarrow.compute as pc
 
     found = pc.call_function("is_in", [data[link]], pc.SetLookupOptions(value_set=there))
+    give_back()  # the table of what is there
+    if found.true_count == len(found) - data[link].null_count:
+        return data
     return data.with_column(link, pc.call_function("if_else", [found, data[link], pa.scalar(None, pa.string())]))
 
 
@@ -210,11 +218,12 @@ class _Spots:
     """Where plain annotations may lie, and what they may say, as numbers."""
 
     def __init__(self, catalogue: Catalogue) -> None:
-        shared = _shared(catalogue)
         places = {
             key: place
             for key, place in catalogue.places.items()
-            if place.frame.scale_x == place.frame.scale_y == 1 and not place.shown and place.image_id not in shared
+            if place.frame.scale_x == place.frame.scale_y == 1
+            and not place.shown
+            and place.image_id not in catalogue.shared
         }
         self._at = {key: at for at, key in enumerate(places)}
         self.sizes = np.array([(place.frame.width, place.frame.height) for place in places.values()] or [(0, 0)], float)
@@ -254,7 +263,6 @@ class _Columns:
         self._catalogue, self._table, self._link = catalogue, table, link
         self._rows: list[dict[str, Any]] = []
         self._of_shared: list[dict[str, Any]] = []
-        self._shared = _shared(catalogue)
         self._made: dict[tuple[Any, ...], list[str]] = {}
         fields = [*table.schema, pa.field("rank", pa.int64()), pa.field("natural", pa.string())]
         self._schema = pa.schema(fields)
@@ -263,7 +271,7 @@ class _Columns:
     def add(self, item: ObjectRow, row: Row, place: Place, shape: Shape, own: dict[str, Any]) -> None:
         jobs = [] if place.job_id is None else [place.job_id]
         label_id = self._catalogue.labels[item.label_id]
-        is_shared = place.image_id in self._shared
+        is_shared = place.image_id in self._catalogue.shared
         if is_shared:
             key = (place.image_id, label_id, shape.x, shape.y, shape.width, shape.height, shape.segmentation)
             made = self._made.setdefault(key, jobs)
@@ -339,13 +347,7 @@ class _Columns:
         self._flush()
         key = self._table.schema.names[0]
         by = ("rank", "created_at", "natural", key)
-        return self._pile.in_order(by, self._table.schema, (key, self._link, "number"))
-
-
-def _shared(catalogue: Catalogue) -> set[str]:
-    """The images that are in several jobs."""
-    counts = Counter(row["image_id"] for row in catalogue.rows["placements"])
-    return {image for image, count in counts.items() if count > 1}
+        return self._pile.in_order(by, self._table.schema, (key, self._link))
 
 
 def _array(values: Any, of: pa.DataType) -> pa.Array:

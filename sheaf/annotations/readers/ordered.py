@@ -50,7 +50,7 @@ class Pile:
                 self._writers[part] = pa.ipc.new_file(self._path(part), self.schema)
             self._writers[part].write_table(held.filter(pa.array(parts == part)))
         del held
-        pa.default_memory_pool().release_unused()
+        give_back()
 
     def _path(self, part: int) -> Path:
         return self.folder / f"{part:03d}.arrow"
@@ -78,9 +78,13 @@ class Pile:
                 columns[name].append(table[name])
             with pa.ipc.new_file(path, table.schema) as rewriter:
                 rewriter.write_table(table)
+            del table
             paths.append(path)
-        chunks = {name: [chunk for column in found for chunk in column.chunks] for name, found in columns.items()}
-        return Ordered(schema, paths, {name: pa.concat_arrays(found) for name, found in chunks.items()})
+        held: dict[str, pa.Array] = {}
+        for name in kept:
+            held[name] = pa.concat_arrays([chunk for column in columns.pop(name) for chunk in column.chunks])
+        give_back()
+        return Ordered(schema, paths, held)
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,11 @@ class Ordered:
                 ]
                 start += batch.num_rows
                 yield pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+
+def give_back() -> None:
+    """Let the system have what Arrow keeps for later: between the steps of a large reading that is most of it."""
+    pa.default_memory_pool().release_unused()
 
 
 def _one(column: pa.ChunkedArray) -> pa.Array:
