@@ -15,6 +15,7 @@ from resources.sources import configured_sources
 from sheaf import damage
 from sheaf.domains import DOMAINS
 from sheaf.errors import SheafError, StoreError
+from sheaf.exports import catalogue
 from sheaf.exports.recover import recover
 from sheaf.outside import mail
 from sheaf.outside.inbox import unknown
@@ -99,6 +100,7 @@ def _inside(store: Store, *, deep: bool) -> Iterator[Finding]:
     except Exception as error:
         yield _failed("contents", error)
     yield _finding("recovery", lambda: _recover(store))
+    yield _finding("catalogue", lambda: _catalogue(store))
     yield _finding("quarantine", lambda: _quarantine(store))
 
 
@@ -121,6 +123,11 @@ def _recover(store: Store) -> str:
     if not (done.finished or done.reaped or done.swept):
         return "nothing was left behind"
     return f"{len(done.finished)} exports finished, {len(done.reaped)} given up, {done.swept} leftovers removed"
+
+
+def _catalogue(store: Store) -> str:
+    lacking = catalogue.complete(store)
+    return f"made anew: it lacked {lacking} exports" if lacking else "it names every export"
 
 
 def _quarantine(store: Store) -> str:

@@ -54,6 +54,16 @@ def test_a_damaged_catalogue_is_made_anew(local_store: Store, damage: bytes) -> 
     assert [one.export for one in catalogue.read(local_store).exports] == [f"{BATCH}/v2", f"{BATCH}/v1"]
 
 
+def test_what_a_kill_kept_out_of_it_comes_in_with_the_doctor(local_store: Store) -> None:
+    published(local_store, "a")
+    before = local_store.get("catalog.json")
+    published(local_store, "a", "b")
+    local_store.put("catalog.json", before)
+    assert catalogue.complete(local_store) == 1
+    assert [one.export for one in catalogue.read(local_store).exports] == [f"{BATCH}/v2", f"{BATCH}/v1"]
+    assert catalogue.complete(local_store) == 0
+
+
 def test_one_after_the_other_they_wait_until_noting_is_a_small_part_of_the_time(local_store: Store) -> None:
     ticking = iter(range(1000))  # each look at the clock takes a second, so does noting
 

@@ -80,6 +80,7 @@ def test_torn_documents_end_no_command_and_the_doctor_sets_them_aside(home: Path
     assert code == 1
     assert torn.keys() - {"tables/fermentation/ingest/batch=b4/looked.json"} <= found.keys()
     assert found["recovery"]["ok"]
+    assert found["catalogue"]["ok"]
     assert found["dagster"]["ok"]
     code, found = findings(sheaf)
     assert code == 0

@@ -33,6 +33,7 @@ from sheaf.exports.records import (
     read_manifest,
     read_record,
     records,
+    versions,
 )
 from sheaf.exports.series import flat_counts
 from sheaf.names import ExportId, SeriesId
@@ -198,6 +199,24 @@ def write(store: Store) -> Catalogue:
     made = build(store)
     put(store, made)
     return made
+
+
+def complete(store: Store) -> int:
+    """Make the catalogue anew where it lacks exports, as after a kill; returns how many it lacked."""
+    try:
+        known = {one.export for one in read(store).exports}
+    except (NotFoundError, DamagedError):
+        known = set[str]()
+    there = [ExportId(series, number) for series in all_series(store) for number in versions(store, series)]
+    lacking = 0
+    for one in there:
+        if str(one) not in known:
+            with suppress(NotFoundError, DamagedError):  # a number without a record is no export
+                read_record(store, one)
+                lacking += 1
+    if lacking:
+        write(store)
+    return lacking
 
 
 def put(store: Store, catalogue: Catalogue) -> None:
