@@ -10,7 +10,10 @@ from sheaf.errors import UsageError
 from sheaf.media.analysis.pair import FRAME, analyse_pair
 from sheaf.media.result import PairOptions, PairResult, Precision, Status
 from sheaf.media.sample.synthesis import RATE, scene
+from sheaf.media.sync.candidates import Agreement, Candidate
+from sheaf.media.sync.frames import fit_frames
 from sheaf.media.sync.repair import repair
+from sheaf.media.sync.stretches import Stretches
 
 
 def in_a_room(sound: np.ndarray, seed: int, *, direct_db: float, decay: float = 0.8) -> np.ndarray:
@@ -80,6 +83,17 @@ def test_a_drum_loop_in_two_programmes_is_no_match(folder: Path) -> None:
     result = analyse_pair(paths[0], paths[1])
     assert result.confidence < 0.5
     assert result.offset_seconds is None
+
+
+def test_one_second_that_both_have_where_the_files_hardly_overlap_is_no_match() -> None:
+    rng = np.random.default_rng(0)
+    master, dub = (rng.standard_normal((24, frames)).astype(np.float32) for frames in (4000, 600))
+    master[:, -210:] = dub[:, :210]
+    place = Candidate(37.9, 1.0, 12.0)
+    alone, both = (Stretches(master, dub[:, :last], 0.01) for last in (140, 600))
+    assert [one.fits for one in alone.hear(place)] == [True]
+    assert fit_frames(alone, [Agreement(place, 12.0)]) is None
+    assert fit_frames(both, [Agreement(place, 12.0)]) is not None
 
 
 def test_what_the_master_holds_of_a_dub_is_said_and_too_little_is_not_repaired(folder: Path, tmp_path: Path) -> None:

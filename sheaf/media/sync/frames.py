@@ -66,8 +66,11 @@ class FrameFit:
 
 
 def fit_frames(heard: Stretches, agreed: list[Agreement]) -> FrameFit | None:
-    """The best of the first few proposals; None when nothing fits any."""
-    fits = [fit for one in agreed[:_TRIED] if (fit := _fit(heard, one))]
+    """The best of the first few proposals; None when nothing fits any.
+
+    One stretch is never enough: where the files hardly overlap there is only one, and it fits somewhere by chance.
+    """
+    fits = [fit for one in agreed[:_TRIED] if (fit := _fit(heard, one)) and len(fit.agreeing) > 1]
     return max(fits, key=lambda fit: (fit.confidence, fit.strength), default=None)
 
 
