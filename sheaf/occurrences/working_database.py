@@ -29,6 +29,7 @@ def working_database(folder: Path) -> "Iterator[duckdb.DuckDBPyConnection]":
         database.execute(f"SET threads = {min(_THREADS, os.cpu_count() or 1)}")
         database.execute(f"SET temp_directory = {duck.quoted(folder / 'spill')}")
         database.execute("SET TimeZone = 'UTC'")
+        database.execute("SET preserve_insertion_order = true")  # rows that came in order are written so, unsorted
         yield database
 
 
