@@ -156,7 +156,7 @@ def verify_repaired_wav(folder: Path, written: Written) -> None:
         )
     if made.keys() | others.keys() != {path.name for path in folder.glob("*.wav")}:
         raise VerificationError(f"{_NAME} does not name the files that are there.")
-    # Of these only the length is looked at: one that is silent, as many are, cannot be told from a wrong one by its sound.
+    # Of these only the length is looked at: many are silent, and a wrong one could not be told from them by its sound.
     for name, seconds in others.items():
         if abs((probe(folder / name).duration or 0) - seconds) > _APART + _PRINTED:
             raise VerificationError(f"{name} is not {seconds:.3f} s long, as its master is.")
