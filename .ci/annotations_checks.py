@@ -3,8 +3,8 @@
 Usage: python .ci/annotations_checks.py SHARED_DIR
 
 SHARED_DIR holds `data/annotations/` (COCO files and images) and `tools/check_coco.py`. Prints a line for each
-check and exits with 1 when one failed. Loading with Hugging Face `datasets` runs in an environment of its own
-(`uv run --with datasets`), so that the library stays out of the product's.
+check and exits with 1 when one failed. Hugging Face `datasets` and datumaro run in environments of their own
+(`uv run --with …`), so that they stay out of the product's.
 """
 
 import contextlib
@@ -39,6 +39,21 @@ print(json.dumps({
     for name, part in found.items()
 }))
 """
+LOAD_COCO = """
+import json, sys
+from collections import Counter
+import datumaro
+found = datumaro.Dataset.import_from(sys.argv[1], "coco")
+names = [one.name for one in found.categories()[datumaro.AnnotationType.label]]
+boxes = Counter()
+for item in found:
+    height, width = item.media_as(datumaro.Image).data.shape[:2]
+    for one in item.annotations:
+        if one.type == datumaro.AnnotationType.bbox:
+            assert one.x >= 0 and one.y >= 0 and one.x + one.w <= width + 1 and one.y + one.h <= height + 1, item.id
+            boxes[f"{item.subset} {names[one.label]}"] += 1
+print(json.dumps(boxes))
+"""
 REAL = "coco-by"
 REQUESTS = {
     "stable": ("segmentation", "category_ids=stable", "include_images=true"),
@@ -65,6 +80,8 @@ def main(shared: Path) -> None:
                 check(f"check_coco {key} {series}", lambda path=ran[key, series]: run_checker(checker, path))
         request = (sample, "classification", "format=image_folder", "category=ground")
         check("ImageFolder in datasets", lambda: load_with_datasets(export(home, *request), work / "folders"))
+        boxes = (REAL, *REQUESTS["boxes"])
+        check("COCO in datumaro", lambda: load_with_datumaro(export(home, *boxes), work / "boxes"))
     print(f"{len(failures)} failed" if failures else "all passed")
     sys.exit(bool(failures))
 
@@ -154,20 +171,40 @@ def uv(folder: Path) -> str:
     return str(folder / "uv" / "bin" / "uv")
 
 
-def load_with_datasets(path: Path, target: Path) -> str:
-    """An ImageFolder in Hugging Face `datasets`: the classes and splits that its report says."""
-    zipfile.ZipFile(path).extractall(target)
-    report = json.loads((target / "report.json").read_text("utf-8"))
+def elsewhere(target: Path, program: str, *packages: str) -> Any:
+    """What a program prints of an unpacked export, in an environment of its own."""
     command = [uv(target.parent), "run", "-q", "--no-project", "--python", sys.executable]
-    command += ["--with", "datasets", "--with", "pillow"]
+    command += [word for package in packages for word in ("--with", package)]
     done = subprocess.run(  # noqa: S603 - our own command
-        [*command, "python", "-c", LOAD_FOLDERS, str(target)],
+        [*command, "python", "-c", program, str(target)],
         check=True,
         capture_output=True,
         text=True,
         env=os.environ | {"HF_HOME": str(target.parent / "cache")},
     )
-    found = json.loads(done.stdout.splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def load_with_datumaro(path: Path, target: Path) -> str:
+    """A COCO archive with images in datumaro: as many boxes of each class in each split, inside their images."""
+    zipfile.ZipFile(path).extractall(target)
+    found = elsewhere(target, LOAD_COCO, "datumaro")
+    expected: dict[str, int] = {}
+    for file in (target / "annotations").iterdir():
+        coco = json.loads(file.read_text("utf-8"))
+        names = {one["id"]: one["name"] for one in coco["categories"]}
+        for one in coco["annotations"]:
+            key = f"{file.stem.removeprefix('instances_')} {names[one['category_id']]}"
+            expected[key] = expected.get(key, 0) + 1
+    assert found == expected, {key: (found.get(key), number) for key, number in expected.items()}
+    return f"{sum(found.values())} boxes"
+
+
+def load_with_datasets(path: Path, target: Path) -> str:
+    """An ImageFolder in Hugging Face `datasets`: the classes and splits that its report says."""
+    zipfile.ZipFile(path).extractall(target)
+    report = json.loads((target / "report.json").read_text("utf-8"))
+    found = elsewhere(target, LOAD_FOLDERS, "datasets", "pillow")
     splits = {"train": "train", "validation": "val", "val": "val", "test": "test"}
     counts = {splits[name]: len(rows) for name, rows in found.items()}
     assert counts == {split: n for split, n in report["split_counts"].items() if n}, counts

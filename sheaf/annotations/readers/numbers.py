@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from sheaf import memory
 from sheaf.annotations import schema
-from sheaf.annotations.readers.ordered import Ordered, give_back
+from sheaf.annotations.readers.ordered import Ordered
 from sheaf.store.store import Store
 from sheaf.tables import generations
 from sheaf.tables.generations import Place
@@ -72,16 +73,16 @@ class Numbers:
         single = twins.is_null()
         own_keys = masks["segmentation_id"].filter(single)
         keys = _keys(boxes["detection_id"], own_keys, pa.nulls(len(own_keys), pa.string()))
-        give_back()
+        memory.give_back()
         given = self._given("annotation", keys, old, _behind_the_last_hash(keys) if self._keeps_own else None)
         del keys, old
-        give_back()
+        memory.give_back()
         of_boxes, of_masks = given[: len(boxes)], np.zeros(len(masks), np.int64)
         alone = single.to_numpy(zero_copy_only=False)
         of_masks[alone] = given[len(boxes) :]
         if not alone.all():  # a mask has the number of its box
             of_masks[~alone] = of_boxes[_index(twins.drop_null(), boxes["detection_id"])]
-            give_back()
+            memory.give_back()
         return (
             boxes.with_column("number", pa.array(of_boxes, pa.int64())),
             masks.with_column("number", pa.array(of_masks, pa.int64())),

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from sheaf import memory
 from sheaf.annotations.findings import AMBIGUOUS_IMAGE, REPEATED_KEY, UNKNOWN_IMAGE, UNKNOWN_LABEL, Finding
 from sheaf.annotations.readers import geometry, masks, plain, turned
 from sheaf.annotations.readers.catalogue import Catalogue, Place
@@ -28,7 +29,7 @@ from sheaf.annotations.readers.fields import (
     reject,
 )
 from sheaf.annotations.readers.geometry import Frame, Shape, UnusableError
-from sheaf.annotations.readers.ordered import Ordered, Pile, give_back
+from sheaf.annotations.readers.ordered import Ordered, Pile
 from sheaf.annotations.readers.server_keypoints import keypoint_boxes
 from sheaf.annotations.schema import DETECTIONS, SEGMENTATIONS
 from sheaf.tables.table import Table
@@ -120,7 +121,7 @@ def unlink_missing(data: Ordered, link: str, there: pa.Array) -> Ordered:
     import pyarrow.compute as pc
 
     found = pc.call_function("is_in", [data[link]], pc.SetLookupOptions(value_set=there))
-    give_back()  # the table of what is there
+    memory.give_back()  # the table of what is there
     if found.true_count == len(found) - data[link].null_count:
         return data
     return data.with_column(link, pc.call_function("if_else", [found, data[link], pa.scalar(None, pa.string())]))

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from sheaf import memory
+
 _MOST_HELD = 64 * 1024
 _FILES = 32
 
@@ -50,7 +52,7 @@ class Pile:
                 self._writers[part] = pa.ipc.new_file(self._path(part), self.schema)
             self._writers[part].write_table(held.filter(pa.array(parts == part)))
         del held
-        give_back()
+        memory.give_back()
 
     def _path(self, part: int) -> Path:
         return self.folder / f"{part:03d}.arrow"
@@ -83,7 +85,7 @@ class Pile:
         held: dict[str, pa.Array] = {}
         for name in kept:
             held[name] = pa.concat_arrays([chunk for column in columns.pop(name) for chunk in column.chunks])
-        give_back()
+        memory.give_back()
         return Ordered(schema, paths, held)
 
 
@@ -123,11 +125,6 @@ class Ordered:
                 ]
                 start += batch.num_rows
                 yield pa.RecordBatch.from_arrays(arrays, schema=self.schema)
-
-
-def give_back() -> None:
-    """Let the system have what Arrow keeps for later: between the steps of a large reading that is most of it."""
-    pa.default_memory_pool().release_unused()
 
 
 def _one(column: pa.ChunkedArray) -> pa.Array:
