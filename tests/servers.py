@@ -97,7 +97,8 @@ def swift_server(folder: Path) -> Iterator[dict[str, str]]:
     commands = [[str(BIN / f"swift-{kind}-server"), str(folder / f"{kind}-server.conf")] for kind in ports]
     with _running(commands, folder):
         endpoint = f"http://127.0.0.1:{ports['proxy']}"
-        _wait_for(f"{endpoint}/healthcheck", folder)
+        for port in ports.values():  # the proxy answers before those have begun to whom it turns
+            _wait_for(f"http://127.0.0.1:{port}/healthcheck", folder)
         yield _with_bucket(_environment(endpoint, "test:tester", "testing"))
 
 
@@ -204,7 +205,9 @@ def _wait_for(url: str, folder: Path) -> None:
     while time.monotonic() < deadline:
         try:
             urllib.request.urlopen(url, timeout=1).close()
-        except (urllib.error.URLError, OSError):
+        except urllib.error.HTTPError:  # it has no such path, but it answers
+            return
+        except OSError:
             time.sleep(0.1)
         else:
             return

@@ -147,6 +147,7 @@ def mirror(source: str, target: str) -> None:
         s3.Bucket(target).copy({"Bucket": source, "Key": item.key}, item.key)
 
 
+@pytest.mark.campaign
 @pytest.mark.services
 def test_database_and_bucket_come_back_from_another_place_as_they_were(deployment: Path, tmp_path: Path) -> None:
     dump, back = (

@@ -198,6 +198,7 @@ def test_a_stopped_run_ends_in_order_and_the_next_one_completes_it(
     assert published(run(tmp_path, "run", "fermentation")) == undisturbed
 
 
+@pytest.mark.campaign
 def test_what_is_finished_is_told_to_programs(tmp_path: Path) -> None:
     batches(tmp_path)
     command = Terminal(tmp_path, "run", "fermentation", "--json")
@@ -274,6 +275,7 @@ def test_an_interrupt_is_never_taken_for_a_bad_delivery(tmp_path: Path) -> None:
     assert statuses(tmp_path) == [("fermentation", "CANCELED")]
 
 
+@pytest.mark.campaign
 def test_a_stopped_demo_names_what_was_not_begun(tmp_path: Path) -> None:
     command = Terminal(tmp_path, "demo")
     command.wait("the first batch", command.shows("fermentation batch-12-b"))

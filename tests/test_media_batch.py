@@ -486,6 +486,7 @@ def test_an_item_that_crashes_is_tried_once_more(
     assert [row["status"] for row in rows_of(local_store, batch_of(local_store, path, SETTINGS))] == [status]
 
 
+@pytest.mark.campaign
 def test_without_a_decoder_nothing_is_said_of_the_pairs(
     own: Path, local_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,6 +101,7 @@ def test_two_workers_share_a_batch_and_find_what_one_process_finds(cluster: str,
     assert run_batch(spread, sample, MediaSettings())["results"].unchanged, "where it was done is no part of it"
 
 
+@pytest.mark.campaign
 def test_a_batch_on_a_cluster_can_be_cancelled(cluster: str, tmp_path: Path) -> None:
     from distributed import Client
 

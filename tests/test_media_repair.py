@@ -22,7 +22,9 @@ def sound() -> np.ndarray:
     return programme(24, 11)
 
 
-@pytest.mark.parametrize("kind", ["late", "early", "edited", "drifting"])
+@pytest.mark.parametrize(
+    "kind", ["late", "edited", *(pytest.param(kind, marks=pytest.mark.campaign) for kind in ("early", "drifting"))]
+)
 def test_corrected_dub_is_in_sync(tmp_path: Path, sound: np.ndarray, kind: str) -> None:
     dubs = {
         "late": moved(sound, -1.5),

@@ -23,8 +23,8 @@ def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ("asked", "used"),
     [
         ([], ["mfcc", "onset", "spectral"]),
-        (["--methods", "ai, onset"], ["onset", "ai"]),
-        (["--ai-model", "wav2vec2"], ["mfcc", "onset", "spectral", "ai"]),
+        pytest.param(["--methods", "ai, onset"], ["onset", "ai"], marks=pytest.mark.campaign),
+        pytest.param(["--ai-model", "wav2vec2"], ["mfcc", "onset", "spectral", "ai"], marks=pytest.mark.campaign),
     ],
 )
 def test_sync_finds_the_offset(
@@ -69,7 +69,11 @@ def test_sync_writes_a_corrected_dub(pair: list[str], tmp_path: Path, capfd: pyt
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("there.wav", "exists already"), ("new.mp3", "must end in .wav or .mka"), ("no/folder.wav", "There is no folder")],
+    [
+        ("there.wav", "exists already"),
+        pytest.param("new.mp3", "must end in .wav or .mka", marks=pytest.mark.campaign),
+        pytest.param("no/folder.wav", "There is no folder", marks=pytest.mark.campaign),
+    ],
 )
 def test_a_place_for_the_corrected_dub_is_checked_before_the_work(
     pair: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, says: str

@@ -330,6 +330,7 @@ def test_the_same_input_gives_the_same_tables_and_plots(tmp_path: Path) -> None:
     assert found[0] == found[1]
 
 
+@pytest.mark.campaign
 def test_a_store_that_is_no_folder_gives_the_same_exports(
     tmp_path: Path, local_store: Store, s3_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -500,7 +500,16 @@ CLEARED = [  # what people may take back to the last row
 ]
 
 
-@pytest.mark.parametrize("table", ["main_classification", "main_identification", "main_project_members", "users_user"])
+@pytest.mark.parametrize(
+    "table",
+    [
+        "main_classification",
+        *(
+            pytest.param(table, marks=pytest.mark.campaign)
+            for table in ("main_identification", "main_project_members", "users_user")
+        ),
+    ],
+)
 def test_a_table_that_became_empty_is_refused_until_somebody_says_yes(
     tmp_path: Path, local_store: Store, table: str
 ) -> None:

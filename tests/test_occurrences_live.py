@@ -80,6 +80,7 @@ def test_the_database_gives_the_tables_that_its_inbox_folder_gives_and_notices_a
         read(store, sources, settings, "p77")
 
 
+@pytest.mark.campaign
 def test_a_delivery_is_named_by_its_rows_whoever_wrote_them(antenna, tmp_path, monkeypatch):
     """The first time all is read, later only what changed: another file, the same rows."""
     dsn, _ = antenna

@@ -59,6 +59,7 @@ def reader(server: str) -> str:
     return server.replace("postgres:@", "reader:@")
 
 
+@pytest.mark.campaign
 def test_the_database_gives_the_same_exports_as_files(reader: str, tmp_path: Path) -> None:
     season.write(tmp_path)
     postgres.refresh(reader, "p1", tmp_path / "mirror" / "p1", SETTINGS)

@@ -378,7 +378,7 @@ def with_a_lynx(taxon: int = 8) -> Tables:
     [
         ("LYNX  lynx", 10),
         ("Felis lynx", 8),
-        (2435240, 8),
+        pytest.param(2435240, 8, marks=pytest.mark.campaign),
         pytest.param("lynx lynx", 8, marks=pytest.mark.campaign),
         pytest.param("Lynx lynx", 9, marks=pytest.mark.campaign),
         pytest.param("Lynx", 8, marks=pytest.mark.campaign),
@@ -420,7 +420,7 @@ def insights(folder: Path) -> None:
     put_insights(folder, [lynx], [station])
 
 
-@pytest.mark.parametrize("deliver", [camera_trap, insights])
+@pytest.mark.parametrize("deliver", [camera_trap, pytest.param(insights, marks=pytest.mark.campaign)])
 def test_a_sensitive_place_of_a_camera_trap_is_in_no_file_either(
     tmp_path: Path, local_store: Store, deliver: Callable[[Path], None]
 ) -> None:

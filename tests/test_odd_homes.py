@@ -35,7 +35,7 @@ def test_two_domains_are_published_below_an_odd_home(tmp_path: Path, name: str) 
     assert [path.name for path in tmp_path.iterdir() if path.name not in (name, "again")] == []
 
 
-@pytest.mark.parametrize("name", ["what?", "100%41"])
+@pytest.mark.parametrize("name", ["what?", pytest.param("100%41", marks=pytest.mark.campaign)])
 def test_a_home_that_dagster_cannot_have_is_refused_and_nothing_is_made_elsewhere(tmp_path: Path, name: str) -> None:
     home = tmp_path / name
     write_batch(home / "inbox", "b4")

@@ -175,6 +175,7 @@ def test_what_nobody_reads_is_named_by_the_sensor(home, tick):  # noqa: F811
     assert "requests/late.txt in the inbox: It is no request and is not read" in said
 
 
+@pytest.mark.campaign
 def test_of_two_daemons_one_serves_a_request_and_a_dead_one_loses_none(home, sheaf, tick, monkeypatch):  # noqa: F811
     """Each has a database of its own, so that run keys do not see to it."""
     write_batch(home / "inbox", "b4")
