@@ -444,6 +444,7 @@ def test_a_changed_setting_reaches_every_batch_by_the_night_run(tmp_path):
     ), "Dagster shows what is out of date"
 
 
+@pytest.mark.campaign
 def test_one_that_breaks_in_a_run_of_many_is_red_and_the_others_are_made(lab, monkeypatch):
     for batch in BATCHES:
         lab.put(batch)

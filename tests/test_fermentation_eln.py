@@ -80,6 +80,7 @@ def many(count: int) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.campaign
 def test_inbox_api_and_database_publish_the_same_bytes(shared, eln, postgres, monkeypatch, tmp_path):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1780000000")
     put_in_inbox(tmp_path / "inbox", shared)

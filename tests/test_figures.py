@@ -15,6 +15,7 @@ def _noise(width: float, height: float) -> bytes:
     return figures.png(figure)
 
 
+@pytest.mark.campaign
 def test_a_picture_that_would_be_large_is_made_small() -> None:
     from PIL import Image
 

@@ -22,10 +22,10 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(name, marks=() if name == "annotations" else pytest.mark.campaign) for name in KILLS],
-)
+pytestmark = pytest.mark.campaign
+
+
+@pytest.fixture(scope="module", params=KILLS)
 def trial(request: pytest.FixtureRequest, folder: Path) -> Iterator[Prepared]:
     """A domain with two deliveries of a partition."""
     with prepared(request.param, folder / request.param) as trial:

@@ -121,6 +121,7 @@ def test_sound_beside_a_timecode_on_the_other_channel(folder: Path) -> None:
     assert any("its channel FL was compared" in warning for warning in result.warnings)
 
 
+@pytest.mark.campaign
 def test_every_channel_is_compared_with_its_equal(folder: Path) -> None:
     channels = np.stack([programme(16, 39 + number) * gain for number, gain in enumerate((1, 1, 2, 0.2, 0.6, 0.6))], 1)
     late = channels.copy()

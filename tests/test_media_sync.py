@@ -55,6 +55,7 @@ def run_sync(*arguments: str) -> int:
     return int(str(ended.value.code))
 
 
+@pytest.mark.campaign
 def test_sync_writes_a_corrected_dub(pair: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = [Path(path).read_bytes() for path in pair]
     target = tmp_path / "corrected.wav"

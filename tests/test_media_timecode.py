@@ -75,6 +75,7 @@ def test_what_is_no_timecode_says_nothing() -> None:
         assert read_ltc(sound.astype(np.float32)) is None
 
 
+@pytest.mark.campaign
 def test_two_recorders_with_one_clock(tmp_path: Path) -> None:
     """The code is on the right channel, louder than the sound; what it says stands beside what is measured."""
     sound, rate = programme(14, 71), RATES["29.97"]

@@ -85,6 +85,7 @@ def test_times_are_those_of_the_stations_whatever_the_session(reader: str, tmp_p
     assert {start[11:] for start in starts} == {"22:00:00"}
 
 
+@pytest.mark.campaign
 def test_a_refresh_reads_what_changed_and_drops_what_was_deleted(server: str, reader: str, tmp_path: Path) -> None:
     folder = tmp_path / "p1"
     first = postgres.refresh(reader, "p1", folder, SETTINGS)
