@@ -60,7 +60,6 @@ def test_a_full_disk_leaves_one_delivery_or_the_other(trial: Prepared, small_dis
     assert not found.counts["enough"], "it was never full"
 
 
-@pytest.mark.campaign
 def test_a_kill_at_a_write_leaves_one_delivery_or_the_other_on_s3(
     trial: Prepared, moto: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,7 +73,7 @@ def test_a_kill_at_a_write_leaves_one_delivery_or_the_other_on_s3(
 @pytest.mark.case("core/two-ingests-mix")
 @pytest.mark.parametrize(
     "trial",
-    ["annotations", *(pytest.param(name, marks=pytest.mark.campaign) for name in ("matches", "media"))],
+    ["annotations", "matches", "media"],
     indirect=True,
 )
 def test_two_ingests_at_once_never_show_a_mix(trial: Prepared, folder: Path) -> None:
