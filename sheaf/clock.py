@@ -1,4 +1,4 @@
-"""The time that goes into records and reports.
+"""The time that goes into records and reports, and times as tables count them.
 
 Everything that writes a time takes it from here, so that `SOURCE_DATE_EPOCH` (the convention
 of reproducible builds, https://reproducible-builds.org/specs/source-date-epoch/) makes two
@@ -6,7 +6,10 @@ runs byte-equal.
 """
 
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import SupportsInt
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def now() -> datetime:
@@ -18,3 +21,13 @@ def now() -> datetime:
 def aware(moment: datetime) -> datetime:
     """A time with its zone: UTC where nobody said another."""
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def microseconds(time: datetime) -> int:
+    """A time in microseconds since the epoch."""
+    return (time - _EPOCH) // timedelta(microseconds=1)
+
+
+def as_time(us: SupportsInt) -> datetime:
+    """Microseconds since the epoch as a time in UTC."""
+    return _EPOCH + timedelta(microseconds=int(us))

@@ -10,9 +10,10 @@ from typing import Any, cast
 
 import pyarrow as pa
 
-from sheaf.tables.table import Table
+from sheaf.tables.table import UTC_TIME as _UTC_TIME
+from sheaf.tables.table import Table, arrow_type
 
-UTC_TIME = pa.timestamp("us", tz="UTC")
+UTC_TIME = arrow_type(_UTC_TIME)
 ROW_GROUP = 32 * 1024
 """Rows in one row group, however the data came: equal rows give equal bytes."""
 

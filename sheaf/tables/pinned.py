@@ -7,10 +7,10 @@ from __future__ import annotations  # types of tables bring pyarrow, which many 
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sheaf.clock import as_time
 from sheaf.errors import DamagedError, NotFoundError, SheafError, StoreError
 from sheaf.store.errors import clear_errors
 from sheaf.store.store import Store
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from sheaf.tables.table import Table
 
 _AT_ONCE = 16 * 1024
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Tables:
@@ -92,6 +91,8 @@ class Tables:
         """
         import pyarrow as pa
 
+        from sheaf.tables.parquet import UTC_TIME
+
         read = self.read(table, columns)
         if read.num_rows != 1:
             raise DamagedError(
@@ -100,8 +101,8 @@ class Tables:
         found: dict[str, Any] = {}
         for name, values in zip(read.column_names, read.columns, strict=True):
             value = values[0]
-            if value.is_valid and value.type == pa.timestamp("us", "UTC"):
-                found[name] = _EPOCH + timedelta(microseconds=value.cast(pa.int64()).as_py())
+            if value.is_valid and value.type == UTC_TIME:
+                found[name] = as_time(value.cast(pa.int64()).as_py())
             else:
                 found[name] = value.as_py()
         return found

@@ -68,14 +68,15 @@ def arrow_field(one: Column) -> pa.Field:
     """One column as Arrow knows it."""
     import pyarrow as pa
 
-    return pa.field(one.name, _type(one.type), nullable=one.nullable, metadata=dict(one.metadata) or None)
+    return pa.field(one.name, arrow_type(one.type), nullable=one.nullable, metadata=dict(one.metadata) or None)
 
 
-def _type(type_: Type) -> pa.DataType:
+def arrow_type(type_: Type) -> pa.DataType:
+    """A type as Arrow knows it."""
     import pyarrow as pa
 
     if isinstance(type_, ListOf):
-        return pa.list_(_type(type_.of))
+        return pa.list_(arrow_type(type_.of))
     if isinstance(type_, tuple):
         return pa.struct([arrow_field(one) for one in type_])
     if type_ == UTC_TIME:  # has no alias in Arrow

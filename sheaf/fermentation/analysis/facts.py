@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sheaf.fermentation.analysis.run import as_time
+from sheaf.clock import as_time
 from sheaf.fermentation.plan import Sensor
 from sheaf.fermentation.settings import FermentationSettings
 from sheaf.fermentation.units import conversion, convertible

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from sheaf.clock import microseconds
 from sheaf.fermentation import schema
 from sheaf.fermentation.analysis import gas
 from sheaf.fermentation.analysis.facts import frozen_told, sensor_facts
 from sheaf.fermentation.analysis.frozen import frozen_stretches
 from sheaf.fermentation.analysis.growth import growth_rate
 from sheaf.fermentation.analysis.plots import gas_plot, growth_rate_plot
-from sheaf.fermentation.analysis.run import microseconds, run_times, sensor_series
+from sheaf.fermentation.analysis.run import run_times, sensor_series
 from sheaf.fermentation.analysis.totals import carried, feed_events, gap_error, total
 from sheaf.fermentation.analysis.volume import volumes
 from sheaf.fermentation.analysis.windows import WINDOW_S, WINDOW_US, Windows, sensor_windows, together

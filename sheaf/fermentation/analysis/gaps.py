@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sheaf.fermentation.analysis.run import as_time, microseconds, run_times, sensor_series, usual_interval_us
+from sheaf.clock import as_time, microseconds
+from sheaf.fermentation.analysis.run import run_times, sensor_series, usual_interval_us
 from sheaf.fermentation.settings import FermentationSettings
 from sheaf.tables.pinned import Tables
 

@@ -4,7 +4,7 @@ Here: what gaps, features and the join all need. Not here: what follows from it.
 """
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,6 @@ from sheaf.tables.pinned import Tables
 
 if TYPE_CHECKING:
     import numpy as np
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def run_times(tables: Tables) -> tuple[datetime | None, datetime | None]:
@@ -61,13 +59,3 @@ def usual_interval_us(times: "np.ndarray") -> float | None:
     import numpy as np
 
     return float(np.median(np.diff(times))) if len(times) > 1 else None
-
-
-def microseconds(time: datetime) -> int:
-    """A time in microseconds since the epoch."""
-    return (time - _EPOCH) // timedelta(microseconds=1)
-
-
-def as_time(us: "np.int64 | int") -> datetime:
-    """Microseconds since the epoch as a time."""
-    return _EPOCH + timedelta(microseconds=int(us))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sheaf.fermentation.analysis.run import as_time
+from sheaf.clock import as_time
 from sheaf.fermentation.analysis.windows import WINDOW_US
 
 if TYPE_CHECKING:

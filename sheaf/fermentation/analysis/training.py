@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from sheaf.clock import microseconds
 from sheaf.fermentation import schema
 from sheaf.fermentation.analysis.eligibility import Evidence, judge, reasons
 from sheaf.fermentation.analysis.facts import frozen_told
 from sheaf.fermentation.analysis.features import batch_key
 from sheaf.fermentation.analysis.gaps import Gaps, sensor_coverage
 from sheaf.fermentation.analysis.plots import growth_plot
-from sheaf.fermentation.analysis.run import microseconds, run_times
+from sheaf.fermentation.analysis.run import run_times
 from sheaf.fermentation.analysis.windows import WINDOW_S, WINDOW_US
 from sheaf.fermentation.analysis.yields import NEEDED, batch_yields
 from sheaf.fermentation.plan import Plan

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sheaf.fermentation.analysis.run import microseconds
+from sheaf.clock import microseconds
 from sheaf.fermentation.settings import FermentationSettings
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from sheaf.clock import microseconds
 from sheaf.fermentation import schema
-from sheaf.fermentation.analysis.run import microseconds
 from sheaf.fermentation.plan import Plan
 
 if TYPE_CHECKING:

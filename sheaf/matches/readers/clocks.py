@@ -8,15 +8,15 @@ saving) the reading that does not go back behind the file's previous time is tak
 # pyright: reportAttributeAccessIssue=false
 
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
+
+from sheaf.clock import microseconds
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _LATEST = 7_258_118_400_000_000  # 2200-01-01: later is a broken clock, or not a time at all
 BEYOND_US = 4_102_444_800_000_000
 """2100-01-01: a clock that shows this or later was never set; one that counts seconds in four bytes ends in 2106."""
@@ -125,10 +125,8 @@ class Clock:
 
     def _moment(self, when: datetime) -> Moment | None:
         if when.tzinfo is not None:
-            return self._checked((when - _EPOCH) // _MICROSECOND, False)
-        first, second = (
-            (when.replace(tzinfo=self.zone, fold=fold).astimezone(UTC) - _EPOCH) // _MICROSECOND for fold in (0, 1)
-        )
+            return self._checked(microseconds(when), False)
+        first, second = (microseconds(when.replace(tzinfo=self.zone, fold=fold).astimezone(UTC)) for fold in (0, 1))
         ambiguous = second > first  # else unique, or in the gap of spring, where fold=0 is as if no clock had changed
         late = ambiguous and self._last is not None and first < self._last - 2_000_000
         moment = self._checked(second if late else first, ambiguous)
