@@ -150,7 +150,8 @@ def export(folder: Path, name: str) -> None:
 
 
 def as_in_a_run() -> None:
-    """Hold memory as the process of a run does."""
+    """Hold memory, and threads, as the process of a run does."""
+    import pipelines  # noqa: F401  # before numpy is loaded
     from sheaf import memory
 
     memory.share()

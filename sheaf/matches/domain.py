@@ -100,7 +100,7 @@ MATCH_ARCHIVE = Series(
     later("sheaf.matches.writers.match_archive:write"),
     later("sheaf.matches.writers.match_archive:verify"),
     options=ArchiveOptions,
-    version=2,
+    version=3,
     kinds=("zip",),
 )
 
