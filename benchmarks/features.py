@@ -26,9 +26,9 @@ from sheaf.fermentation.analysis.features import build_features
 from sheaf.fermentation.plan import default_plan
 from sheaf.fermentation.settings import FermentationSettings
 from sheaf.store.store import Store
-from sheaf.tables.parquet import UTC_TIME, from_rows
 from sheaf.tables.pinned import Tables
 from sheaf.tables.rejects import Rejects
+from sheaf.tables.table import UTC_TIME, from_rows
 from sheaf.tables.work import Work
 
 SENSORS = default_plan().sensors
@@ -44,7 +44,7 @@ def write_batch(work: Work, hours: float) -> int:
     work.write(schema.BATCHES, from_rows(schema.BATCHES, [{**info, "inoculated_at": START}]))
     random = np.random.default_rng(7)
     seconds = int(hours * 3600)
-    times = pa.array((np.arange(seconds) + int(START.timestamp())) * 1_000_000).cast(UTC_TIME)
+    times = pa.array((np.arange(seconds) + int(START.timestamp())) * 1_000_000).cast(arrow_type(UTC_TIME))
 
     def points() -> "list[pa.RecordBatch]":
         made = []

@@ -56,7 +56,7 @@ def _tables() -> Iterator[str]:
             for table in step.writes:
                 yield from _table(table)
     yield from ["## rejects", "", "Beside the tables of every step that noted anything.", ""]
-    yield from _columns(rejects.SCHEMA)
+    yield from _columns(rejects.schema())
 
 
 def _table(table: Table) -> Iterator[str]:

@@ -5,7 +5,6 @@ Here: which there are and in what order. Not here: how one is read (`sheaf/outsi
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 from sheaf.annotations.readers.paths import is_image_name
 from sheaf.annotations.sources.postgres import AnnotationServer
@@ -14,16 +13,15 @@ from sheaf.fermentation.sources.eln_postgres import ElnPostgres
 from sheaf.fermentation.sources.eln_rest import ElnRest
 from sheaf.fermentation.sources.inbox import BatchInbox
 from sheaf.fermentation.sources.live import ElnSource
+from sheaf.later import later
 from sheaf.matches.sources.inbox import MatchInbox
 from sheaf.media.sources.inbox import MediaInbox
 from sheaf.occurrences.settings import ApiSettings
 from sheaf.occurrences.sources.live import AntennaApi, AntennaDatabase
 from sheaf.outside.addresses import secret
 from sheaf.outside.inbox import InboxSource
-from sheaf.report import Report
 from sheaf.settings import Settings
 from sheaf.sources import Source, Sources
-from sheaf.tables.work import Work
 
 
 def configured_sources(settings: Settings) -> Sources:
@@ -48,28 +46,19 @@ def _fermentation(settings: Settings) -> tuple[Source, ...]:
 
 
 def _occurrences(settings: Settings) -> tuple[Source, ...]:
-    def read(folder: Path, work: Work) -> Report:
-        from sheaf.occurrences.readers.ingest import ingest
-
-        return ingest(folder, work)
-
     own, mirror = settings.occurrences, settings.home / "mirror" / "occurrences"
     live = [
         AntennaApi(source, mirror) if isinstance(source, ApiSettings) else AntennaDatabase(source, own, mirror)
         for source in own.sources
     ]
-    return (InboxSource(settings.inbox, "occurrences", read), *live)
+    return (InboxSource(settings.inbox, "occurrences", later("sheaf.occurrences.readers.ingest:ingest")), *live)
 
 
 def _annotations(settings: Settings) -> tuple[Source, ...]:
-    def read(folder: Path, work: Work) -> Report:
-        from sheaf.annotations.readers.ingest import ingest
-
-        return ingest(folder, work)
-
     def address(variable: str) -> Callable[[], str]:
         return lambda: secret(variable, "address of the annotation database, such as postgresql://reader:…@host/db")
 
     own = settings.annotations
     live = [AnnotationServer(address(source.dsn_env), own) for source in own.sources]
+    read = later("sheaf.annotations.readers.ingest:ingest")
     return (InboxSource(settings.inbox, "annotations", read, passes_over=is_image_name), *live)

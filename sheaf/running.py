@@ -200,7 +200,7 @@ class _Running:
         files = dict(work.files)
         if work.rejects:
             files[REJECTS_FILE] = scratch / "all-rejects.parquet"
-            rows = write_parquet(files[REJECTS_FILE], rejects.SCHEMA, work.rejects.batches())
+            rows = write_parquet(files[REJECTS_FILE], rejects.schema(), work.rejects.batches())
             tables[REJECTS_FILE] = describe(files[REJECTS_FILE], rows)
         generation = Generation(
             domain=self.domain.name,

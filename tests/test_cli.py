@@ -257,9 +257,9 @@ def test_every_command_shows_help_and_the_documented_command_line_is_the_real_on
     assert documented.rstrip() == generated.rstrip(), "run `make docs` and commit docs/cli.md"
 
 
-def test_what_the_domains_offer_is_known_without_loading_what_does_it():
+def test_what_domains_and_sources_offer_is_known_without_loading_what_does_it():
     code = (
-        "import sys, pipelines.cli.main; from sheaf.domains import DOMAINS; list(DOMAINS.values());"
+        "import sys, pipelines.cli.main, resources.sources; from sheaf.domains import DOMAINS; list(DOMAINS.values());"
         "print(*{'dagster', 'pyarrow', 'numpy', 'duckdb', 'pandas'} & {*sys.modules})"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""

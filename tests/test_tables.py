@@ -16,7 +16,7 @@ from sheaf.store.store import Store
 from sheaf.tables.accounts import Kind
 from sheaf.tables.parquet import ROW_GROUP, from_rows, write_parquet
 from sheaf.tables.pinned import Tables
-from sheaf.tables.rejects import SCHEMA, Rejects
+from sheaf.tables.rejects import Rejects, schema
 from sheaf.tables.work import Work
 
 
@@ -112,7 +112,7 @@ def test_rejects_keep_reason_and_origin(tmp_path: Path) -> None:
     rejects.add("readings", "no_id", "There is no id.", file="a.csv", line=3, raw={"value": "ü"}, primary_key=7)
     rejects.add("readings", "no_id", "There is no id.", raw="y" * 3000)
     rejects.change("readings", "negative", "The value is negative: left empty.", byte_offset=10)
-    table = pa.Table.from_batches(rejects.batches(), SCHEMA)
+    table = pa.Table.from_batches(rejects.batches(), schema())
     assert table.column("raw").to_pylist() == ['{"value": "ü"}', "y" * 2000, None]
     assert (table.column("primary_key")[0].as_py(), table.column("line")[0].as_py()) == ("7", 3)
     assert table.column("kind").to_pylist() == ["reject", "reject", "change"]
@@ -148,5 +148,5 @@ def test_many_rejects_are_on_disk_and_in_order(tmp_path: Path) -> None:
     for line in range(25_000):
         rejects.add("readings", "bad", "It is bad.", line=line)
     assert len(list(tmp_path.iterdir())) == 2
-    found = pa.Table.from_batches(rejects.batches(), SCHEMA)
+    found = pa.Table.from_batches(rejects.batches(), schema())
     assert found["line"].to_pylist() == list(range(25_000))

@@ -5,6 +5,7 @@ Here: the commands that make something happen. Those that look at what was publi
 commands that need it, so that the others answer at once.
 """
 
+import gc
 import getpass
 import os
 import resource
@@ -60,6 +61,7 @@ SpecFile = Annotated[Path | None, typer.Option("--spec", metavar="FILE", help="A
 def main(args: list[str] | None = None) -> None:
     """Run a command; what goes wrong is one sentence on stderr, never a traceback."""
     memory.share()  # before there are threads
+    gc.set_threshold(50_000)  # what is imported is no garbage: to look through it takes a tenth of a short command
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")  # to look for them takes a tenth of what a command takes
     try:
         with stop.stoppable():

@@ -54,9 +54,9 @@ def list_rejects(
     rows = [row for _, row in zip(range(limit), noted(store, newest, wanted), strict=False)]
     refused = [(one.step, one.refused) for one in newest.values() if one.refused is not None]
     if as_json:
-        from sheaf.tables.rejects import SCHEMA
+        from sheaf.tables.rejects import COLUMNS
 
-        row = dict.fromkeys(SCHEMA.names)
+        row = dict.fromkeys(column.name for column in COLUMNS)
         show.json([{**row, "step": step, "kind": "refused", "reason": why} for step, why in refused] + rows)
         return
     for step, why in refused:

@@ -3,25 +3,28 @@
 Not here: what a table is (`table`), nor where its files lie in the store (`generations`).
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import pyarrow as pa
+from sheaf.tables.table import Table
 
-from sheaf.tables.table import UTC_TIME as _UTC_TIME
-from sheaf.tables.table import Table, arrow_type
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-UTC_TIME = arrow_type(_UTC_TIME)
+    Rows = pa.Table | pa.RecordBatchReader | Iterable[pa.RecordBatch]
+
 ROW_GROUP = 32 * 1024
 """Rows in one row group, however the data came: equal rows give equal bytes."""
-
-Rows = pa.Table | pa.RecordBatchReader | Iterable[pa.RecordBatch]
 
 
 def from_rows(table: Table, rows: Sequence[dict[str, Any]]) -> pa.Table:
     """Build a table from dictionaries; keys the schema does not know are an error."""
+    import pyarrow as pa
+
     known = set(table.schema.names)
     for row in rows:
         if unknown := row.keys() - known:
@@ -42,6 +45,7 @@ def write_parquet(path: Path, schema: pa.Schema, data: Rows) -> int:
     Raises:
         pyarrow.ArrowInvalid: the data does not fit the schema.
     """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     batches = cast(pa.Table, data).to_batches() if isinstance(data, pa.Table) else data
@@ -58,6 +62,8 @@ def write_parquet(path: Path, schema: pa.Schema, data: Rows) -> int:
 
 def _row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
     """The same rows in tables of `ROW_GROUP` rows, the last one shorter."""
+    import pyarrow as pa
+
     waiting: list[pa.RecordBatch] = []
     rows = 0
     for batch in batches:
@@ -74,11 +80,15 @@ def _row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterato
 
 def _repeating(first: pa.Table) -> list[str]:
     """The columns in which values repeat: a dictionary of the others costs time and holds them all once more."""
+    import pyarrow as pa
+
     flat = [field.name for field in first.schema if not pa.types.is_nested(field.type)]
     return [name for name in flat if len(first[name].unique()) * 2 <= first.num_rows]
 
 
 def _conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    import pyarrow as pa
+
     arrays = []
     for wanted in schema:
         array = batch.column(wanted.name)

@@ -16,6 +16,7 @@ from sheaf.store.errors import clear_errors
 from sheaf.store.store import Store
 from sheaf.tables.accounts import REJECTS_FILE
 from sheaf.tables.generations import Generation, TableFile
+from sheaf.tables.table import UTC_TIME, arrow_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,8 +92,6 @@ class Tables:
         """
         import pyarrow as pa
 
-        from sheaf.tables.parquet import UTC_TIME
-
         read = self.read(table, columns)
         if read.num_rows != 1:
             raise DamagedError(
@@ -101,7 +100,7 @@ class Tables:
         found: dict[str, Any] = {}
         for name, values in zip(read.column_names, read.columns, strict=True):
             value = values[0]
-            if value.is_valid and value.type == UTC_TIME:
+            if value.is_valid and value.type == arrow_type(UTC_TIME):
                 found[name] = as_time(value.cast(pa.int64()).as_py())
             else:
                 found[name] = value.as_py()
@@ -149,7 +148,7 @@ class Tables:
             raise
 
     def rejects(self, step: str) -> Iterator[pa.RecordBatch]:
-        """What a step noted as not used, changed or faulty, in columns of `rejects.SCHEMA`."""
+        """What a step noted as not used, changed or faulty, in columns of `rejects.COLUMNS`."""
         import pyarrow.parquet as pq
 
         generation = self.generations.get(step)

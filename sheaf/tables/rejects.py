@@ -6,35 +6,36 @@ from, and how many rows it stands for; the same in every domain. Not here: which
 itself (`accounts`).
 """
 
+from __future__ import annotations
+
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from sheaf.tables.accounts import Account, Kind, Reason
-from sheaf.tables.parquet import write_parquet
 from sheaf.tables.table import INTEGER, TEXT, arrow_schema, column
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _AT_ONCE = 10_000
 _MOST_RAW = 2000
 
-SCHEMA = arrow_schema(
-    [
-        column("kind", TEXT, "`reject`: not used; `change`: used after a change; `fault`: used as it is", null=False),
-        column("table", TEXT, "Table the row was meant for", null=False),
-        column("code", TEXT, "What is wrong, as a name that stays", null=False),
-        column("reason", TEXT, "What is wrong, as a sentence", null=False),
-        column("rows", INTEGER, "How many rows it stands for", "rows", null=False),
-        column("file", TEXT, "File below the partition's inbox folder, or the table of a live source"),
-        column("line", INTEGER, "Line in that file, from 1"),
-        column("byte_offset", INTEGER, "Where the line starts in the file", "byte"),
-        column("primary_key", TEXT, "The row's key, where it has one"),
-        column("raw", TEXT, "The row as it came, as JSON or text, at most 2000 characters"),
-    ]
+COLUMNS = (
+    column("kind", TEXT, "`reject`: not used; `change`: used after a change; `fault`: used as it is", null=False),
+    column("table", TEXT, "Table the row was meant for", null=False),
+    column("code", TEXT, "What is wrong, as a name that stays", null=False),
+    column("reason", TEXT, "What is wrong, as a sentence", null=False),
+    column("rows", INTEGER, "How many rows it stands for", "rows", null=False),
+    column("file", TEXT, "File below the partition's inbox folder, or the table of a live source"),
+    column("line", INTEGER, "Line in that file, from 1"),
+    column("byte_offset", INTEGER, "Where the line starts in the file", "byte"),
+    column("primary_key", TEXT, "The row's key, where it has one"),
+    column("raw", TEXT, "The row as it came, as JSON or text, at most 2000 characters"),
 )
 Spoiled = tuple[str, str, int | None, int | None, str]
 """Code, reason, line, byte offset and text of one line, as in `Rejects.note`."""
@@ -177,14 +178,24 @@ class Rejects:
 
     def _spill_much(self) -> None:
         if len(self._waiting) >= _AT_ONCE:
+            from sheaf.tables.parquet import write_parquet
+
             path = self.folder / f"rejects-{len(self._spilled):06d}.parquet"
-            write_parquet(path, SCHEMA, _table(self._waiting))
+            write_parquet(path, schema(), _table(self._waiting))
             self._spilled.append(path)
             self._waiting = []
 
 
+@cache
+def schema() -> pa.Schema:
+    """The columns of what was noted, as Arrow knows them."""
+    return arrow_schema(COLUMNS)
+
+
 def _table(rows: Sequence[tuple[Any, ...]]) -> pa.Table:
-    columns = zip(*rows, strict=True) if rows else ((),) * len(SCHEMA)
+    import pyarrow as pa
+
+    columns = zip(*rows, strict=True) if rows else ((),) * len(COLUMNS)
     return pa.Table.from_arrays(
-        [pa.array(values, of.type) for values, of in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
+        [pa.array(values, of.type) for values, of in zip(columns, schema(), strict=True)], schema=schema()
     )

@@ -7,14 +7,16 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sheaf.store.store import Store
 from sheaf.tables.generations import TableFile
-from sheaf.tables.parquet import Rows, write_parquet
 from sheaf.tables.pinned import Tables
 from sheaf.tables.rejects import Rejects
 from sheaf.tables.table import Table
+
+if TYPE_CHECKING:
+    from sheaf.tables.parquet import Rows
 
 
 @dataclass
@@ -47,8 +49,10 @@ class Work:
         """The partition."""
         return self.tables.partition
 
-    def write(self, table: Table, data: Rows) -> TableFile:
+    def write(self, table: Table, data: "Rows") -> TableFile:
         """Write a table; raises `pyarrow.ArrowInvalid` where the data does not fit its schema."""
+        from sheaf.tables.parquet import write_parquet
+
         local = self.scratch / f"{table.name}.parquet"
         rows = write_parquet(local, table.schema, data)
         file = describe(local, rows)

@@ -4,6 +4,7 @@ Not here: what single rows become (`images`, `labels`, `objects`).
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sheaf.annotations import schema
 from sheaf.annotations.findings import by_sentence
@@ -23,9 +24,12 @@ from sheaf.annotations.readers.yolo import yolo_data, yolo_source
 from sheaf.errors import InputError
 from sheaf.report import Report
 from sheaf.tables.accounts import Kind
-from sheaf.tables.parquet import Rows, from_rows
+from sheaf.tables.parquet import from_rows
 from sheaf.tables.rejects import Rejects
 from sheaf.tables.work import Work
+
+if TYPE_CHECKING:
+    from sheaf.tables.parquet import Rows
 
 
 def ingest(folder: Path, work: Work) -> Report:

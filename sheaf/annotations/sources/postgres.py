@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sheaf.annotations.readers import image_files
-from sheaf.annotations.readers.fields import Row, Source
-from sheaf.annotations.readers.ingest import write_project
 from sheaf.annotations.readers.paths import unsafe_path
 from sheaf.annotations.settings import AnnotationsSettings
 from sheaf.errors import NotFoundError, SheafError
@@ -24,6 +21,8 @@ from sheaf.store.store import Store
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection
+
+    from sheaf.annotations.readers.fields import Row
 
 _FETCH = 5000
 _OF_PROJECT = "WHERE x.project_id = %(project)s"
@@ -100,19 +99,25 @@ class AnnotationServer:
             NotFoundError: the server has no such project.
             SourceError: the database cannot be reached or read.
         """
+        from sheaf.annotations.readers.fields import Source
+        from sheaf.annotations.readers.image_files import sha256
+        from sheaf.annotations.readers.ingest import write_project
+
         with snapshot(self.dsn(), "annotation database") as database:
             number = _project(database, partition)
-            name = _hash([*_row_digests(database, number), self._files(database, number, image_files.sha256)])
+            name = _hash([*_row_digests(database, number), self._files(database, number, sha256)])
             source = Source(lambda table: _rows(database, table, number), self.settings.images_root)
             yield Delivery(name, lambda work: write_project(source, work))
 
     def _files(self, database: "connection", number: Any, look: Callable[[Path], Any]) -> str:
         """Which image files of a project there are, and what a look at each tells."""
+        from sheaf.annotations.readers.image_files import find
+
         root, digest = self.settings.images_root, hashlib.sha256()
         if root is None:
             return ""
         for (path,) in _query(database, _PATHS, number):
-            if path and unsafe_path(path) is None and (file := image_files.find(root, path)):
+            if path and unsafe_path(path) is None and (file := find(root, path)):
                 digest.update(f"{path}\0{_seen(file, look)}\n".encode())
         return digest.hexdigest()
 
@@ -159,7 +164,9 @@ def _query(database: "connection", query: str, project: Any = None) -> list[tupl
         return cursor.fetchall()
 
 
-def _rows(database: "connection", table: str, project: Any) -> Iterator[Row]:
+def _rows(database: "connection", table: str, project: Any) -> "Iterator[Row]":
+    from sheaf.annotations.readers.fields import Row
+
     if table not in _QUERIES:
         return
     with database.cursor(name=f"sheaf_{table}") as cursor:  # named: rows stay on the server until fetched

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from sheaf.fermentation import schema
 from sheaf.fermentation.settings import FermentationSettings
-from sheaf.tables.parquet import UTC_TIME
+from sheaf.tables.table import UTC_TIME, arrow_type
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,7 +67,7 @@ class Windows:
             "sensor": pa.DictionaryArray.from_arrays(
                 pa.array(numbers, pa.int32()), pa.array(self.sensors, pa.string())
             ),
-            "window_start": pa.array(self.long["bucket"] * WINDOW_US, pa.int64()).cast(UTC_TIME),
+            "window_start": pa.array(self.long["bucket"] * WINDOW_US, pa.int64()).cast(arrow_type(UTC_TIME)),
         }
         for name in schema.STATISTICS:
             columns[name] = pa.array(self.long[name], of.field(name).type, from_pandas=True)

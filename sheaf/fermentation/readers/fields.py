@@ -9,10 +9,11 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-import pyarrow as pa
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 _FLAGS = {"true": True, "false": False}
@@ -26,7 +27,7 @@ class FieldError(ValueError):
         self.code = code
 
 
-def read_row(schema: pa.Schema, given: Mapping[str, Any], naive_timezone: str | None) -> dict[str, Any]:
+def read_row(schema: "pa.Schema", given: Mapping[str, Any], naive_timezone: str | None) -> dict[str, Any]:
     """Read the columns of `schema` from one JSON object; other keys are left alone.
 
     Args:
@@ -54,7 +55,9 @@ def read_row(schema: pa.Schema, given: Mapping[str, Any], naive_timezone: str | 
     return row
 
 
-def _read(field: pa.Field, value: Any, naive_timezone: str | None) -> Any:
+def _read(field: "pa.Field", value: Any, naive_timezone: str | None) -> Any:
+    import pyarrow as pa
+
     rules = {key.decode(): text.decode() for key, text in (field.metadata or {}).items()}
     if pa.types.is_timestamp(field.type):
         return read_time(value, naive_timezone)

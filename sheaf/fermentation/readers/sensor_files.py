@@ -19,7 +19,7 @@ from sheaf.fermentation.readers.staging import BATCH_ROWS, LONG, FileError, seri
 from sheaf.fermentation.settings import FermentationSettings
 from sheaf.outside.files import key_of, named
 from sheaf.outside.parquet import DeliveredParquet
-from sheaf.tables.parquet import UTC_TIME
+from sheaf.tables.table import UTC_TIME, arrow_type
 
 FILES = ("sensors.parquet", "sensors.csv", "sensors.csv.gz", "sensors.tsv", "sensors.txt", "sensors.lp")
 _HEAD = 64 * 1024
@@ -111,7 +111,7 @@ class SensorFile:
     def _times(self, time: pa.Array) -> dict[str, Any]:
         if pa.types.is_timestamp(time.type):
             if time.type.tz is not None:
-                return {"time": time.cast(UTC_TIME, safe=False)}
+                return {"time": time.cast(arrow_type(UTC_TIME), safe=False)}
             if self.settings.naive_timezone is None:
                 raise FileError("has times without a zone: write one, or set naive_timezone in the settings")
             return {"local": time.cast(pa.timestamp("us"), safe=False)}

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from sheaf.tables.parquet import UTC_TIME
+from sheaf.tables.table import UTC_TIME, arrow_type
 
 STAGED = pa.schema(
     [
         ("line", pa.int64()),
-        ("time", UTC_TIME),
+        ("time", arrow_type(UTC_TIME)),
         ("local", pa.timestamp("us")),
         ("time_text", pa.string()),
         ("sensor", pa.string()),
@@ -56,7 +56,7 @@ def points(rows: Sequence[Point]) -> pa.RecordBatch:
     """Points as a batch of `STAGED`."""
     lines, times, texts, sensors, series, values, units, problems = zip(*rows, strict=True)
     columns: dict[str, Any] = {
-        "time": pa.array(times, pa.int64()).cast(UTC_TIME),
+        "time": pa.array(times, pa.int64()).cast(arrow_type(UTC_TIME)),
         "time_text": pa.array(texts, pa.string()),
         "sensor": pa.array(sensors, pa.string()),
         "series": pa.array(series, pa.string()),

@@ -14,13 +14,10 @@ from pathlib import Path
 from sheaf.errors import InputError, SheafError
 from sheaf.fermentation import schema
 from sheaf.fermentation.readers.batch_file import FILE, MOST_BYTES
-from sheaf.fermentation.readers.ingest import ingest
-from sheaf.fermentation.readers.sensor_files import FILES
 from sheaf.fermentation.settings import FermentationSettings
-from sheaf.fermentation.sources import live_sensors
 from sheaf.fermentation.sources.eln import Run, number_and_phase
 from sheaf.fermentation.sources.identity import Known, already, other_names
-from sheaf.fermentation.sources.influx import InfluxSensors
+from sheaf.later import later
 from sheaf.outside.files import named, read_bytes
 from sheaf.outside.inbox import InboxSource, partition_folder
 from sheaf.sources import Delivery, Offer, State
@@ -86,6 +83,8 @@ class BatchInbox:
                 f"Batch {called} is the partition {other} already, so {partition} is not read: name the folder so."
             )
         if record := self._record_alone(partition):
+            from sheaf.fermentation.sources import live_sensors
+
             runs = self._known_runs(store)
             yield live_sensors.deliver(read_bytes(record, MOST_BYTES), partition, runs, self.settings, folder, store)
         else:
@@ -96,6 +95,8 @@ class BatchInbox:
         """How many batches wait there, and whether their sensors can be asked for."""
         found = self._folders.check()
         if self.settings.sensors:
+            from sheaf.fermentation.sources.influx import InfluxSensors
+
             found += f"; sensors in {InfluxSensors(self.settings.sensors).check()}"
         return found
 
@@ -144,7 +145,7 @@ class BatchInbox:
 
     @property
     def _folders(self) -> InboxSource:
-        return InboxSource(self.root, schema.BATCHES.domain, ingest)
+        return InboxSource(self.root, schema.BATCHES.domain, later("sheaf.fermentation.readers.ingest:ingest"))
 
     @cached_property
     def _store(self) -> Store:
@@ -154,13 +155,19 @@ class BatchInbox:
         """The record of a batch whose sensors have to be asked for; None where they have not."""
         if self.settings.sensors is None:
             return None
+        from sheaf.fermentation.readers.sensor_files import FILES
+
         folder = partition_folder(self.root, schema.BATCHES.domain, partition)
         found = named(folder, [FILE, *FILES])
         return found.get(FILE) if len(found) == 1 else None
 
     def _sensor_state(self, partition: str) -> str:
         record = self._record_alone(partition)
-        own = live_sensors.run_of(read_bytes(record, MOST_BYTES), partition, self.settings) if record else None
+        if record is None:
+            return ""
+        from sheaf.fermentation.sources import live_sensors
+
+        own = live_sensors.run_of(read_bytes(record, MOST_BYTES), partition, self.settings)
         return live_sensors.sensor_state(own, self._known_runs(self._store), self.settings) if own else ""
 
     def _known_runs(self, store: Store) -> list[Run]:

@@ -12,9 +12,9 @@ import pyarrow as pa
 from sheaf.errors import SourceError
 from sheaf.fermentation.source_settings import InfluxSettings
 from sheaf.fermentation.sources.influx_queries import by_field
-from sheaf.tables.parquet import UTC_TIME
+from sheaf.tables.table import UTC_TIME, arrow_type
 
-POINTS = pa.schema([("time", UTC_TIME), ("sensor", pa.string()), ("value", pa.float64())])
+POINTS = pa.schema([("time", arrow_type(UTC_TIME)), ("sensor", pa.string()), ("value", pa.float64())])
 OF_AN_ANSWER = ("", "result", "table", "_start", "_stop", "_time", "_value", "_field", "_measurement")
 """Columns of an answer in Flux that are no tags."""
 _BLOCK = 4 << 20  # bytes that are read as one, some 60 000 points
@@ -107,7 +107,7 @@ def _parse(block: bytes, names: list[str], settings: InfluxSettings) -> pa.Recor
         )
     except pa.ArrowInvalid as error:
         raise SourceError(f"The database's answer cannot be read: {str(error).splitlines()[0]}.") from error
-    times = table.column(time).cast(instant).cast(UTC_TIME, safe=False)
+    times = table.column(time).cast(instant).cast(arrow_type(UTC_TIME), safe=False)
     if wide:
         return _of_fields(times, table.select(values))
     found = pc.call_function("coalesce", [table.column(name) for name in values])

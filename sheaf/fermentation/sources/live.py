@@ -17,8 +17,6 @@ from sheaf.fermentation.settings import FermentationSettings
 from sheaf.fermentation.sources.eln import Eln, Run
 from sheaf.fermentation.sources.identity import Known, other_names, partitions_of
 from sheaf.fermentation.sources.inbox import BatchInbox
-from sheaf.fermentation.sources.influx import InfluxSensors
-from sheaf.fermentation.sources.live_sensors import deliver, sensor_state, with_warnings
 from sheaf.names import PARTITION_KEY
 from sheaf.sources import Delivery, Offer, State
 from sheaf.store.store import Store
@@ -57,6 +55,8 @@ class ElnSource:
 
     def states(self, partitions: Sequence[str]) -> Generator[State, None, None]:
         """The fingerprint of each record, and what tells of its sensors."""
+        from sheaf.fermentation.sources.live_sensors import sensor_state
+
         ids, runs = self._ids_and_runs()
         names = [ids.get(partition, partition) for partition in partitions]
         of = dict(zip(names, partitions, strict=True))
@@ -76,6 +76,8 @@ class ElnSource:
     @contextmanager
     def deliver(self, store: Store, partition: str, folder: Path) -> Iterator[Delivery]:
         """Record and sensors of one batch, as files."""
+        from sheaf.fermentation.sources.live_sensors import deliver, with_warnings
+
         ids, runs = self._ids_and_runs()
         record = self.eln.record(ids.get(partition, partition))
         keep_revision(store, partition, record.document)
@@ -100,6 +102,8 @@ class ElnSource:
         """Try both connections."""
         found = self.eln.check()
         if self.settings.sensors:
+            from sheaf.fermentation.sources.influx import InfluxSensors
+
             found += f"; sensors in {InfluxSensors(self.settings.sensors).check()}"
         return found
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from sheaf.tables.parquet import UTC_TIME
+from sheaf.tables.table import UTC_TIME, arrow_type
 
 COLUMNS = (
     *("event_no", "ts", "event_type", "device", "device_id", "device_position", "details"),
@@ -88,7 +88,7 @@ class Events:
     def one_by_one(self, start: int, end: int) -> Iterator[Event]:
         """The events of some places."""
         part = self._batch.slice(start, end - start)
-        columns = [column.cast(pa.int64()) if column.type == UTC_TIME else column for column in part]
+        columns = [column.cast(pa.int64()) if column.type == arrow_type(UTC_TIME) else column for column in part]
         return (Event(*values) for values in zip(*(column.to_pylist() for column in columns), strict=True))
 
 

@@ -26,8 +26,9 @@ from sheaf.matches.readers.clocks import BEYOND_US
 from sheaf.matches.readers.match_yaml import Device, Manifest, Squad
 from sheaf.matches.settings import Correlation
 from sheaf.report import Report
-from sheaf.tables.parquet import UTC_TIME, from_rows
+from sheaf.tables.parquet import from_rows
 from sheaf.tables.pinned import Tables
+from sheaf.tables.table import UTC_TIME, arrow_type
 from sheaf.tables.work import Work
 
 _PART = 32 * 1024
@@ -210,7 +211,7 @@ class _Result:
                 "string": self.string[part],
                 "shooter": self.shooter.slice(part[0], len(part)),
                 **{
-                    name: table[source].cast(UTC_TIME)
+                    name: table[source].cast(arrow_type(UTC_TIME))
                     for name, source in (
                         ("start_time", "start"),
                         ("beep_time", "beep"),
@@ -331,11 +332,11 @@ class _Result:
     def _moved(self, start: int, end: int) -> pa.Array:
         """When events happened whose time was repaired."""
         if not self.found.moved:
-            return pa.nulls(end - start, UTC_TIME)
+            return pa.nulls(end - start, arrow_type(UTC_TIME))
         times = np.zeros(end - start, np.int64)
         for event in range(start, end):
             times[event - start] = self.found.moved.get(event, 0)
-        return pa.array(times, mask=times == 0).cast(UTC_TIME)
+        return pa.array(times, mask=times == 0).cast(arrow_type(UTC_TIME))
 
     def splits(self, shot: np.ndarray) -> np.ndarray:
         """Time since the previous shot of the run in seconds; NaN for a first one, or where a clock was set between."""

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from sheaf.errors import InputError, NotFoundError, SheafError
 from sheaf.matches.readers import match_yaml
-from sheaf.matches.readers.files import files
 from sheaf.matches.settings import MatchesSettings
 from sheaf.outside.files import open_file, unreadable
 from sheaf.outside.inbox import InboxSource, content, domain_folder, partition_folder
@@ -133,6 +132,8 @@ def _shared(folder: Path, match: str) -> list[tuple[str, Path]]:
         described = match_yaml.load(folder, match, None)
         if not any(".." in wanted for wanted in (*described.logs, described.database or "")):
             return []
+        from sheaf.matches.readers.files import files
+
         found = files(folder, described)
     except InputError:
         return []
