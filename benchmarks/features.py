@@ -26,8 +26,8 @@ from sheaf.fermentation.analysis.features import build_features
 from sheaf.fermentation.plan import default_plan
 from sheaf.fermentation.settings import FermentationSettings
 from sheaf.store.store import Store
-from sheaf.tables.pinned import Tables
 from sheaf.tables.parquet import from_rows
+from sheaf.tables.pinned import Tables
 from sheaf.tables.rejects import Rejects
 from sheaf.tables.table import UTC_TIME, arrow_type
 from sheaf.tables.work import Work
