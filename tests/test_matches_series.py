@@ -352,3 +352,15 @@ def test_times_in_the_archive_name_come_from_the_given_clock(match: Match) -> No
     match.read()
     (file,) = export(match, MATCH_ARCHIVE).manifest.files
     assert file.path == f"match_m1_{datetime.fromtimestamp(1760000000, UTC):%Y%m%d_%H%M%S}.zip"
+
+
+def test_an_archive_is_the_same_whether_or_not_its_exports_were_published_or_damaged_since(match: Match) -> None:
+    match.log(*string(0))
+    match.read()
+    request = Request(match.name, always=True)
+    archives = [files(match, export(match, MATCH_ARCHIVE))]
+    for published in (export(match, RUNS_CSV), export(match, ANALYTICS_PARQUET)):
+        archives.append(files(match, publish(match.store, MATCHES, MATCH_ARCHIVE, request, MatchesSettings())))
+        match.store.put(f"{published.export.path}/{published.manifest.files[0].path}", b"damaged")
+    archives.append(files(match, publish(match.store, MATCHES, MATCH_ARCHIVE, request, MatchesSettings())))
+    assert all(archive == archives[0] for archive in archives)

@@ -153,6 +153,7 @@ def publish(
                 of_partition(settings, request.partition),
                 now,
                 record.version,
+                copied=_Copies(store, domain, made_from, request.partition, settings).into,
             )
             written = write_and_verify(series, draft)
             files = _upload(store, record.id, folder, written)
@@ -185,6 +186,36 @@ def publish(
         _finalise(store, record, manifest)
     _tell(store, series, prepared)
     return Published(record.id, manifest, unchanged=False)
+
+
+@dataclass(frozen=True)
+class _Copies:
+    """Files that were published of the tables that an export is made from."""
+
+    store: Store
+    domain: Domain
+    made_from: MadeFrom
+    partition: str
+    settings: BaseModel
+
+    def into(self, name: str, options: Options, folder: Path) -> dict[str, int] | None:
+        """Copy those of a series: `Draft.copied`."""
+        series = self.domain.series_named(name)
+        asked = Request(self.partition, options=options.model_dump(mode="json"))
+        try:
+            prepared = prepare(self.store, self.domain, series, asked, self.settings)
+            same = _unchanged(self.store, prepared)
+            if same is None or prepared.made_from.inputs(series.tables) != self.made_from.inputs(series.tables):
+                return None
+            for file in same.manifest.files:
+                local = folder / file.path
+                self.store.download(f"{same.export.path}/{file.path}", local)
+                with local.open("rb") as copy:
+                    if hashlib.file_digest(copy, "sha256").hexdigest() != file.sha256:
+                        return None
+        except SheafError:  # then it is made, which says what is wrong with what it is made from
+            return None
+        return {file.path: file.rows or 0 for file in same.manifest.files}
 
 
 def _emptiness(prepared: Prepared, written: Written) -> list[str]:

@@ -34,6 +34,8 @@ class Draft:
         now: the time to print where a format wants one.
         version: the number of this export, for formats whose file name carries it.
         preview: only the report is wanted; a writer may leave out what costs long and tells nothing.
+        copied: puts the files of another series with some options into a folder, where an export of it was made of
+            these very tables and is whole, so that they need not be made again; gives their rows by path, or None.
     """
 
     store: Store
@@ -46,6 +48,7 @@ class Draft:
     now: datetime
     version: int
     preview: bool = False
+    copied: Callable[[str, Options, Path], Mapping[str, int] | None] = lambda *_: None
 
     @property
     def tables(self) -> "Tables":

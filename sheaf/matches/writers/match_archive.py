@@ -5,6 +5,7 @@ refused, because it would not belong to the events in it.
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import orjson
 
 from sheaf import __version__, memory
 from sheaf.errors import InputError, VerificationError
+from sheaf.exports.options import Options
 from sheaf.exports.series import Draft, Written
 from sheaf.exports.zips import Zip, confirm_whole, opened
 from sheaf.matches import schema
@@ -153,20 +155,24 @@ def _add_database(archive: Zip, name: str, source: dict[str, Any], places: _Plac
 
 
 def _add_exports(archive: Zip, base: Draft, rows: dict[str, int]) -> list[str]:
-    name = f"exports/match_{base.partition}_runs.csv"
-    with archive.member(name) as target:
-        rows[name] = runs_csv.write_to(base, target.write)
+    _add_files(archive, replace(base, options=Options()), "runs_csv", runs_csv.write, rows)
     name = f"exports/match_{base.partition}_raw.jsonl"
     with archive.member(name) as target:
         rows[name] = events_ndjson.write_to(replace(base, options=NdjsonOptions()), target.write)
     memory.give_back()
-    written = analytics_parquet.write(replace(base, options=ParquetOptions()))
-    for name, count in written.rows.items():
-        path = base.folder / name
+    _add_files(archive, replace(base, options=ParquetOptions()), "analytics_parquet", analytics_parquet.write, rows)
+    return ["csv", "ndjson", "parquet"]
+
+
+def _add_files(
+    archive: Zip, draft: Draft, series: str, write: Callable[[Draft], Written], rows: dict[str, int]
+) -> None:
+    """Add the files of a series in which no time is printed: those that were published, where they are the same."""
+    for name, count in (draft.copied(series, draft.options, draft.folder) or write(draft).rows).items():
+        path = draft.folder / name
         with path.open("rb") as file:
             archive.add(f"exports/{name}", file, path.stat().st_size)
         rows[f"exports/{name}"] = count
-    return ["csv", "ndjson", "parquet"]
 
 
 def _metadata(

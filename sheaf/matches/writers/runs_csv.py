@@ -1,6 +1,5 @@
 """`runs_csv`: one row for each run; the specification's seven columns first."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,23 +20,16 @@ HEADER = (
 
 
 def write(draft: Draft) -> Written:
-    """Write `match_<id>_runs.csv`."""
-    name = f"match_{draft.partition}_runs.csv"
+    """Write `match_<id>_runs.csv`: UTF-8, LF, header also without runs, sorted by start time."""
+    name, rows = f"match_{draft.partition}_runs.csv", 0
     with (draft.folder / name).open("wb") as file:
-        rows = write_to(draft, file.write)
+        file.write(f"{','.join(HEADER)}\n".encode())
+        for batch in draft.tables.batches(schema.RUNS):
+            rows += batch.num_rows
+            match = pa.repeat(draft.partition, batch.num_rows)
+            columns = (match if field == "match_id" else batch.column(field) for field in HEADER)
+            file.write(csv_text.lines(list(columns)))
     return Written(rows, {name: rows}, counts(draft.tables), warnings(draft.tables))
-
-
-def write_to(draft: Draft, write: Callable[[bytes], object]) -> int:
-    """Give out the CSV: UTF-8, LF, header also without runs, sorted by start time; returns how many runs there are."""
-    write(f"{','.join(HEADER)}\n".encode())
-    rows = 0
-    for batch in draft.tables.batches(schema.RUNS):
-        rows += batch.num_rows
-        match = pa.repeat(draft.partition, batch.num_rows)
-        columns = (match if name == "match_id" else batch.column(name) for name in HEADER)
-        write(csv_text.lines(list(columns)))
-    return rows
 
 
 def verify(folder: Path, written: Written) -> None:
