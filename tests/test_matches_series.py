@@ -1,6 +1,7 @@
 """The four formats: what their files hold, their options, and their verification."""
 
 import csv
+import io
 import json
 import sqlite3
 import zipfile
@@ -11,6 +12,7 @@ from typing import Any
 
 import duckdb
 import orjson
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from matches_logs import Match, beep, button, hit, ndjson, put, shot, stop, string, summary
@@ -21,6 +23,7 @@ from sheaf.exports.series import Series, Written
 from sheaf.matches import schema
 from sheaf.matches.domain import ANALYTICS_PARQUET, EVENTS_NDJSON, MATCH_ARCHIVE, MATCHES, RUNS_CSV
 from sheaf.matches.settings import MatchesSettings
+from sheaf.matches.writers import csv_text
 from sheaf.matches.writers.analytics_parquet import ANALYTICS_SCHEMA
 
 
@@ -70,12 +73,20 @@ def test_a_run_without_shots_has_no_rate_and_a_match_without_runs_a_header(match
     assert data.decode().count("\n") == 1
 
 
-def test_texts_cannot_run_as_formulas(match: Match) -> None:
-    match.log(button(0, device_id="=cmd()"), stop(4, device_id="=cmd()"))
+def test_texts_cannot_run_as_formulas_nor_end_a_cell_or_a_line(match: Match) -> None:
+    odd = ["=cmd()", 'a\rb,"c"\n', " -1"]
+    for start, device in enumerate(odd):
+        match.log(button(60 * start, device_id=device), stop(60 * start + 4, device_id=device), name=f"{start}.ndjson")
     match.read()
     (data,) = files(match, export(match, RUNS_CSV)).values()
-    (row,) = csv.DictReader(data.decode().splitlines())
-    assert row["start_device_id"] == "'=cmd()"
+    rows = csv.DictReader(io.StringIO(data.decode(), newline=""))
+    assert [row["start_device_id"] for row in rows] == ["'=cmd()", *odd[1:]]
+
+
+def test_numbers_are_written_as_python_writes_them() -> None:
+    numbers = [0.0, -0.0, 2.0, 0.25, 1e-7, 1.5e-6, 9.9e-5, 1e-4, -1 / 3, 389.0, 123456789.1234565, 1e15, 1e16]
+    expected = "".join(f"{round(number, 6)},\n" for number in numbers)
+    assert bytes(csv_text.lines([pa.array(numbers), pa.nulls(len(numbers), pa.string())])).decode() == expected
 
 
 def test_ndjson_has_one_schema_record_and_every_event(match: Match) -> None:

@@ -98,11 +98,9 @@ def _meanings(device: pa.StringArray, details: pa.StringArray) -> dict[str, pa.A
     """What each line means; the same text means the same, so each is looked at once."""
     devices, texts = device.dictionary_encode(), details.dictionary_encode()
     whose = devices.indices.fill_null(len(devices.dictionary)).to_numpy()
-    pairs, place = np.unique(
-        whose.astype(np.int64) * len(texts.dictionary) + texts.indices.to_numpy(), return_inverse=True
-    )
+    pairs = pa.array(whose.astype(np.int64) * len(texts.dictionary) + texts.indices.to_numpy()).dictionary_encode()
     who, what = [*devices.dictionary.to_pylist(), None], texts.dictionary.to_pylist()
-    meanings = [classify(who[pair // len(what)], what[pair % len(what)]) for pair in pairs.tolist()]
+    meanings = [classify(who[pair // len(what)], what[pair % len(what)]) for pair in pairs.dictionary.to_pylist()]
     kinds = {
         "event_type": pa.string(),
         "shot_number": pa.int32(),
@@ -110,7 +108,7 @@ def _meanings(device: pa.StringArray, details: pa.StringArray) -> dict[str, pa.A
         "magnitude": pa.float64(),
     }
     return {
-        name: pa.array([meaning[index] for meaning in meanings], kind).take(pa.array(place))
+        name: pa.array([meaning[index] for meaning in meanings], kind).take(pairs.indices)
         for index, (name, kind) in enumerate(kinds.items())
     }
 

@@ -3,8 +3,6 @@
 # pyarrow.compute makes its functions when it is imported.
 # pyright: reportAttributeAccessIssue=false
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,18 +16,23 @@ from sheaf.matches.readers.clocks import utc_text
 if TYPE_CHECKING:
     import duckdb
 
-_AT_ONCE = 2048
 _BUFFER = 4 * 1024 * 1024
 
 
-def lines(columns: Sequence[pa.Array]) -> bytes:
-    """The rows of some columns."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    for start in range(0, len(columns[0]), _AT_ONCE):
-        some = (column.slice(start, _AT_ONCE) for column in columns)
-        writer.writerows(zip(*map(_cells, some), strict=True))
-    return text.getvalue().encode()
+def lines(columns: Sequence[pa.Array]) -> memoryview:
+    """The rows of some columns; a null is an empty cell."""
+    import pyarrow.compute as pc
+
+    cells = (_cells(column).fill_null("") for column in columns)
+    return bytes_of(pc.binary_join_element_wise(pc.binary_join_element_wise(*cells, ","), "\n", ""))
+
+
+def bytes_of(lines: pa.Array) -> memoryview:
+    """The bytes of all strings, one after the other, without copying them one by one."""
+    _, offsets, data = lines.buffers()
+    places = memoryview(offsets).cast("i")
+    first, last = places[lines.offset], places[lines.offset + len(lines)]
+    return memoryview(data)[first:last] if data else memoryview(b"")
 
 
 def verify(path: Path, header: Sequence[str], rows: int) -> None:
@@ -60,17 +63,40 @@ def read_back(connection: "duckdb.DuckDBPyConnection", path: Path) -> "duckdb.Du
     return connection.sql(query, params=[str(path), _BUFFER])
 
 
-def _cells(column: pa.Array) -> list[object]:
-    """A column as it is written; the writer leaves a null empty."""
+def _cells(column: pa.Array) -> pa.Array:
+    """A column as it is written."""
+    if pa.types.is_timestamp(column.type):
+        return utc_text(column.cast(pa.timestamp("ms"), safe=False))
+    if pa.types.is_floating(column.type):
+        return _numbers(column)
+    if pa.types.is_string(column.type):
+        column = column.dictionary_encode()
+    if pa.types.is_dictionary(column.type):
+        return _texts(column.dictionary).take(column.indices)
+    return column.cast(pa.string())
+
+
+def _numbers(column: pa.Array) -> pa.Array:
+    """Numbers to six places as Python writes them, one by one where Arrow would write or round them otherwise."""
     import pyarrow.compute as pc
 
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if pa.types.is_timestamp(column.type):
-        column = utc_text(column.cast(pa.timestamp("ms"), safe=False))
-    elif pa.types.is_floating(column.type):
-        return [None if value is None else round(value, 6) for value in column.to_pylist()]
-    elif pa.types.is_string(column.type):
-        # A spreadsheet would run such a text as a formula.
-        column = pc.replace_substring_regex(column, r"\A([=+@-])", r"'\1")
-    return column.to_pylist()
+    rounded = pc.round(column, 6)
+    text, size = rounded.cast(pa.string()), pc.abs(rounded)
+    whole = pc.equal(rounded, pc.trunc(rounded))
+    text = pc.if_else(whole, pc.binary_join_element_wise(text, ".0", ""), text)
+    usual = pc.or_(pc.equal(size, 0), pc.and_(pc.greater_equal(size, 1e-4), pc.less(size, 1e9)))
+    odd = pc.fill_null(pc.invert(usual), False)
+    if not pc.any(odd).as_py():
+        return text
+    written = [repr(round(value, 6)) for value in column.filter(odd).to_pylist()]
+    return pc.replace_with_mask(text, odd, pa.array(written, pa.string()))
+
+
+def _texts(values: pa.StringArray) -> pa.StringArray:
+    """Texts, in quotes where a reader would take a part for the end; a spreadsheet would run some as a formula."""
+    import pyarrow.compute as pc
+
+    values = pc.replace_substring_regex(values, r"\A([=+@-])", r"'\1")
+    odd = pc.match_substring_regex(values, r'[",\r\n]')
+    quoted = pc.binary_join_element_wise('"', pc.replace_substring(values, '"', '""'), '"', "")
+    return pc.if_else(odd, quoted, values)

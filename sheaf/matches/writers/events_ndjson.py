@@ -19,6 +19,7 @@ from sheaf.matches.analysis.events_stream import OF_RUNS, counts, events, warnin
 from sheaf.matches.readers.clocks import utc_text
 from sheaf.matches.readers.json_blocks import names_no_number
 from sheaf.matches.vocabulary import EVENT_TYPES
+from sheaf.matches.writers.csv_text import bytes_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -162,7 +163,7 @@ def _lines(batch: pa.RecordBatch, match: str, with_raw: bool) -> memoryview:
     if with_raw:
         parts.extend([',"raw_data":', pc.coalesce(batch.column("raw"), pa.scalar("null"))])
     lines = pc.binary_join_element_wise(*parts, "}\n", "")
-    return _text_of(lines)
+    return bytes_of(lines)
 
 
 def _together(columns: Mapping[str, pa.Array], by: Iterable[pa.Array]) -> pa.Array:
@@ -211,11 +212,3 @@ def _quoted(texts: pa.StringArray) -> pa.StringArray:
         return quoted
     escaped = [orjson.dumps(text).decode() for text in texts.filter(odd).to_pylist()]
     return pc.replace_with_mask(quoted, odd, pa.array(escaped, pa.string()))
-
-
-def _text_of(lines: pa.Array) -> memoryview:
-    """The bytes of all strings, one after the other, without copying them one by one."""
-    _, offsets, data = lines.buffers()
-    places = memoryview(offsets).cast("i")
-    first, last = places[lines.offset], places[lines.offset + len(lines)]
-    return memoryview(data)[first:last]
