@@ -42,6 +42,7 @@ from sheaf.occurrences.settings import OccurrencesSettings
 from sheaf.occurrences.writers.dwca_terms import SPEC_FILES
 from sheaf.occurrences.writers.occurrences_api_json import ascii_json
 from sheaf.occurrences.writers.occurrences_simple_csv import COLUMNS
+from sheaf.occurrences.writers.selection import select
 from sheaf.occurrences.writers.text_lines import delimited, one_line, quoted
 from sheaf.store.store import Store
 
@@ -507,6 +508,12 @@ def test_hostile_texts_pass_through_every_format(tmp_path: Path, local_store: St
             found = list(csv.reader(files[name].removesuffix("\n").split("\n"), delimiter="\t", quoting=quote))
             assert {len(row) for row in found} == {len(found[0])}, name
             assert not any(bad in files[name] for bad in ("\0", "\r", "\x07", "\ufffd"))
+
+
+def test_lines_that_come_out_of_order_are_brought_in_order(tmp_path: Path, published: Store) -> None:
+    with select(draft(published, "dwca", tmp_path), []) as chosen:
+        found = chosen.in_order("SELECT unnest(['third', 'first', 'second']) AS line, unnest([7, 1, 2]) AS place")
+    assert found.column("line").to_pylist() == ["first", "second", "third"]
 
 
 @settings(deadline=None, max_examples=20)

@@ -45,12 +45,14 @@ class Zip:
         members: size and sha256 of what was streamed into it, by name.
     """
 
-    def __init__(self, path: Path, mode: int = 0o644) -> None:
+    def __init__(self, path: Path, mode: int = 0o644, *, hashed: bool = True) -> None:
         """Begin an archive.
 
         Args:
             mode: type and permissions that members have where they are unpacked.
+            hashed: whether anybody asks for the sha256 of members, which takes half as long as deflating them.
         """
+        self._hashed = hashed
         self._file = zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED)
         self._mode = mode
         self.members: dict[str, tuple[int, str]] = {}
@@ -90,13 +92,13 @@ class Zip:
         info.header_offset = file.start_dir
         file.fp.seek(info.header_offset)
         file.fp.write(info.FileHeader(zip64=True))
-        member = Member(file.fp, None if stored else _packer())
+        member = Member(file.fp, None if stored else _packer(), hashlib.sha256() if self._hashed else None)
         yield member
         info.CRC, info.file_size, info.compress_size = member.finish()
         file.fp.seek(info.header_offset)
         file.fp.write(info.FileHeader(zip64=True))
         self._list(info)
-        self.members[name] = (member.size, member.digest.hexdigest())
+        self.members[name] = (member.size, member.digest.hexdigest() if member.digest else "")
 
     def add_numbers(self, name: str, data: bytes, date: Date = EARLIEST) -> None:
         """Add a deflated member of text that is numbers, at hand as a whole, much sooner than by `member`.
@@ -139,13 +141,12 @@ def _packer(strategy: int = zlib_ng.Z_DEFAULT_STRATEGY) -> Any:
 
 
 class Member(io.BufferedIOBase):
-    """A member being written, with its size and sha256 so far."""
+    """A member being written, with its size and, where it is asked for, its sha256 so far."""
 
-    def __init__(self, file: IO[bytes], packer: Any) -> None:
-        self._file, self._packer = file, packer
+    def __init__(self, file: IO[bytes], packer: Any, digest: Any) -> None:
+        self._file, self._packer, self.digest = file, packer, digest
         self._crc, self._packed = 0, 0
         self.size = 0
-        self.digest = hashlib.sha256()
 
     def writable(self) -> bool:
         """It is; text goes through `io.TextIOWrapper`."""
@@ -153,7 +154,8 @@ class Member(io.BufferedIOBase):
 
     def write(self, data: "Buffer", /) -> int:
         """Add some bytes."""
-        self.digest.update(data)
+        if self.digest:
+            self.digest.update(data)
         self._crc = zlib_ng.crc32(data, self._crc)
         written = memoryview(data).nbytes
         self.size += written

@@ -211,7 +211,7 @@ def write_camtrap_dp(draft: Draft) -> Written:
         counts = {}
         ranges = [f"position BETWEEN {start} AND {end - 1}" for start, end in chosen.ranges()]
         by_range = [source.replace("$rows", rows) for rows in ranges for source in (_OF_EVENTS, _OF_MEDIA)]
-        with Zip(path) as archive:
+        with Zip(path, hashed=False) as archive:
             counts["deployments"] = _write_table(archive, chosen, "deployments", [_DEPLOYED])
             counts["media"] = _write_table(archive, chosen, "media", [_TAKEN])
             counts["observations"] = _write_table(archive, chosen, "observations", [*by_range, _BLANK])

@@ -4,9 +4,12 @@ Here: the zip, its files in a streaming way, meta.xml. Not here: which columns t
 `gbif_terms`), the metadata (`dwca_eml`), the checks (`dwca_verify`, `dwca_xml_schemas`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
+
+import pyarrow as pa
 
 from sheaf import sql
 from sheaf.exports.series import Draft, Written
@@ -19,7 +22,7 @@ from sheaf.occurrences.writers.dwca_terms import SPEC_FILES, DwcFile, Term
 from sheaf.occurrences.writers.dwca_xml_schemas import check_schemas
 from sheaf.occurrences.writers.gbif_issues import count_issues
 from sheaf.occurrences.writers.request import Profile
-from sheaf.occurrences.writers.selection import remarks, select
+from sheaf.occurrences.writers.selection import remarks, select, text_lists
 from sheaf.occurrences.writers.text_lines import delimited, quoted
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 FILES = {Profile.SPEC: SPEC_FILES, Profile.GBIF: GBIF_FILES}
 # GBIF's reader takes quotes as they are; the specification's archive encloses values that hold one.
 QUOTE = {Profile.SPEC: '"', Profile.GBIF: ""}
+_AT_ONCE = 32 * 1024  # occurrences: their media and measurements are some ten lines for each
 _MODE = 0o600  # as in all archives published so far
 _DWC_TEXT = "http://rs.tdwg.org/dwc/text/"
 
@@ -46,7 +50,7 @@ def write_dwca(draft: Draft) -> Written:
         warnings = leave_out(chosen)
         path = draft.folder / f"{chosen.dataset['slug']}_export-v{draft.version}.zip"
         counts: dict[str, int] = {}
-        with Zip(path, _MODE) as archive:
+        with Zip(path, _MODE, hashed=False) as archive:
             for file in FILES[profile]:
                 counts[file.counted_as] = _write_file(archive, chosen, file, QUOTE[profile])
             archive.add_document("meta.xml", meta_xml(profile))
@@ -86,7 +90,7 @@ def leave_out(chosen: "Selection") -> list[str]:
     """Make the views `shown` and `sampled`: the occurrences and events that an archive can hold; says what cannot."""
     chosen.database.execute(
         """CREATE VIEW shown AS SELECT * FROM chosen
-        WHERE is_taxon AND event_id IN (SELECT id FROM events WHERE start IS NOT NULL)"""
+        WHERE is_taxon AND event_start IS NOT NULL"""
     )
     chosen.database.execute(
         f"""CREATE VIEW sampled AS SELECT * FROM events e WHERE start IS NOT NULL
@@ -115,23 +119,34 @@ def leave_out(chosen: "Selection") -> list[str]:
 
 
 def _write_file(archive: Zip, chosen: "Selection", file: DwcFile, quote: str) -> int:
-    line = delimited([_column(term, quote) for term in file.terms], "\t")
-    query = f"SELECT {line} FROM {file.source} ORDER BY {file.order}"
+    line = delimited([_column(term, quote) for term in file.terms], "\t").replace("$slug", chosen.dataset["slug"])
     rows = 0
     with archive.member(file.name) as entry:
         entry.write("\t".join(term.name for term in file.terms).encode() + b"\n")
-        for lines in chosen.lines([query.replace("$rows", wanted) for wanted in _conditions(chosen, file)]):
+        for lines in chosen.lines_of(_queries(chosen, file, line)):
             entry.write(lines.data)
             rows += lines.count
     return rows
 
 
-def _conditions(chosen: "Selection", file: DwcFile) -> Iterator[str]:
+def _queries(chosen: "Selection", file: DwcFile, line: str) -> "Iterator[Callable[[], pa.Table]]":
     if file.by_event:
-        yield "true"
+        yield partial(chosen.arrow, f"SELECT {line} FROM {file.source} ORDER BY {file.order}")
         return
-    for start, end in chosen.ranges():
-        yield f"position BETWEEN {start} AND {end - 1}"
+    for start, end in chosen.ranges(_AT_ONCE):
+        yield partial(_rows, chosen, file, line, f"position BETWEEN {start} AND {end - 1}")
+
+
+def _rows(chosen: "Selection", file: DwcFile, line: str, wanted: str) -> "pa.Table":
+    query = f"SELECT {line}, {file.order} AS place FROM {file.source}".replace("$rows", wanted)
+    if not file.beside:
+        return chosen.in_order(query)
+    found = chosen.arrow(file.beside.replace("$rows", wanted))
+    positions = found.column("position").unique()
+    texts = text_lists(
+        found.column("text").combine_chunks(), found.column("position").to_numpy(), positions.to_numpy(), " | "
+    )
+    return chosen.in_order(query, beside=pa.table({"position": positions, "text": texts}))
 
 
 def _column(term: Term, quote: str) -> str:

@@ -63,17 +63,16 @@ _OCCURRENCE = DwcFile(
         dwca_terms.VERIFICATION,
         _LICENCE,
         _RIGHTS_HOLDER,
-        dwc("associatedMedia", "m.urls", text=True),
+        dwc("associatedMedia", "m.text", text=True),
         dwca_terms.MODIFIED,
         *dwca_terms.OWN_TIME,
         *dwca_terms.AS_WRITTEN,
     ),
-    f"""shown o LEFT JOIN (
-        SELECT position, string_agg(url, ' | ' ORDER BY taken, url) AS urls FROM (
-            SELECT position, capture_url AS url, min(capture_time) AS taken FROM detections WHERE $rows GROUP BY ALL
-        ) WHERE {_WHOLE_URL} GROUP BY position
-    ) m USING (position), dataset d WHERE $rows""",
+    "shown o LEFT JOIN beside m USING (position), dataset d WHERE $rows",
     "o.position",
+    beside=f"""SELECT position, url AS text FROM (
+        SELECT position, capture_url AS url, min(capture_time) AS taken FROM detections WHERE $rows GROUP BY ALL
+    ) WHERE {_WHOLE_URL} ORDER BY position, taken, url""",
 )
 
 
@@ -136,18 +135,13 @@ _MULTIMEDIA = DwcFile(
         UNION ALL
         SELECT s.event_id, s.id, m.timestamp, m.timestamp_offset, m.url, 'Crop of a detection', m.position, m.id
         FROM detections m JOIN shown s USING (position) WHERE $rows AND m.url IS NOT NULL
+        ORDER BY position, part, url
     ) o, dataset d WHERE {_WHOLE_URL}""",
-    "o.position, o.part, o.url",
+    "o.position",
 )
 
 
-def _measurement(kind: str, number: int, sql: str, unit: str, by: str, wanted: str) -> str:
-    return f"""SELECT s.position, {number} AS part, s.event_id, s.id, '{kind}' AS kind, {sql} AS value,
-        '{unit}' AS unit, {by} AS method
-        FROM shown s LEFT JOIN detections m ON m.position = s.position AND m.id = s.detection_id
-        LEFT JOIN algorithms a ON a.id = m.algorithm_id WHERE {wanted} AND s.$rows"""
-
-
+_SCORE = "printf('%.6f', {})"
 _MEASUREMENTS = DwcFile(
     "extendedmeasurementorfact.txt",
     _OBIS + "ExtendedMeasurementOrFact",
@@ -158,23 +152,22 @@ _MEASUREMENTS = DwcFile(
         dwc("measurementID", urn("occurrence", "o.id") + " || ':' || o.kind"),
         dwc("measurementType", "o.kind"),
         dwc("measurementValue", "o.value", text=True),
-        dwc("measurementUnit", "o.unit"),
-        dwc("measurementDeterminedBy", "o.method", text=True),
+        dwc("measurementUnit", "CASE part WHEN 3 THEN 'pixels' ELSE 'proportion' END"),
+        dwc("measurementDeterminedBy", "CASE part WHEN 1 THEN o.prediction_algorithm ELSE o.name END", text=True),
     ),
-    "("
-    + " UNION ALL ".join((
-        _measurement(
-            "classificationScore", 1, "printf('%.6f', s.prediction_score)", "proportion", "s.prediction_algorithm",
-            "s.prediction_score IS NOT NULL",
-        ),
-        _measurement(
-            "detectionScore", 2, "printf('%.6f', m.detection_score)", "proportion", "a.name",
-            "m.detection_score IS NOT NULL",
-        ),
-        _measurement("boundingBox", 3, "m.bbox", "pixels", "a.name", "m.bbox IS NOT NULL"),
-    ))
-    + ") o, dataset d",
-    "o.position, o.part",
-)  # fmt: skip
+    f"""(
+        SELECT *, CASE part WHEN 1 THEN 'classificationScore' WHEN 2 THEN 'detectionScore' ELSE 'boundingBox' END
+            AS kind,
+            CASE part WHEN 1 THEN {_SCORE.format("prediction_score")} WHEN 2 THEN {_SCORE.format("detection_score")}
+                ELSE bbox END AS value
+        FROM (
+            SELECT s.position, s.event_id, s.id, s.prediction_score, s.prediction_algorithm, m.detection_score, m.bbox,
+                a.name, unnest([1, 2, 3]) AS part
+            FROM shown s LEFT JOIN detections m ON m.position = s.position AND m.id = s.detection_id
+            LEFT JOIN algorithms a ON a.id = m.algorithm_id WHERE s.$rows
+        )
+    ) o, dataset d WHERE o.value IS NOT NULL""",
+    "o.position",
+)
 
 GBIF_FILES = (_EVENT, _OCCURRENCE, _HUMBOLDT, _MULTIMEDIA, _MEASUREMENTS)

@@ -61,8 +61,10 @@ class DwcFile:
         counted_as: name of the number of rows in a report.
         terms: the columns.
         source: SQL after FROM, with `$rows` for the condition on positions where rows hang on occurrences.
-        order: SQL of the order of rows.
+        order: SQL of the order of rows; where they hang on occurrences, of a number that never falls in `source`.
         by_event: whether rows are events, written in one go.
+        beside: SQL of rows of `position` and `text`, in order: `source` has the texts of each position, with ` | `
+            between them, as the table `beside`.
     """
 
     name: str
@@ -72,6 +74,7 @@ class DwcFile:
     source: str
     order: str
     by_event: bool = False
+    beside: str = ""
 
 
 def dwc(name: str, sql: str, *, text: bool = False) -> Term:
@@ -85,8 +88,8 @@ def dcterms(name: str, sql: str, *, text: bool = False) -> Term:
 
 
 def urn(kind: str, id_: str) -> str:
-    """SQL of an identifier; null for a null id."""
-    return f"'urn:ami:{kind}:' || d.slug || ':' || {id_}"
+    """SQL of an identifier, with `$slug` for the dataset's; null for a null id."""
+    return f"'urn:ami:{kind}:$slug:' || {id_}"
 
 
 def offset(minutes: str) -> str:

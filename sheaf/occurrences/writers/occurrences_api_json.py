@@ -25,7 +25,7 @@ from sheaf.exports.series import Draft, Written
 from sheaf.occurrences import schema
 from sheaf.occurrences.input_tables import DATE_ONLY
 from sheaf.occurrences.writers.occurrences_simple_csv import DURATION, TIMED, pixels
-from sheaf.occurrences.writers.selection import remarks, select, text_bytes
+from sheaf.occurrences.writers.selection import remarks, select, text_bytes, text_lists
 
 if TYPE_CHECKING:
     import numpy as np
@@ -403,12 +403,9 @@ def _objects(
 
 def _lists(texts: pa.Array, keys: "np.ndarray", wanted: "np.ndarray") -> pa.Array:
     """For each wanted key the JSON array of the texts that have it; both are sorted by key."""
-    import numpy as np
     import pyarrow.compute as pc
 
-    offsets = np.append(np.searchsorted(keys, wanted), np.searchsorted(keys, wanted[-1:], side="right"))
-    listed = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), texts)
-    return pc.binary_join_element_wise("[", pc.binary_join(listed, ","), "]", "")
+    return pc.binary_join_element_wise("[", text_lists(texts, keys, wanted, ","), "]", "")
 
 
 def ascii_json(data: bytes) -> bytes:

@@ -22,8 +22,10 @@ from sheaf.tables.table import Table
 
 if TYPE_CHECKING:
     import duckdb
+    import numpy as np
     import pyarrow as pa
 
+_AT_ONCE = 2 * 1024  # rows in one piece of a result
 _T = TypeVar("_T")
 
 
@@ -54,16 +56,19 @@ class Selection:
         """The result of a small query."""
         return self.database.execute(query).fetchall()
 
-    def ranges(self) -> list[tuple[int, int]]:
+    def ranges(self, least: int = ROWS) -> list[tuple[int, int]]:
         """Ranges of positions that end with a session and hold some ten thousand occurrences, in order.
 
         What belongs to a session is found within one range.
+
+        Args:
+            least: occurrences in each but the last.
         """
         found = self.rows("SELECT min(position), max(position) + 1 FROM occurrences GROUP BY event_id ORDER BY 1")
         ranges: list[tuple[int, int]] = []
         start = 0
         for index, (_, end) in enumerate(found):
-            if end - start >= ROWS or index == len(found) - 1:
+            if end - start >= least or index == len(found) - 1:
                 ranges.append((start, end))
                 start = end
         return ranges
@@ -74,8 +79,15 @@ class Selection:
         Args:
             queries: in the order of the file; each text holds whole lines.
         """
-        for texts in self.ahead(partial(self.arrow, query) for query in queries):
-            for chunk in texts.column(0).chunks:
+        return self.lines_of(partial(self.arrow, query) for query in queries)
+
+    def lines_of(self, calls: Iterable[Callable[[], "pa.Table"]]) -> Iterator[Lines]:
+        """The lines in the first column of what the calls return, each called as in `ahead`."""
+        for texts in self.ahead(calls):
+            chunks = deque(texts.column(0).chunks)
+            del texts  # each piece is let go when it is written
+            while chunks:
+                chunk = chunks.popleft()
                 yield Lines(text_bytes(chunk), len(chunk))
 
     def ahead(self, calls: Iterable[Callable[[], _T]]) -> Iterator[_T]:
@@ -89,9 +101,22 @@ class Selection:
             if waiting:
                 yield waiting.popleft().result()
 
-    def arrow(self, query: str) -> "pa.Table":
-        """The result of a query, from any thread."""
-        return self.database.cursor().sql(query).to_arrow_table()
+    def arrow(self, query: str, **beside: "pa.Table") -> "pa.Table":
+        """The result of a query, from any thread; beside what is stored it may read tables of these names."""
+        cursor = self.database.cursor()
+        for name, table in beside.items():
+            cursor.register(name, table)
+        return cursor.sql(query).to_arrow_table(_AT_ONCE)
+
+    def in_order(self, query: str, **beside: "pa.Table") -> "pa.Table":
+        """The same by the query's column `place`.
+
+        Rows are stored in that order, and a database that is asked to keep it does: to have it sort whole lines all
+        the same takes as long as making them.
+        """
+        found = self.arrow(query, **beside)
+        places = found.column("place").to_numpy()
+        return found if (places[1:] >= places[:-1]).all() else found.sort_by("place")
 
 
 @contextmanager
@@ -130,6 +155,18 @@ def text_bytes(texts: "pa.StringArray") -> memoryview:
     width = 8 if pa.types.is_large_string(texts.type) else 4
     numbers = memoryview(offsets).cast("q" if width == 8 else "i")
     return memoryview(data)[numbers[texts.offset] : numbers[texts.offset + len(texts)]]
+
+
+def text_lists(texts: "pa.Array", keys: "np.ndarray", wanted: "np.ndarray", between: str) -> "pa.Array":
+    """For each wanted key the texts that have it, with something between them; both are sorted by key."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    end = np.searchsorted(keys, wanted[-1], side="right") if len(wanted) else 0
+    offsets = np.append(np.searchsorted(keys, wanted), end)
+    lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), texts)
+    return pc.binary_join(lists, between)  # pyright: ignore[reportAttributeAccessIssue]  # made when it is imported
 
 
 def remarks(draft: Draft) -> tuple[str, ...]:
