@@ -97,6 +97,7 @@ def main() -> None:
         if accuracy:
             print_goals(accuracy, strangers)
             print_kinds(accuracy)
+        if accuracy or asked.long:
             print_costs(folder, long=asked.long)
         if asked.batch:
             print_batch(folder, asked.batch)

@@ -231,7 +231,7 @@ def give_back(workers: list[Worker]) -> None:
 
 
 def _environment() -> dict[str, str]:
-    return environment() | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+    return environment() | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 def _end_group(process: subprocess.Popen[Any]) -> None:

@@ -55,9 +55,18 @@ def analyse_pair(master: Path, dub: Path, options: PairOptions | None = None) ->
     Raises:
         MediaError: one of its kinds, when a file cannot be read, holds no sound, or time runs out.
     """
+    from threadpoolctl import threadpool_limits
+
     options = options or PairOptions()
     started = time.monotonic()
-    deadline = started + options.timeout_seconds
+    with threadpool_limits(1, user_api="blas"):  # products are small here: more threads would only wait, and busily
+        result = _first_answer(master, dub, options, started + options.timeout_seconds)
+    result.analysis_seconds = round(time.monotonic() - started, 3)
+    return result
+
+
+def _first_answer(master: Path, dub: Path, options: PairOptions, deadline: float) -> PairResult:
+    """What the sound says that players choose; else channels of it, and then other tracks."""
     with recordings(master, dub, options, deadline) as pair:
         result = _analyse(*pair, options, deadline)
         others = _other_tracks(*pair, options)
@@ -67,9 +76,7 @@ def analyse_pair(master: Path, dub: Path, options: PairOptions | None = None) ->
         with recordings(master, dub, chosen, deadline) as pair:
             again = _analyse(*pair, options, deadline)
         if _answered(again):
-            result = again
-            break
-    result.analysis_seconds = round(time.monotonic() - started, 3)
+            return again
     return result
 
 
@@ -253,13 +260,11 @@ def propose(
     embedded = None
     hop = hop_seconds(max(master.seconds, dub.seconds))
     spectra = [spectrum(recording, hop) for recording in (master, dub)]
-    changes = [spectral(one.energies) for one in spectra]
+    changes = [spectral(one) for one in spectra]
     for method in methods:
-        if method is Method.SPECTRAL:
-            found[method] = search(changes[0], changes[1], hop)
-        elif method in FEATURES:
-            view = FEATURES[method]
-            found[method] = search(view(spectra[0].energies), view(spectra[1].energies), hop)
+        if method in FEATURES:
+            views = changes if method is Method.SPECTRAL else [FEATURES[method](one) for one in spectra]
+            found[method] = search(views[0], views[1], hop)
         elif method is Method.CORRELATION:
             found[method] = search_waveform(master, dub)
         else:

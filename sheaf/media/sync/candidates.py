@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sheaf.media.sync.fourier import fast_length, irfft, rfft
+from sheaf.media.sync.features import Feature
+from sheaf.media.sync.fourier import TOGETHER, fast_length, irfft, rfft
 
 PULLDOWN = 1001 / 1000  # film at 24 frames transferred to 23.976, or back
 PAL = 25 / 24  # film at 24 frames played at 25, or back
@@ -40,14 +41,13 @@ class Candidate:
         return self.strength * (1.15 if self.rate == 1 else 1.0)
 
 
-def search(master: np.ndarray, dub: np.ndarray, hop: float, uncertainty: float = 0.0) -> list[Candidate]:
+def search(master: Feature, dub: Feature, hop: float, uncertainty: float = 0.0) -> list[Candidate]:
     """The candidates of one feature, strongest first.
 
     Other speeds are tried only when no peak at equal speed stands out alone.
 
     Args:
-        master: features (rows, frames), each row with mean 0 and deviation 1.
-        dub: the same features of the dub.
+        master, dub: the same feature of both.
         hop: seconds per frame.
         uncertainty: seconds that the features themselves are blurred by.
     """
@@ -65,23 +65,23 @@ def strongest(found: Iterable[Candidate]) -> list[Candidate]:
     return [one for place, one in enumerate(ranked) if place < KEEP or one.rank >= 0.6 * ranked[0].rank][:_MOST]
 
 
-def _at_speed(master: np.ndarray, dub: np.ndarray, speed: float, hop: float, uncertainty: float) -> list[Candidate]:
-    if speed != 1:
-        dub = stretch(dub, speed)
-    curve, first = correlate(master, dub)
+def _at_speed(master: Feature, dub: Feature, speed: float, hop: float, uncertainty: float) -> list[Candidate]:
+    curve, first = correlate(master, dub, speed)
     apart = max(_APART / hop, 1.0)
     return [Candidate((first + lag) * hop, speed, strength, uncertainty) for lag, strength in peaks(curve, apart)]
 
 
 def stretch(rows: np.ndarray, speed: float) -> np.ndarray:
     """The rows of the dub on the clock of the master."""
+    if speed == 1:
+        return rows
     frames = np.arange(rows.shape[1])
     times = np.arange(int(rows.shape[1] * speed)) / speed
     return np.stack([np.interp(times, frames, row) for row in rows]).astype(np.float32)
 
 
-def correlate(master: np.ndarray, dub: np.ndarray) -> tuple[np.ndarray, int]:
-    """Correlation of two feature matrices (rows, frames) over all lags with enough overlap.
+def correlate(master: Feature, dub: Feature, speed: float) -> tuple[np.ndarray, int]:
+    """Correlation of a feature of both over all lags with enough overlap, the dub played at a speed.
 
     Divided by the square root of the overlap, so that unrelated sound gives the same spread at
     every lag, and by that spread (1.4826 times the median absolute value).
@@ -89,18 +89,24 @@ def correlate(master: np.ndarray, dub: np.ndarray) -> tuple[np.ndarray, int]:
     Returns:
         The curve, and the lag in frames of its first value (lag = t_master - t_dub).
     """
-    frames_m, frames_d = master.shape[1], dub.shape[1]
+    frames_m, frames_d = master.shape[1], int(dub.shape[1] * speed)
     size = fast_length(frames_m + frames_d)
     total = np.zeros(size // 2 + 1, np.complex64)
-    for row_m, row_d in zip(master, dub, strict=True):
-        total += rfft(row_m, size) * np.conj(rfft(row_d, size))
+    for row in range(0, master.shape[0], TOGETHER):
+        some = slice(row, row + TOGETHER), slice(None)
+        cross = rfft(stretch(dub[some], speed), size)
+        np.conjugate(cross, out=cross)
+        cross *= rfft(master[some], size)
+        total += cross.sum(axis=0)
     circular = irfft(total, size)
     least = max(min(1000, min(frames_m, frames_d) // 3), 1)
-    lags = np.arange(least - frames_d, frames_m - least + 1)
-    overlap = np.minimum(lags + frames_d, frames_m) - np.maximum(lags, 0)
-    curve = circular[lags] / np.sqrt(overlap)
+    first, last = least - frames_d, frames_m - least + 1
+    lags = np.arange(first, last, dtype=np.float32)
+    curve = np.concatenate([circular[first:], circular[:last]])
+    curve /= np.sqrt(np.minimum(lags + frames_d, frames_m) - np.maximum(lags, 0))
     curve -= np.median(curve)
-    return curve / max(1.4826 * float(np.median(np.abs(curve))), 1e-9), int(lags[0])
+    curve /= max(1.4826 * float(np.median(np.abs(curve))), 1e-9)
+    return curve, first
 
 
 def peaks(curve: np.ndarray, apart: float, keep: int = KEEP) -> list[tuple[float, float]]:

@@ -38,7 +38,8 @@ _BLOCK = 1 << 20
 # Gaps in the timestamps are filled with silence from half a packet on; smaller jitter is left alone.
 PRESENTATION_TIME = "first_pts=0:async=1:min_hard_comp=0.012"
 _TO_PRESENTATION_TIME = f"aresample={RATE}:{PRESENTATION_TIME}"
-_AS_WAVE = ("-f", "wav", "-c:a", "pcm_s16le", "-bitexact", "pipe:1")
+# Not every packet by itself, of which there are fifty for a second of sound.
+_AS_WAVE = ("-f", "wav", "-c:a", "pcm_s16le", "-bitexact", "-flush_packets", "0", "pipe:1")
 # Of these ffmpeg takes the start of the streams that it decodes for the start of the file, so all are read.
 _OWN_CLOCK = ("mpegts", "mpeg", "vob", "asf", "ogg", "dvd", "wtv")
 _LEAST_RATE = 250  # bytes for a second of sound; a header that promises more seconds is not believed
@@ -96,7 +97,7 @@ class Recording:
             raw = os.pread(self.file.fileno(), (last - first) * width, first * width)
             block = np.frombuffer(raw, np.int16).reshape(-1, len(self.channels))
             mix = (self.weights if weights is None else weights).astype(np.float32) / 32768
-            out[first - start : first - start + len(block)] = block @ mix
+            out[first - start : first - start + len(block)] = block @ mix if len(mix) > 1 else block[:, 0] * mix[0]
         return out
 
     def blocks(self, count: int, overlap: int = 0) -> Iterator[np.ndarray]:
@@ -437,8 +438,8 @@ def _copy(
         data, rest = data[:whole], data[whole:]
         scratch.write(data)
         block = np.frombuffer(data, np.int16).reshape(-1, channels).astype(np.float32) / 32768
-        products += np.einsum("ni,nj->ij", block, block)
-        sums += block.sum(axis=0, dtype=np.float64)
+        products += block.T @ block
+        sums += np.ones(len(block), np.float32) @ block  # ten times as quick as a sum over rows
         samples += len(block)
         if samples > max_seconds * RATE:
             raise TooLongError(f"{path} is longer than {max_seconds:.0f} s, the most that is analysed.")

@@ -1,22 +1,26 @@
-"""What the coarse methods compare: slow features of the sound, one column per frame, by librosa.
+"""What the coarse methods compare: slow features of the sound, one column per frame.
 
 One short-time Fourier transform of the programme gives a mel spectrogram in decibels; each method is another
-view of it. Level, equalisation and polarity don't matter to any of them, and a steady tone vanishes.
+view of it. Level, equalisation and polarity don't matter to any of them, and a steady tone vanishes. Mel bands,
+cepstral coefficients and onset strength are those of librosa, of which the mel scale is used: to import the rest of it
+costs more than a pair does.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Protocol
 
 import numpy as np
 
 from sheaf.media.sync.decode import RATE, Recording
-from sheaf.media.sync.fourier import rfft
+from sheaf.media.sync.fourier import TOGETHER, rfft
 
 BANDS = 24
+_COEFFICIENTS = 12
 _LOWEST, _HIGHEST = 120.0, 7000.0  # Hz: above rumble, below the edge of what 16 kHz sampling holds
 _WINDOW = 512  # 32 ms
-_FRAMES_AT_ONCE = 4096
+_FRAMES_AT_ONCE = 512  # no more than stays in the processor's own memory
 _FLOOR = 1e-7  # of the programme's mean power: 70 dB down
 
 
@@ -28,6 +32,19 @@ class Spectrum:
     hop: float
 
 
+class Feature(Protocol):
+    """Rows over frames, each with mean 0 and deviation 1: an array, or what makes the asked part of one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows and frames."""
+        ...
+
+    def __getitem__(self, part: tuple[slice, slice], /) -> np.ndarray:
+        """Some rows of some frames."""
+        ...
+
+
 def hop_seconds(longest: float) -> float:
     """10 ms; 20 ms for recordings over ten minutes, where many more frames are averaged anyway."""
     return 0.01 if longest <= 600 else 0.02
@@ -35,12 +52,10 @@ def hop_seconds(longest: float) -> float:
 
 def spectrum(recording: Recording, hop: float) -> Spectrum:
     """The mel spectrogram of a recording, read as a stream."""
-    from librosa import power_to_db
-
     step = round(hop * RATE)
     total = max((recording.samples - _WINDOW) // step + 1, 1)
     window = np.hanning(_WINDOW + 1)[:-1].astype(np.float32)
-    floor = _FLOOR * max(recording.level, 1e-9) ** 2 * _WINDOW**2
+    floor = np.float32(_FLOOR * max(recording.level, 1e-9) ** 2 * _WINDOW**2)
     energies = np.empty((BANDS, total), np.float32)
     for first in range(0, total, _FRAMES_AT_ONCE):
         count = min(_FRAMES_AT_ONCE, total - first)
@@ -48,51 +63,88 @@ def spectrum(recording: Recording, hop: float) -> Spectrum:
         frames = np.lib.stride_tricks.sliding_window_view(samples, _WINDOW)[::step] * window
         bins = rfft(frames, axis=1)
         power = bins.real**2 + bins.imag**2
-        energies[:, first : first + count] = power_to_db(_filters() @ power.T + floor, ref=1.0, amin=1e-20, top_db=None)
+        energies[:, first : first + count] = 10 * np.log10(mel_filters() @ power.T + floor)
     return Spectrum(energies, hop)
 
 
 @cache
-def _filters() -> np.ndarray:
-    """Triangular mel filters of equal height (Slaney's scale), shape (BANDS, bins)."""
-    from librosa.filters import mel
+def mel_filters() -> np.ndarray:
+    """Triangular mel filters of equal height (Slaney's scale), shape (BANDS, bins): `librosa.filters.mel`."""
+    from librosa import mel_frequencies
 
-    return mel(sr=RATE, n_fft=_WINDOW, n_mels=BANDS, fmin=_LOWEST, fmax=_HIGHEST, norm=None)
-
-
-def mfcc(energies: np.ndarray) -> np.ndarray:
-    """Mel-frequency cepstral coefficients 1 to 12, their changes over two frames; coefficient 0 is loudness."""
-    from librosa.feature import mfcc as coefficients
-
-    return _standardise(_change(coefficients(S=energies, n_mfcc=13)[1:]))
+    edges = mel_frequencies(BANDS + 2, fmin=_LOWEST, fmax=_HIGHEST)[:, None]
+    bins = np.arange(_WINDOW // 2 + 1) * RATE / _WINDOW
+    rise, fall = (bins - edges[:-2]) / np.diff(edges, axis=0)[:-1], (edges[2:] - bins) / np.diff(edges, axis=0)[1:]
+    return np.maximum(0, np.minimum(rise, fall)).astype(np.float32)
 
 
-def onset(energies: np.ndarray) -> np.ndarray:
-    """Onset strength: mean rise of the bands over two frames (spectral flux)."""
-    from librosa.onset import onset_strength
+class Changes:
+    """The change of each band, or of mixes of them, over two frames.
 
-    strength = onset_strength(S=energies, lag=2, center=False)
-    return _standardise(np.roll(strength[None], -1, axis=1).astype(np.float32))  # a rise is dated at its middle
+    Made where it is asked for: all of it together would be larger than everything else that is held of a long film.
+    """
+
+    def __init__(self, spectrum: Spectrum, mixes: np.ndarray | None = None) -> None:
+        """Args: mixes: one row of weights of the bands for each row; by default the bands themselves."""
+        self._energies, self._mixes = spectrum.energies, mixes
+        self.shape = (len(self._energies if mixes is None else mixes), self._energies.shape[1])
+        self._scales = np.full((3, self.shape[0], 1), np.nan, np.float32)
+
+    def __getitem__(self, part: tuple[slice, slice]) -> np.ndarray:
+        """Some rows of some frames."""
+        (top, bottom, _), (first, last, _) = (one.indices(size) for one, size in zip(part, self.shape, strict=True))
+        for row in range(top, bottom, TOGETHER):
+            some = slice(row, min(row + TOGETHER, bottom))
+            if np.isnan(self._scales[0, some]).any():
+                self._scales[:, some] = _scale(self._changes(some, 0, self.shape[1]))
+        return _scaled(self._changes(slice(top, bottom), first, last), self._scales[:, top:bottom])
+
+    def _changes(self, rows: slice, first: int, last: int) -> np.ndarray:
+        changes = np.zeros((rows.stop - rows.start, last - first), np.float32)
+        low, high = max(first, 1), min(last, self.shape[1] - 1)
+        if low < high:
+            around = self._energies[:, low - 1 : high + 1]
+            mixed = around[rows] if self._mixes is None else self._mixes[rows] @ around
+            np.subtract(mixed[:, 2:], mixed[:, :-2], out=changes[:, low - first : high - first])
+        return changes
 
 
-def spectral(energies: np.ndarray) -> np.ndarray:
-    """Change of every mel band over two frames."""
-    return _standardise(_change(energies))
+def mfcc(spectrum: Spectrum) -> Feature:
+    """Mel-frequency cepstral coefficients 1 to 12, their changes; coefficient 0 is loudness."""
+    order, band = np.arange(1, _COEFFICIENTS + 1)[:, None], np.arange(BANDS) + 0.5
+    cosines = np.sqrt(2 / BANDS) * np.cos(np.pi * order * band / BANDS)
+    return Changes(spectrum, cosines.astype(np.float32))
 
 
-FEATURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"mfcc": mfcc, "onset": onset, "spectral": spectral}
+def onset(spectrum: Spectrum) -> Feature:
+    """Onset strength: mean rise of the bands over two frames (spectral flux), dated at its middle."""
+    rise = np.zeros((1, spectrum.energies.shape[1]), np.float32)
+    for later, earlier in zip(spectrum.energies[:, 2:], spectrum.energies[:, :-2], strict=True):
+        rise[0, 1:-1] += np.maximum(later - earlier, 0)
+    rise /= BANDS
+    return _scaled(rise, _scale(rise))
 
 
-def _change(rows: np.ndarray) -> np.ndarray:
-    change = np.zeros_like(rows)
-    change[:, 1:-1] = rows[:, 2:] - rows[:, :-2]
-    return change
+def spectral(spectrum: Spectrum) -> Feature:
+    """Change of every mel band."""
+    return Changes(spectrum)
 
 
-def _standardise(rows: np.ndarray) -> np.ndarray:
-    """Clip at the 97th percentile, so that one slam cannot decide; then mean 0 and deviation 1."""
+FEATURES: dict[str, Callable[[Spectrum], Feature]] = {"mfcc": mfcc, "onset": onset, "spectral": spectral}
+
+
+def _scale(rows: np.ndarray) -> np.ndarray:
+    """Limit, mean and deviation of each row: the 97th percentile limits, so that one slam cannot decide."""
     few = rows[:, :: max(rows.shape[1] // 20000, 1)]  # enough to know a percentile
     limit = np.percentile(np.abs(few), 97, axis=1, keepdims=True)
     rows = np.clip(rows, -limit, limit)
-    rows -= rows.mean(axis=1, keepdims=True)
-    return rows / np.maximum(rows.std(axis=1, keepdims=True), 1e-6)
+    return np.stack([limit, rows.mean(axis=1, keepdims=True), rows.std(axis=1, keepdims=True)]).astype(np.float32)
+
+
+def _scaled(rows: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """The rows themselves, limited and with mean 0 and deviation 1."""
+    limit, mean, deviation = scales
+    np.clip(rows, -limit, limit, out=rows)
+    rows -= mean
+    rows /= np.maximum(deviation, 1e-6)
+    return rows

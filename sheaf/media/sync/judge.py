@@ -122,9 +122,9 @@ class Judge:
         for rival in others:
             like = _ALIKE if as_good(stretches, self._stretches.hear(rival)) else _THE_SAME
             votes = []
-            for one in best:
-                start = one.time - one.width / 2
-                votes += vote(self._master, self._dub, rival, [start], one.width, self._reach + rival.uncertainty)
+            for width in sorted({one.width for one in best}):
+                starts = [one.time - width / 2 for one in best if one.width == width]
+                votes += vote(self._master, self._dub, rival, starts, width, self._reach + rival.uncertainty)
             lines = fit_lines(votes)
             if lines and sum(one.score for one in lines[0].votes) >= like * wanted:
                 also.append(Candidate(lines[0].offset, lines[0].rate, rival.strength))

@@ -22,6 +22,8 @@ _FRAME = 0.02  # s compared at once
 _STEP = 0.005  # s between comparisons
 _UNLIKE = 0.3  # likeness below which neither offset fits
 _LONGEST_SEARCH = 600.0  # s
+_AT_ONCE = 10.0  # s of it
+_MARGIN = 64  # samples that are heard only so that those between them are right
 
 
 @dataclass
@@ -129,21 +131,27 @@ def _evidence(master: Recording, dub: Recording, line: Line, start: float, end: 
     It is how much their correlation coefficient with the master exceeds `_UNLIKE`, and less the quieter
     both are: unlike sound speaks against a line, near silence for none.
     """
-    count = round((end - start) * RATE)
-    heard = dub.read(round(start * RATE), count + 1)
-    first = line.offset + line.rate * start
-    begin = int(first * RATE) - 16
-    source = master.read(begin, int(count * line.rate) + 64)
-    expected = between(source, first * RATE - begin + np.arange(count + 1) * line.rate)
-    pair = [np.diff(signal) for signal in (heard, expected)]  # rising 6 dB an octave, against boomy sound
-    product, energy_h, energy_e = (
-        _frames(a * b) for a, b in ((pair[0], pair[1]), (pair[0], pair[0]), (pair[1], pair[1]))
-    )
+    last = max(end - _FRAME, start + _STEP)  # where the last frame starts
+    parts = [_alike(master, dub, line, at, min(at + _AT_ONCE, last)) for at in np.arange(start, last, _AT_ONCE)]
+    product, energy_h, energy_e = np.concatenate(parts, axis=1)
     quiet = 1e-3 * max(float(np.mean(energy_h)), 1e-12)
     polarity = np.sign(product.sum()) or 1.0  # a dub may be upside down, but not now and then
     louder = np.maximum(energy_h, energy_e)
     likeness = polarity * product / np.sqrt((energy_h + quiet) * (energy_e + quiet))
     return likeness - _UNLIKE * louder / (louder + quiet)
+
+
+def _alike(master: Recording, dub: Recording, line: Line, start: float, end: float) -> np.ndarray:
+    """The product of both, and the energy of each, in the frames of the dub that start within a piece."""
+    first = round(start * RATE)
+    count = round(end * RATE) - first + round(_FRAME * RATE)
+    heard = dub.read(first, count + 1)
+    place = (line.offset + line.rate * first / RATE) * RATE
+    begin = int(place) - _MARGIN
+    source = master.read(begin, int(count * line.rate) + 2 * _MARGIN)
+    expected = between(source, place - begin + np.arange(count + 1) * line.rate)
+    one, other = (np.diff(signal) for signal in (heard, expected))  # rising 6 dB an octave, against boomy sound
+    return np.stack([_frames(one * other), _frames(one * one), _frames(other * other)])
 
 
 def _frames(values: np.ndarray) -> np.ndarray:

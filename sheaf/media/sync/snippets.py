@@ -19,7 +19,7 @@ _PATIENCE_S = 30
 _LEVEL = 0.7  # of full scale: either file is heard whatever its level
 _SIDES = "[0:a]asplit[one][two];[one]pan=stereo|c0=c0|c1=c1[before];[two]pan=stereo|c0=c0|c1=c2[after]"
 _BARE = ("-bitexact", "-write_xing", "0", "-id3v2_version", "0", "-f", "mp3")
-_MP3 = ("-c:a", "libmp3lame", "-b:a", "32k", "-joint_stereo", "0", *_BARE)
+_MP3 = ("-c:a", "libmp3lame", "-b:a", "32k", "-compression_level", "7", "-joint_stereo", "0", *_BARE)
 
 
 def snippets(master: Recording, dub: Recording, piece: Segment, middle: float) -> Snippets | None:

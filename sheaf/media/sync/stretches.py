@@ -6,13 +6,15 @@ where a candidate puts it: it speaks for the candidate if nothing in that reach 
 nothing, or match elsewhere as well, count against it. What this judge finds is right to a frame, not to a sample.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from sheaf.media.result import Segment
-from sheaf.media.sync.candidates import Candidate, parabola, stretch
+from sheaf.media.sync.candidates import Candidate, parabola
+from sheaf.media.sync.features import Feature
 from sheaf.media.sync.fourier import fast_length, irfft, rfft
 
 REACH = 10.0  # s around the candidate that compete with it
@@ -54,11 +56,11 @@ class Stretch:
 class Stretches:
     """Stretches of one dub, on a grid that is the same for every candidate."""
 
-    def __init__(self, master: np.ndarray, dub: np.ndarray, hop: float) -> None:
-        """Args: features (rows, frames) of both, each row with mean 0 and deviation 1; `hop` in seconds per frame."""
-        self._master, self._hop = master, hop
-        self._at_speed = {1.0: dub}
+    def __init__(self, master: Feature, dub: Feature, hop: float) -> None:
+        """Args: the same feature of both; `hop` in seconds per frame."""
+        self._master, self._dub, self._hop = master, dub, hop
         self._heard: dict[tuple[int, float], list[Stretch]] = {}
+        self._transforms: dict[tuple[int, int, float], np.ndarray] = {}
         seconds = dub.shape[1] * hop
         width = float(np.clip(seconds / 12, *_WIDTH))
         count = int(np.clip(seconds // width, 1, _MOST))
@@ -71,10 +73,7 @@ class Stretches:
         """Every audible stretch that the candidate puts inside the master."""
         place = round(candidate.offset / self._hop), candidate.rate  # nothing finer makes a difference
         if place not in self._heard:
-            if candidate.rate not in self._at_speed:
-                self._at_speed[candidate.rate] = stretch(self._at_speed[1.0], candidate.rate)
-            dub = self._at_speed[candidate.rate]
-            heard = (self._hear(dub, span, *place) for span in self.spans)
+            heard = (self._hear(span, *place) for span in self.spans)
             self._heard[place] = [one for one in heard if one]
         return self._heard[place]
 
@@ -87,27 +86,38 @@ class Stretches:
                     explained.add(one.start)
         return len(explained) / max(len(self.spans), 1)
 
-    def _hear(self, dub: np.ndarray, span: tuple[float, float], lag: int, rate: float) -> Stretch | None:
+    def _hear(self, span: tuple[float, float], lag: int, rate: float) -> Stretch | None:
         hop = self._hop
-        first, last = round(span[0] * rate / hop), min(round(span[1] * rate / hop), dub.shape[1])
-        wanted = dub[:, first:last]
+        first, last = round(span[0] * rate / hop), min(round(span[1] * rate / hop), int(self._dub.shape[1] * rate))
         reach, near = round(REACH / hop), max(round(NEAR / hop), 1)
         frames = self._master.shape[1]
         if first + lag < -near or last + lag > frames + near or last - first < 10:
             return None
         start, end = first + lag - reach, last + lag + reach
         low, high = max(start, 0), min(end, frames)
-        around = np.zeros((len(dub), end - start), np.float32)
+        around = np.zeros((self._master.shape[0], end - start), np.float32)
         around[:, low - start : high - start] = self._master[:, low:high]
         size = fast_length(end - start)
-        wanted = wanted - wanted.mean(axis=1, keepdims=True)
-        cross = (rfft(around, size, axis=1) * np.conj(rfft(wanted, size, axis=1))).sum(axis=0)
+        cross = (rfft(around, size, axis=1) * self._wanted(first, last, rate, size)).sum(axis=0)
         curve = irfft(cross, size)[: 2 * reach + 1]
         middle = curve[reach - near : reach + near + 1]
         top = reach - near + int(np.argmax(middle))
         others = np.concatenate([curve[: reach - near], curve[reach + near + 1 :]])
         delay = (lag + top - reach + parabola(curve, top)) * hop
         return Stretch(span[0], span[1], float(delay), float(curve[top]), float(others.max()))
+
+    def _wanted(self, first: int, last: int, rate: float, size: int) -> np.ndarray:
+        """The transform, conjugate, of frames of the dub on the clock of the master; the same for all candidates."""
+        place = first, last, rate
+        if place not in self._transforms:
+            low, high = (math.floor(first / rate), math.ceil(last / rate) + 1) if rate != 1 else (first, last)
+            wanted = self._dub[:, low:high]
+            if rate != 1:
+                times = np.arange(first, last) / rate - low
+                wanted = np.stack([np.interp(times, np.arange(wanted.shape[1]), row) for row in wanted])
+            wanted = wanted - wanted.mean(axis=1, keepdims=True)
+            self._transforms[place] = np.conj(rfft(wanted.astype(np.float32), size, axis=1))
+        return self._transforms[place]
 
 
 def as_good(stretches: Iterable[Stretch], rivals: Iterable[Stretch]) -> bool:

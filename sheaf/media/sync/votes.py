@@ -8,12 +8,13 @@ far that fit stands out from every other (Knapp & Carter 1976, whitening exponen
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from sheaf.media.sync.candidates import Candidate, parabola
 from sheaf.media.sync.decode import RATE, SILENCE, Recording
-from sheaf.media.sync.fourier import fast_length, irfft, rfft
+from sheaf.media.sync.fourier import TOGETHER, fast_length, irfft, rfft
 
 WINDOWS = 48
 LONGEST_WINDOW = 4.0  # s
@@ -75,21 +76,21 @@ def vote(
         reach: how far from the candidate to search, s to either side.
         mix, master_mix: channel weights of the dub and of the master, when not their programmes.
     """
+    heard = ((float(start), _window(dub, float(start), width, candidate.rate, mix)) for start in starts)
+    audible = [(start, window) for start, window in heard if np.sqrt(np.mean(window**2)) >= SILENCE]
     found = []
-    for start in starts:
-        window = _window(dub, float(start), width, candidate.rate, mix)
-        if np.sqrt(np.mean(window**2)) < SILENCE:
-            continue
-        centre = start + width / 2
-        at = candidate.offset + candidate.rate * start - reach
-        first = int(np.floor(at * RATE))
-        around = master.read(first, len(window) + int(2 * reach * RATE) + 2, master_mix)
-        fit = locate(around, window)
-        if fit is None:
-            continue
-        shift, score = fit
-        delay = (first + shift) / RATE - candidate.rate * start
-        found.append(Vote(float(centre), float(delay), score, width, candidate.rate))
+    for group in (audible[place : place + TOGETHER] for place in range(0, len(audible), TOGETHER)):
+        length = len(group[0][1])
+        windows = np.zeros((TOGETHER if len(group) > 1 else 1, length), np.float32)  # empty rows cost nothing
+        around = np.zeros((len(windows), length + int(2 * reach * RATE) + 2), np.float32)
+        firsts = [int(np.floor((candidate.offset + candidate.rate * start - reach) * RATE)) for start, _ in group]
+        for row, (first, (_, window)) in enumerate(zip(firsts, group, strict=True)):
+            windows[row], around[row] = window, master.read(first, around.shape[1], master_mix)
+        for fit, first, (start, _) in zip(locate(around, windows), firsts, group, strict=False):
+            if fit:
+                shift, score = fit
+                delay = (first + shift) / RATE - candidate.rate * start
+                found.append(Vote(start + width / 2, float(delay), score, width, candidate.rate))
     return found
 
 
@@ -117,28 +118,39 @@ def between(samples: np.ndarray, positions: np.ndarray) -> np.ndarray:
     return p1 + 0.5 * t * (p2 - p0 + t * (2 * p0 - 5 * p1 + 4 * p2 - p3 + t * (3 * (p1 - p2) + p3 - p0)))
 
 
-def locate(around: np.ndarray, window: np.ndarray) -> tuple[float, float] | None:
-    """Where `window` fits into the longer `around`.
+def locate(around: np.ndarray, windows: np.ndarray) -> list[tuple[float, float] | None]:
+    """Where each of `windows` fits into the longer row of `around`.
 
     Returns:
         Its position in samples and the score; None when either is too tonal or too quiet to tell.
     """
-    lags = len(around) - len(window) + 1
-    size = fast_length(len(around))
-    reference = rfft(around, size)
-    wanted = rfft(window * _taper(len(window)), size)
+    lags = around.shape[1] - windows.shape[1] + 1
+    size = fast_length(around.shape[1])
     low, high = (int(edge * size / RATE) for edge in _BAND)
-    cross = reference[low:high] * np.conj(wanted[low:high])
-    used = np.abs(wanted[low:high])
-    if not used.size or np.mean(used > 1e-3 * used.max()) < _LEAST_BINS:
-        return None
-    strength = np.abs(cross)
-    top = float(strength.max())
-    if top <= 0:
-        return None
-    whitened = np.zeros(size * _FINER // 2 + 1, np.complex64)
-    whitened[low:high] = cross / (strength / top + 1e-9) ** _WHITENING
-    curve = np.abs(irfft(whitened, size * _FINER)[: (lags - 1) * _FINER + 1])
+    wanted = rfft(windows * _taper(windows.shape[1]), size)[:, low:high]
+    cross = rfft(around, size)[:, low:high] * np.conj(wanted)
+    used, strength = np.abs(wanted), np.abs(cross)
+    if not used.size:
+        return [None] * len(windows)
+    tops = strength.max(axis=1, keepdims=True)
+    telling = (used > 1e-3 * used.max(axis=1, keepdims=True)).mean(axis=1) >= _LEAST_BINS
+    whitened = np.zeros((len(windows), size // 2 + 1), np.complex64)
+    whitened[:, low:high] = cross / (strength / np.maximum(tops, 1e-30) + 1e-9) ** _WHITENING
+    curves = np.empty((len(windows), _FINER * (lags - 1) + 1), np.float32)
+    curves[:, ::_FINER] = irfft(whitened, size)[:, :lags]  # two of them are quicker than one of twice the length
+    curves[:, 1::_FINER] = irfft(whitened * _half_a_sample(size), size)[:, : lags - 1]
+    clear = telling & (tops[:, 0] > 0)
+    return [_highest(np.abs(curve)) if one else None for curve, one in zip(curves, clear, strict=True)]
+
+
+@lru_cache(4)
+def _half_a_sample(size: int) -> np.ndarray:
+    """What moves the values of a transform to the middles between their samples."""
+    return np.exp(1j * np.pi / size * np.arange(size // 2 + 1)).astype(np.complex64)
+
+
+def _highest(curve: np.ndarray) -> tuple[float, float] | None:
+    """The place of the highest value, in samples, and how far it stands out; None where nothing does."""
     best = int(np.argmax(curve))
     near = int(_NEAR * RATE * _FINER)
     others = np.concatenate([curve[: max(best - near, 0)], curve[best + near + 1 :]])

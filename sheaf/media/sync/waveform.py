@@ -23,7 +23,7 @@ def search_waveform(master: Recording, dub: Recording) -> list[Candidate]:
     reference, heard = (_slower(recording, factor) for recording in (master, dub))
     found = []
     for speed in (1.0, *SPEEDS):
-        played = heard if speed == 1 else stretch(heard[None], speed)[0]
+        played = stretch(heard[None], speed)[0]
         found += _correlate(reference, played, speed, RATE / factor)
     return strongest(found)
 
