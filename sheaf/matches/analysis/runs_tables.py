@@ -9,10 +9,12 @@ A pure function of the tables that `ingest` wrote and the settings. Not here: th
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 
+from sheaf import memory
 from sheaf.ahead import ahead
 from sheaf.matches import schema
 from sheaf.matches.analysis import bays
@@ -32,6 +34,8 @@ from sheaf.tables.table import UTC_TIME, arrow_type
 from sheaf.tables.work import Work
 
 _PART = 32 * 1024
+_KEPT = 8
+"""Batches after which free memory goes back: it lies in pieces, between what is found."""
 _SILENT = 0.15
 _FALSE = 0.2
 
@@ -54,10 +58,13 @@ def build_runs(work: Work) -> Report:
     min_split = manifest.min_split_ms if manifest.min_split_ms is not None else work.settings.min_split_ms
     builder = RunBuilder(known, round(correlation.window_ms * 1000), round(min_split * 1000), timer_of)
     events = 0
-    for batch in ahead(work.tables.batches(schema.EVENTS, COLUMNS, TEXTS)):
+    for number, batch in enumerate(ahead(work.tables.batches(schema.EVENTS, COLUMNS, TEXTS))):
         builder.feed(batch)
         events += batch.num_rows
+        if number % _KEPT == 0:
+            memory.give_back()
     found = builder.finish()
+    memory.give_back()
     result = _Result(found, known, events, correlation, manifest.squad)
     counts, sensors = result.counts(), result.sensors()
     warnings = [*_warnings(counts, manifest.squad, result.unused_squad), *_of_sensors(sensors, timer_of)]
@@ -107,6 +114,7 @@ class _Result:
             len(found.sensors),
             settings,
         )
+        memory.give_back()
         self.opened = _flagged(self.opened, self.correlated.contested, "contested_impact")
         self.impact_of_shot = np.full(len(self.shot_ts), -1, np.int32)
         hits = np.flatnonzero(self.correlated.shot_of_impact >= 0)
@@ -121,7 +129,7 @@ class _Result:
 
     def _squad(self, squad: Sequence[Squad]) -> tuple[pa.Array, np.ndarray, pa.Array, int]:
         """Stage, number of the string there, and shooter of each run by start time; how many entries fit none."""
-        stage, bay = (self.opened[name].cast(pa.string()).to_pylist() for name in ("stage", "bay"))
+        stage, bay = (_texts(self.opened[name]) for name in ("stage", "bay"))
         by_run = {entry.run.removeprefix("run_"): entry for entry in squad if entry.run is not None}
         by_string = {(entry.stage, entry.bay, entry.string): entry for entry in squad if entry.run is None}
         strings: Counter[tuple[str | None, str | None]] = Counter()
@@ -148,6 +156,12 @@ class _Result:
             pa.array(shooters, pa.string()),
             len(set(squad) - used),
         )
+
+    @cached_property
+    def _timer(self) -> np.ndarray:
+        """A number for the timer of each run."""
+        names = self.opened["start_device_id"].cast(pa.string()).combine_chunks().fill_null("")
+        return names.dictionary_encode().indices.to_numpy()
 
     def _target(self, sensor: str) -> str | None:
         device = self.known.get(sensor)
@@ -190,9 +204,10 @@ class _Result:
         first = np.full(count, np.nan)
         opening = np.flatnonzero(self.shot_no == 1)
         first[self.number[self.shot_run[opening]] - 1] = self.shot_ts[opening]
+        medians = self._median_delays()
+        memory.give_back()
         for part in _parts(np.arange(count)):
-            medians = self._median_delays(part[0], len(part))
-            yield from self._some_runs(part, matched[part], first[part], medians).to_batches()
+            yield from self._some_runs(part, matched[part], first[part], medians[part]).to_batches()
 
     def _some_runs(self, part: np.ndarray, matched: np.ndarray, first: np.ndarray, medians: np.ndarray) -> pa.Table:
         table = self.opened.take(pa.array(self.by_start[part]))
@@ -230,18 +245,17 @@ class _Result:
             }
         ).select(schema.RUNS.schema.names)
 
-    def _median_delays(self, start: int, count: int) -> np.ndarray:
-        """Median delay in ms of some runs by start time, from the `start`-th."""
-        run = self.number[self.impact_run] - (start + 1)
-        mine = np.flatnonzero((self.correlated.shot_of_impact >= 0) & (run >= 0) & (run < count))
-        run, delay = run[mine], self.correlated.delay_us[mine] / 1000
+    def _median_delays(self) -> np.ndarray:
+        """Median delay in ms of each run by start time; NaN where it has none."""
+        mine = np.flatnonzero(self.correlated.shot_of_impact >= 0)
+        run, delay = self.number[self.impact_run[mine]], self.correlated.delay_us[mine]
         order = np.lexsort((delay, run))
         run, delay = run[order], delay[order]
-        medians = np.full(count, np.nan)
+        medians = np.full(len(self.number), np.nan)
         if len(run):
             first = np.flatnonzero(np.diff(run, prepend=-1))
             size = np.diff(np.append(first, len(run)))
-            medians[run[first]] = (delay[first + (size - 1) // 2] + delay[first + size // 2]) / 2
+            medians[run[first] - 1] = (delay[first + (size - 1) // 2] / 1000 + delay[first + size // 2] / 1000) / 2
         return medians
 
     def sensors(self) -> pa.Table:
@@ -281,9 +295,8 @@ class _Result:
         mine = self.impact_sensor == sensor
         answered = np.unique(self.impact_run[mine & (self.correlated.shot_of_impact >= 0)])
         shot = np.unique(self.shot_run)
-        timer = self.opened["start_device_id"].combine_chunks().fill_null("").to_numpy(zero_copy_only=False)
-        own = np.unique(timer[np.unique(self.impact_run[mine])].astype(str))
-        runs = int(np.isin(timer[shot].astype(str), own).sum()) if len(own) else len(shot)
+        own = np.unique(self._timer[np.unique(self.impact_run[mine])])
+        runs = int(np.isin(self._timer[shot], own).sum()) if len(own) else len(shot)
         silent, false = runs - len(answered), impacts - matched
         return {
             "runs": runs,
@@ -388,6 +401,13 @@ def run_ids(numbers: pa.Array) -> pa.Array:
 
 def _ints(column: pa.ChunkedArray) -> np.ndarray:
     return column.to_numpy().astype(np.int64)
+
+
+def _texts(column: pa.ChunkedArray) -> list[str | None]:
+    """The values of a dictionary, each of them in memory once."""
+    encoded = column.unify_dictionaries().combine_chunks()
+    values = [*encoded.dictionary.to_pylist(), None]
+    return [values[place] for place in encoded.indices.fill_null(-1).to_pylist()]
 
 
 def _floats(values: np.ndarray) -> pa.Array:
