@@ -237,6 +237,17 @@ def test_mono_tracks_are_the_channels_of_one_programme(folder: Path, master: Pat
     assert analyse_pair(master, film).offset_seconds == pytest.approx(OFFSET, abs=1e-4)
 
 
+def test_more_tracks_than_one_sound_has_are_tried_and_the_one_is_named(folder: Path, master: Path, dub: Path) -> None:
+    camera = folder / "camera.mov"
+    noise, silent = (["-f", "lavfi", "-i", f"{source}:d=10"] for source in ("anoisesrc=a=0.1", "anullsrc=cl=mono"))
+    tracks = ["1:a"] * 8 + ["0:a", "2:a", "0:a", "0:a"]
+    ffmpeg(*noise, *silent, "-i", dub, *(part for one in tracks for part in ("-map", one)), "-c:a", "pcm_s16le", camera)
+    result = analyse_pair(master, camera)
+    assert (result.offset_seconds, result.dub_track) == (pytest.approx(OFFSET, abs=1e-4), "10")
+    assert [role for role, one in result.channels.items() if one.offset_seconds is not None] == ["c9"]
+    assert any("its track 10 was compared" in warning for warning in result.warnings)
+
+
 def test_confidence_rises_with_evidence_and_never_reaches_one() -> None:
     by_weight = [confidence(Evidence(weight, 3)) for weight in (0.0, 0.2, 0.5, 1.0, 3.0, 50.0)]
     assert by_weight == sorted(by_weight)

@@ -2,6 +2,7 @@
 
 import shlex
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from sheaf.errors import UsageError
 from sheaf.media.analysis.pair import analyse_pair
 from sheaf.media.result import PairResult, Segment, SoundTrack, Status
 from sheaf.media.sample.synthesis import RATE, stretched
+from sheaf.media.sync.decode import decode
 from sheaf.media.sync.ffmpeg import executable
 from sheaf.media.sync.probe import probe
 from sheaf.media.sync.repair import repair, repair_command
@@ -47,12 +49,15 @@ def test_corrected_dub_is_in_sync(tmp_path: Path, sound: np.ndarray, kind: str) 
 
 def test_tracks_that_are_channels_are_corrected_together(tmp_path: Path, sound: np.ndarray) -> None:
     plain = write_wave(tmp_path / "plain.wav", moved(sound, -1.5))
-    dub, gain = tmp_path / "dub.mov", "[0:a]volume=0.5[half]"
-    ffmpeg("-i", plain, "-filter_complex", gain, "-map", "0:a", "-map", "[half]", "-c:a", "pcm_s16le", dub)
+    dub, gain = tmp_path / "dub.mov", "[0:a]volume=0.5,asplit[half][half2];[half2]volume=0.5[quarter]"
+    tracks = [part for name in ("0:a", "[half]", "[quarter]") for part in ("-map", name)]
+    ffmpeg("-i", plain, "-filter_complex", gain, *tracks, "-c:a", "pcm_s16le", dub)
     piece = Segment(dub_start=1.5, dub_end=25.5, offset_seconds=-1.5, rate=1.0, confidence=0.999)
     found = PairResult(status=Status.COMPLETED, offset_seconds=-1.5, coverage=1, master_seconds=24, segments=[piece])
-    track = probe(repair(dub, found, tmp_path / "fixed.wav")).tracks[0]
-    assert track.layout == "stereo"
+    for path in (dub, repair(dub, found, tmp_path / "fixed.wav")):
+        heard = decode(path, probe(path), deadline=time.monotonic() + 60, max_seconds=60)
+        levels = np.sqrt(heard.covariance.diagonal())
+        assert levels / levels[0] == pytest.approx([1, 0.5, 0.25], abs=1e-3), "in the order of the tracks"
 
 
 def test_every_track_is_corrected_in_a_file_that_can_hold_them(tmp_path: Path, sound: np.ndarray) -> None:

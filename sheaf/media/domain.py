@@ -84,7 +84,7 @@ _REPAIRED_WAV = Series(
     tables=(*_TABLES, schema.FILES),
     write=later("sheaf.media.writers.repaired_wav:write_repaired_wav"),
     verify=later("sheaf.media.writers.repaired_wav:verify_repaired_wav"),
-    version=2,
+    version=3,
     kinds=("wav", "csv"),
 )
 

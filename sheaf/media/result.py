@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sheaf.media.methods import DEFAULT_METHODS, Method, Model
 
-ENGINE_VERSION = 8
+ENGINE_VERSION = 9
 """Raise it when the same files may get another answer: finished items are then analysed again."""
 ACCEPTED = 0.5
 """Confidence from which an offset is reported."""
@@ -146,7 +146,7 @@ class PairResult(BaseModel):
         channels: offsets by channel, where the dub has several.
         requested_model: the AI model that was asked for.
         model_available: whether that model ran; null when `ai` was not asked for.
-        master_track, dub_track: the sound track that was compared, with language and title; null where there is one.
+        master_track, dub_track: the sound track that was compared, with language and title; null where it is all.
         master_start, dub_start: timecode at which each file starts, where it says so.
         master_ltc, dub_ltc: the same by timecode that was recorded as sound.
         timecode_offset_seconds: the offset that those say, to compare with the one that was measured.

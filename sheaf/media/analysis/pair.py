@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from sheaf.media.errors import MissingTrackError
+from sheaf.media.errors import MissingTrackError, SilentError, TooShortError, UnreadableError
 from sheaf.media.methods import Method
 from sheaf.media.result import ACCEPTED, MethodResult, PairOptions, PairResult, Precision, Segment, SoundTrack, Status
 from sheaf.media.sync import timecode
 from sheaf.media.sync.candidates import Candidate, agreements, merge, nominal_speed, search
 from sheaf.media.sync.channels import channel_offsets
 from sheaf.media.sync.confidence import confidence
-from sheaf.media.sync.decode import Recording, decode, laid_apart, other_mixes
+from sheaf.media.sync.decode import Recording, decode, in_order, other_mixes
 from sheaf.media.sync.decode import load as load_sound
 from sheaf.media.sync.embeddings import Embedded, search_embeddings
 from sheaf.media.sync.features import FEATURES, hop_seconds, spectral, spectrum
@@ -28,7 +28,7 @@ from sheaf.media.sync.judge import Judge, main_line
 from sheaf.media.sync.lines import Line
 from sheaf.media.sync.ltc import find_ltc
 from sheaf.media.sync.overlay import best_moment, overlay
-from sheaf.media.sync.probe import Track, probe
+from sheaf.media.sync.probe import Probe, Track, probe
 from sheaf.media.sync.segments import segment
 from sheaf.media.sync.snippets import snippets
 from sheaf.media.sync.stretches import Stretches
@@ -38,7 +38,9 @@ FRAME = 1 / 24
 """Two offsets closer than this (s) are the same answer."""
 
 _MOST_TRIES = 8
-"""Combinations of channels and tracks that are compared before a pair is given up."""
+"""Combinations of channels of two sounds that are compared before they are given up."""
+_MOST_SOUNDS = 32
+"""Sounds of one file that are tried besides the first."""
 
 
 def analyse_pair(master: Path, dub: Path, options: PairOptions | None = None) -> PairResult:
@@ -67,17 +69,25 @@ def analyse_pair(master: Path, dub: Path, options: PairOptions | None = None) ->
 
 def _first_answer(master: Path, dub: Path, options: PairOptions, deadline: float) -> PairResult:
     """What the sound says that players choose; else channels of it, and then other tracks."""
-    with recordings(master, dub, options, deadline) as pair:
-        result = _analyse(*pair, options, deadline)
-        others = _other_tracks(*pair, options)
-        if not _answered(result):
-            result = _other_channels(*pair, options, deadline) or result
-    for chosen in others if not _answered(result) else ():
-        with recordings(master, dub, chosen, deadline) as pair:
-            again = _analyse(*pair, options, deadline)
-        if _answered(again):
-            return again
+    with recordings(master, dub, options, deadline) as (first, second):
+        result = _compare(first, second, options, deadline)
+        if _answered(result):
+            return result
+        for other in _other_sounds(dub, second, options.dub_track, options, deadline):
+            again = _compare(first, other, options, deadline)
+            if _answered(again):
+                return again
+        for other in _other_sounds(master, first, options.master_track, options, deadline):
+            again = _compare(other, second, options, deadline)
+            if _answered(again):
+                return again
     return result
+
+
+def _compare(master: Recording, dub: Recording, options: PairOptions, deadline: float) -> PairResult:
+    """What two sounds say, or else channels of them."""
+    result = _analyse(master, dub, options, deadline)
+    return result if _answered(result) else _other_channels(master, dub, options, deadline) or result
 
 
 def _answered(result: PairResult) -> bool:
@@ -93,16 +103,12 @@ def recordings(master: Path, dub: Path, options: PairOptions, deadline: float) -
     """
 
     def load(path: Path, track: int | None) -> Recording:
-        limits = {"deadline": deadline, "max_seconds": options.max_seconds}
         if track is None:
-            heard = load_sound(path, **limits)
-        else:
-            found = probe(path)
-            if track > len(found.tracks):
-                raise MissingTrackError(f"{path} has no sound track {track}: it has {len(found.tracks)}.")
-            heard = decode(path, found, track=track - 1, **limits)
-        heard.ltc = find_ltc(heard)
-        return heard.without(heard.ltc.channel) if heard.ltc else heard
+            return _without_code(load_sound(path, deadline=deadline, max_seconds=options.max_seconds))
+        found = probe(path)
+        if track > len(found.tracks):
+            raise MissingTrackError(f"{path} has no sound track {track}: it has {len(found.tracks)}.")
+        return _decoded(path, found, range(track - 1, track), options, deadline)
 
     with ThreadPoolExecutor(2) as pool:
         jobs = [pool.submit(load, master, options.master_track), pool.submit(load, dub, options.dub_track)]
@@ -117,6 +123,34 @@ def recordings(master: Path, dub: Path, options: PairOptions, deadline: float) -
             recording.close()
 
 
+def _decoded(path: Path, found: Probe, sound: range, options: PairOptions, deadline: float) -> Recording:
+    return _without_code(decode(path, found, sound=sound, deadline=deadline, max_seconds=options.max_seconds))
+
+
+def _without_code(heard: Recording) -> Recording:
+    """A recording of which the timecode is known that is recorded on one of its channels."""
+    heard.ltc = find_ltc(heard)
+    return heard.without(heard.ltc.channel) if heard.ltc else heard
+
+
+def _other_sounds(
+    path: Path, heard: Recording, asked: int | None, options: PairOptions, deadline: float
+) -> Iterator[Recording]:
+    """The sounds of a file that were not heard yet; what nobody asked for need not be of use."""
+    if asked or heard.probe is None:
+        return
+    others = [sound for sound in in_order(heard.probe) if sound != heard.sound]
+    for sound in others[:_MOST_SOUNDS]:
+        try:
+            other = _decoded(path, heard.probe, sound, options, deadline)
+        except (SilentError, TooShortError, UnreadableError):
+            continue
+        try:
+            yield other
+        finally:
+            other.close()
+
+
 def _other_channels(master: Recording, dub: Recording, options: PairOptions, deadline: float) -> PairResult | None:
     """The first match of a channel that the programme hides; None where there is none."""
     mixes = [[("", one.weights), *other_mixes(one)] for one in (dub, master)]
@@ -124,21 +158,16 @@ def _other_channels(master: Recording, dub: Recording, options: PairOptions, dea
     for (role_d, weights_d), (role_m, weights_m) in tries[:_MOST_TRIES]:
         result = _analyse(master.heard_as(weights_m), dub.heard_as(weights_d), options, deadline)
         if _answered(result):
-            for which, role in (("master", role_m), ("dub", role_d)):
+            for which, heard, role in (("master", master, role_m), ("dub", dub, role_d)):
                 if role:
-                    result.warnings.append(f"{which}: its channel {role} was compared, the whole gave no match")
+                    name = f"channel {role}"
+                    if len(heard.sound) > 1:
+                        track = _tracks(heard)[heard.sound[heard.channels.index(role)]].label
+                        setattr(result, f"{which}_track", track)
+                        name = f"track {track}"
+                    result.warnings.append(f"{which}: its {name} was compared, the whole gave no match")
             return result
     return None
-
-
-def _other_tracks(master: Recording, dub: Recording, options: PairOptions) -> list[PairOptions]:
-    """The same with the tracks that nobody chose, of the dub first."""
-    found = []
-    for recording, name in ((dub, "dub_track"), (master, "master_track")):
-        tracks = recording.probe
-        if tracks and getattr(options, name) is None and not laid_apart(tracks.tracks):
-            found += [options.model_copy(update={name: track.index + 1}) for track in tracks.best_tracks[1:]]
-    return found[:_MOST_TRIES]
 
 
 @dataclass(frozen=True)
@@ -354,8 +383,7 @@ def _describe_files(result: PairResult, master: Recording, dub: Recording) -> No
     rate, drop = _picture(master, dub)
     for which, recording in (("master", master), ("dub", dub)):
         found = recording.probe
-        if found and recording.track and len(found.tracks) > 1 and not laid_apart(found.tracks):
-            setattr(result, f"{which}_track", recording.track.label)
+        setattr(result, f"{which}_track", _label(recording))
         if start := _start(recording, rate, drop=drop):
             setattr(result, f"{which}_start", start.written)
         if recording.ltc:
@@ -370,6 +398,14 @@ def _describe_files(result: PairResult, master: Recording, dub: Recording) -> No
     if first and second:
         result.timecode_offset_seconds = round(timecode.apart(first[0], second[0]), 6)
         result.timecode_offset_from = ", ".join(dict.fromkeys((first[1], second[1])))
+
+
+def _label(recording: Recording) -> str | None:
+    """Which track of its file it is, or which of them; None where it is all."""
+    tracks, sound = _tracks(recording), recording.sound
+    if len(tracks) <= len(sound):
+        return None
+    return tracks[sound[0]].label if len(sound) == 1 else f"{sound[0] + 1} to {sound[-1] + 1}"
 
 
 def _tracks(recording: Recording) -> tuple[Track, ...]:

@@ -22,7 +22,16 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from sheaf.media.errors import SilentError, TimedOutError, ToolError, TooLongError, TooShortError, UnreadableError
+from sheaf.media.errors import (
+    MediaError,
+    NoAudioError,
+    SilentError,
+    TimedOutError,
+    ToolError,
+    TooLongError,
+    TooShortError,
+    UnreadableError,
+)
 from sheaf.media.sync.ffmpeg import reading
 from sheaf.media.sync.probe import PROBE_SECONDS, Probe, Track, parse
 
@@ -45,7 +54,7 @@ _OWN_CLOCK = ("mpegts", "mpeg", "vob", "asf", "ogg", "dvd", "wtv")
 _LEAST_RATE = 250  # bytes for a second of sound; a header that promises more seconds is not believed
 _PACKET = 0.02  # s, about
 _DAMAGED = 0.25  # share of packets; of encrypted ones the decoder takes more than half for some kind of sound
-_MOST_JOINED = 8  # channels of one sound for which ffmpeg has a layout
+_MOST_JOINED = 8  # channels of one sound
 _LOUDER = "volume=60dB"  # for float and 24-bit files far below what 16 bits hold
 _ROLES = ("FL", "FR", "FC", "LFE", "BL", "BR", "FLC", "FRC", "BC", "SL", "SR")  # bits of a WAVE channel mask
 
@@ -60,7 +69,8 @@ class Recording:
         weights: how the channels are mixed into the programme that is compared.
         level: standard deviation of that programme, full scale = 1.
         warnings: what ffmpeg complained about while it decoded.
-        probe, track: the file it is from, and which of its tracks it is.
+        probe: the file it is from.
+        sound: which of its tracks it is; several, where they are its channels.
         ltc: timecode that was recorded as sound on one of its channels.
     """
 
@@ -71,13 +81,18 @@ class Recording:
     covariance: np.ndarray
     warnings: tuple[str, ...] = ()
     probe: Probe | None = field(default=None, repr=False)
-    track: Track | None = None
+    sound: range = range(1)
     ltc: "Ltc | None" = None
 
     @property
     def seconds(self) -> float:
         """Length."""
         return self.samples / RATE
+
+    @property
+    def track(self) -> Track | None:
+        """The track that it is, or the first of them."""
+        return self.probe.tracks[self.sound[0]] if self.probe else None
 
     @property
     def level(self) -> float:
@@ -122,7 +137,7 @@ class Recording:
 
 
 def load(path: Path, *, deadline: float, max_seconds: float) -> Recording:
-    """Look into a file and decode the sound that players choose.
+    """Look into a file and decode the sound that players choose, or the first that can be heard.
 
     One start of ffmpeg does both where the file holds one plain sound track, as most do: starting it costs as much as
     decoding a minute.
@@ -139,26 +154,32 @@ def load(path: Path, *, deadline: float, max_seconds: float) -> Recording:
                 _require_short(path, found, max_seconds)
             received = _receive(path, stdout, scratch, max_seconds) if plain else None
         if received:
-            recording = _recording(path, scratch, received, complaints, found, 0)
-            return _audible(recording, path, found, None, deadline, max_seconds)
+            recording = _recording(path, scratch, received, complaints, found, range(1))
+            return _audible(recording, path, found, deadline, max_seconds)
         scratch.close()
-    return decode(path, found, deadline=deadline, max_seconds=max_seconds)
+    useless: MediaError | None = None
+    for sound in in_order(found):
+        try:
+            return decode(path, found, sound=sound, deadline=deadline, max_seconds=max_seconds)
+        except (SilentError, UnreadableError) as error:
+            useless = useless or error
+    raise useless or NoAudioError(f"{path} has no sound track.")
 
 
-def decode(path: Path, probe: Probe, *, deadline: float, max_seconds: float, track: int | None = None) -> Recording:
-    """Decode the sound of a file: one track, or all its tracks when each is one channel of a set.
+def decode(path: Path, probe: Probe, *, deadline: float, max_seconds: float, sound: range | None = None) -> Recording:
+    """Decode one sound of a file.
 
     Args:
         deadline: `time.monotonic()` at which to give up.
         max_seconds: longest sound that is accepted.
-        track: which track, from 0; None for the one that players choose.
+        sound: of which tracks; None for the one that players choose.
 
     Raises:
         UnreadableError, SilentError, TooShortError, TooLongError, TimedOutError, ToolError: nothing to compare.
     """
     _require_short(path, probe, max_seconds)
-    recording = _decode(path, probe, track, deadline, max_seconds)
-    return _audible(recording, path, probe, track, deadline, max_seconds)
+    recording = _decode(path, probe, sound or in_order(probe)[0], deadline, max_seconds)
+    return _audible(recording, path, probe, deadline, max_seconds)
 
 
 def _told(path: Path, probe: Probe) -> float | None:
@@ -172,13 +193,11 @@ def _require_short(path: Path, probe: Probe, max_seconds: float) -> None:
         raise TooLongError(f"{path} is {told:.0f} s long, at most {max_seconds:.0f} s are analysed.")
 
 
-def _audible(
-    recording: Recording, path: Path, probe: Probe, track: int | None, deadline: float, max_seconds: float
-) -> Recording:
+def _audible(recording: Recording, path: Path, probe: Probe, deadline: float, max_seconds: float) -> Recording:
     """A recording, decoded again and louder where it is nearly silent, with what its header has wrong."""
     if np.sqrt(recording.covariance.diagonal().max()) < SILENCE:
         recording.close()
-        recording = _decode(path, probe, track, deadline, max_seconds, louder=True)
+        recording = _decode(path, probe, recording.sound, deadline, max_seconds, louder=True)
         if np.sqrt(recording.covariance.diagonal().max()) < SILENCE:
             recording.close()
             raise SilentError(f"{path} is silent: its sound never rises above -80 dB.")
@@ -192,17 +211,16 @@ def _audible(
 
 
 def _decode(
-    path: Path, probe: Probe, track: int | None, deadline: float, max_seconds: float, *, louder: bool = False
+    path: Path, probe: Probe, sound: range, deadline: float, max_seconds: float, *, louder: bool = False
 ) -> Recording:
-    chosen = probe.best_tracks[0].index if track is None else track
-    command = [*reading(path, probe.start), *_selection(probe, chosen, alone=track is not None, louder=louder)]
+    command = [*reading(path, probe.start), *_selection(sound, louder=louder)]
     command += _AS_WAVE
     if _has_own_clock(probe):
         command += ["-map", "0:v?", "-map", "0:a?", "-c", "copy", "-f", "null", "-"]
     with _scratch() as scratch:
         with _running(command, path, deadline) as (stdout, complaints):
             received = _receive(path, stdout, scratch, max_seconds)
-        return _recording(path, scratch, received, complaints, probe, chosen)
+        return _recording(path, scratch, received, complaints, probe, sound)
 
 
 def _has_own_clock(probe: Probe) -> bool:
@@ -233,7 +251,7 @@ def _receive(path: Path, stdout: IO[bytes], scratch: IO[bytes], max_seconds: flo
 
 
 def _recording(
-    path: Path, scratch: IO[bytes], received: _Received, complaints: "_Complaints", probe: Probe, chosen: int
+    path: Path, scratch: IO[bytes], received: _Received, complaints: "_Complaints", probe: Probe, sound: range
 ) -> Recording:
     channels, samples, covariance = received
     if covariance is None or not samples:
@@ -246,9 +264,9 @@ def _recording(
     if samples < MINIMUM_SECONDS * RATE:
         raise TooShortError(f"{path} holds {samples / RATE:.2f} s of sound, at least {MINIMUM_SECONDS} s are needed.")
     said = tuple(complaints.lines[:5])
-    return Recording(
-        scratch, samples, channels, principal_mix(covariance), covariance, said, probe, probe.tracks[chosen]
-    )
+    if len(sound) > 1 and (len(sound) not in _USUAL or len(probe.tracks) > len(sound)):
+        channels = tuple(f"c{index}" for index in sound)  # nobody knows which is on the left
+    return Recording(scratch, samples, channels, principal_mix(covariance), covariance, said, probe, sound)
 
 
 def _why(path: Path, reason: str) -> str:
@@ -271,25 +289,37 @@ def principal_mix(covariance: np.ndarray) -> np.ndarray:
     return weights * np.sign(weights[np.argmax(np.abs(weights))]) / np.sqrt(len(weights))
 
 
-def _selection(probe: Probe, track: int, *, alone: bool, louder: bool) -> list[str]:
-    """Separate mono tracks are the channels of one programme, as in many camera and film masters."""
+def _selection(sound: range, *, louder: bool) -> list[str]:
     chain = f"{_TO_PRESENTATION_TIME},{_LOUDER}" if louder else _TO_PRESENTATION_TIME
-    if not alone and laid_apart(probe.tracks):
-        return ["-filter_complex", joined(sounds(probe.tracks)[0], chain), "-map", "[all]"]
-    return ["-map", f"0:a:{track}", "-vn", "-sn", "-dn", "-af", chain]
+    if len(sound) > 1:
+        return ["-filter_complex", joined(sound, chain), "-map", "[all]"]
+    return ["-map", f"0:a:{sound[0]}", "-vn", "-sn", "-dn", "-af", chain]
 
 
 def joined(indexes: Sequence[int], chain: str, name: str = "all") -> str:
     """Filters that make one sound `[all]` of tracks that are its channels, each of them first through a chain."""
-    count = len(indexes)
-    layout = {2: "stereo", 6: "5.1", 8: "7.1"}.get(count, f"{count}c")
+    roles = _LAYOUTS[len(indexes)]
     inputs = "".join(f"[0:a:{index}]{chain}[t{index}];" for index in indexes)
     names = "".join(f"[t{index}]" for index in indexes)
-    return f"{inputs}{names}join=inputs={count}:channel_layout={layout}[{name}]"
+    places = "|".join(f"{number}.0-{role}" for number, role in enumerate(roles))  # else the first would be the centre
+    return f"{inputs}{names}join=inputs={len(roles)}:channel_layout={'+'.join(roles)}:map={places}[{name}]"
+
+
+_LAYOUTS = {
+    2: ("FL", "FR"),
+    3: ("FL", "FR", "FC"),
+    4: ("FL", "FR", "FC", "BC"),
+    5: ("FL", "FR", "FC", "BL", "BR"),
+    6: ("FL", "FR", "FC", "LFE", "BL", "BR"),
+    7: ("FL", "FR", "FC", "LFE", "BC", "SL", "SR"),
+    8: ("FL", "FR", "FC", "LFE", "BL", "BR", "SL", "SR"),
+}
+"""Of so many channels; usual are those of 2, 6 and 8."""
+_USUAL = (2, 6, 8)
 
 
 def laid_apart(tracks: Sequence[Track]) -> bool:
-    """Whether each track is one channel of one programme."""
+    """Whether each track is one channel of one programme, as in many camera and film masters."""
     return len(tracks) > 1 and all(track.layout in ("mono", "1 channels") for track in tracks)
 
 
@@ -297,6 +327,13 @@ def sounds(tracks: Sequence[Track]) -> list[range]:
     """Which tracks are one sound: each by itself, or, where they are the channels of a programme, up to eight."""
     at_once = _MOST_JOINED if laid_apart(tracks) else 1
     return [range(first, min(first + at_once, len(tracks))) for first in range(0, len(tracks), at_once)]
+
+
+def in_order(found: Probe) -> list[range]:
+    """The sounds of a file in the order in which they are worth a try."""
+    if laid_apart(found.tracks):
+        return sounds(found.tracks)
+    return [range(track.index, track.index + 1) for track in found.best_tracks]
 
 
 _REFUSALS = ("submitting packet to decoder", "Error while decoding stream")  # of newer ffmpegs, and up to 6

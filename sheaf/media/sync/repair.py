@@ -14,7 +14,7 @@ from typing import Any
 from sheaf.errors import UsageError
 from sheaf.media.errors import TimedOutError, ToolError
 from sheaf.media.result import PairResult, Segment
-from sheaf.media.sync.decode import PRESENTATION_TIME, joined, laid_apart, sounds
+from sheaf.media.sync.decode import PRESENTATION_TIME, joined, sounds
 from sheaf.media.sync.ffmpeg import reading
 from sheaf.media.sync.probe import Track, probe
 
@@ -47,7 +47,7 @@ def repair(dub: Path, result: PairResult, target: Path, *, timeout_seconds: floa
     check_target(target)
     found = probe(dub)
     wave = target.suffix.lower() == ".wav"
-    chosen = [one for one in sounds(found.tracks) if not wave or _compared(found.tracks, result.dub_track) in one]
+    chosen = [one for one in sounds(found.tracks) if not wave or _compared(result.dub_track) in one]
     partial = target.with_name(f".partial-{target.name}")
     command = [*reading(dub, found.start), "-loglevel", "error"]
     command += [*_laid(found.tracks, chosen, result.segments, result.master_seconds), "-c:a", "pcm_s24le"]
@@ -90,7 +90,7 @@ def other_sounds(tracks: Sequence[Mapping[str, Any]], compared: str | None) -> l
         compared: its `dub_track`.
     """
     known = _known(tracks)
-    return [one[0] + 1 for one in sounds(known) if _compared(known, compared) not in one]
+    return [one[0] + 1 for one in sounds(known) if _compared(compared) not in one]
 
 
 def repair_command(dub: str, result: Mapping[str, Any]) -> str | None:
@@ -114,9 +114,9 @@ def _known(tracks: Sequence[Mapping[str, Any]]) -> list[Track]:
     return [Track(index, "", **one) for index, one in enumerate(tracks)]
 
 
-def _compared(tracks: Sequence[Track], label: str | None) -> int:
+def _compared(label: str | None) -> int:
     """The index of the track that was compared, by how results call it; the first of several that are channels."""
-    return int(label.split()[0]) - 1 if label and not laid_apart(tracks) else 0
+    return int(label.split()[0]) - 1 if label else 0
 
 
 def _laid(
