@@ -86,22 +86,18 @@ def test_a_drum_loop_in_two_programmes_is_no_match(folder: Path) -> None:
     assert result.offset_seconds is None
 
 
-def test_the_features_are_those_of_librosa() -> None:
+def test_the_features_are_those_of_librosa_for_any_part() -> None:
     from librosa.feature import mfcc
-    from librosa.filters import mel
     from librosa.onset import onset_strength
 
-    filters = features.mel_filters()
-    assert filters == pytest.approx(mel(sr=16000, n_fft=512, n_mels=24, fmin=120, fmax=7000, norm=None), abs=1e-6)
-    bands = np.random.default_rng(0).uniform(-70, 0, (24, 400)).astype(np.float32)
+    bands = np.random.default_rng(0).uniform(-70, 0, (24, 1300)).astype(np.float32)
     changes = np.pad(mfcc(S=bands, n_mfcc=13)[1:, 2:] - mfcc(S=bands, n_mfcc=13)[1:, :-2], ((0, 0), (1, 1)))
     strength = np.roll(onset_strength(S=bands, lag=2, center=False), -1)
-    for name, theirs in (("mfcc", changes), ("onset", strength[None]), ("spectral", changes)):
+    for name, theirs in (("mfcc", changes), ("onset", strength[None])):
         ours = features.FEATURES[name](features.Spectrum(bands, 0.01))
         assert ours[:, 100:200] == pytest.approx(ours[:, :][:, 100:200], abs=1e-6)
-        if name != "spectral":
-            likeness = [np.corrcoef(one, other)[0, 1] for one, other in zip(ours[:, :], theirs, strict=True)]
-            assert min(likeness) > 0.99  # alike but for the limit, above which are three of a hundred
+        likeness = [np.corrcoef(one, other)[0, 1] for one, other in zip(ours[:, :], theirs, strict=True)]
+        assert min(likeness) > 0.99  # alike but for the limit, above which are three of a hundred
 
 
 def test_one_second_that_both_have_where_the_files_hardly_overlap_is_no_match() -> None:

@@ -1,9 +1,7 @@
-"""What the coarse methods compare: slow features of the sound, one column per frame.
+"""What the coarse methods compare: slow features of the sound, one column per frame, by librosa.
 
 One short-time Fourier transform of the programme gives a mel spectrogram in decibels; each method is another
-view of it. Level, equalisation and polarity don't matter to any of them, and a steady tone vanishes. Mel bands,
-cepstral coefficients and onset strength are those of librosa, of which the mel scale is used: to import the rest of it
-costs more than a pair does.
+view of it. Level, equalisation and polarity don't matter to any of them, and a steady tone vanishes.
 """
 
 from collections.abc import Callable
@@ -52,6 +50,8 @@ def hop_seconds(longest: float) -> float:
 
 def spectrum(recording: Recording, hop: float) -> Spectrum:
     """The mel spectrogram of a recording, read as a stream."""
+    from librosa import power_to_db
+
     step = round(hop * RATE)
     total = max((recording.samples - _WINDOW) // step + 1, 1)
     window = np.hanning(_WINDOW + 1)[:-1].astype(np.float32)
@@ -63,19 +63,24 @@ def spectrum(recording: Recording, hop: float) -> Spectrum:
         frames = np.lib.stride_tricks.sliding_window_view(samples, _WINDOW)[::step] * window
         bins = rfft(frames, axis=1)
         power = bins.real**2 + bins.imag**2
-        energies[:, first : first + count] = 10 * np.log10(mel_filters() @ power.T + floor)
+        energies[:, first : first + count] = power_to_db(_filters() @ power.T + floor, ref=1.0, amin=1e-20, top_db=None)
     return Spectrum(energies, hop)
 
 
 @cache
-def mel_filters() -> np.ndarray:
-    """Triangular mel filters of equal height (Slaney's scale), shape (BANDS, bins): `librosa.filters.mel`."""
-    from librosa import mel_frequencies
+def _filters() -> np.ndarray:
+    """Triangular mel filters of equal height (Slaney's scale), shape (BANDS, bins)."""
+    from librosa.filters import mel
 
-    edges = mel_frequencies(BANDS + 2, fmin=_LOWEST, fmax=_HIGHEST)[:, None]
-    bins = np.arange(_WINDOW // 2 + 1) * RATE / _WINDOW
-    rise, fall = (bins - edges[:-2]) / np.diff(edges, axis=0)[:-1], (edges[2:] - bins) / np.diff(edges, axis=0)[1:]
-    return np.maximum(0, np.minimum(rise, fall)).astype(np.float32)
+    return mel(sr=RATE, n_fft=_WINDOW, n_mels=BANDS, fmin=_LOWEST, fmax=_HIGHEST, norm=None)
+
+
+@cache
+def _cepstrum() -> np.ndarray:
+    """What each band, in decibels, adds to mel-frequency cepstral coefficients 1 to 12, shape (12, BANDS)."""
+    from librosa.feature import mfcc as coefficients
+
+    return coefficients(S=np.eye(BANDS, dtype=np.float32), n_mfcc=_COEFFICIENTS + 1)[1:]
 
 
 class Changes:
@@ -111,18 +116,19 @@ class Changes:
 
 def mfcc(spectrum: Spectrum) -> Feature:
     """Mel-frequency cepstral coefficients 1 to 12, their changes; coefficient 0 is loudness."""
-    order, band = np.arange(1, _COEFFICIENTS + 1)[:, None], np.arange(BANDS) + 0.5
-    cosines = np.sqrt(2 / BANDS) * np.cos(np.pi * order * band / BANDS)
-    return Changes(spectrum, cosines.astype(np.float32))
+    return Changes(spectrum, _cepstrum())
 
 
 def onset(spectrum: Spectrum) -> Feature:
     """Onset strength: mean rise of the bands over two frames (spectral flux), dated at its middle."""
-    rise = np.zeros((1, spectrum.energies.shape[1]), np.float32)
-    for later, earlier in zip(spectrum.energies[:, 2:], spectrum.energies[:, :-2], strict=True):
-        rise[0, 1:-1] += np.maximum(later - earlier, 0)
-    rise /= BANDS
-    return _scaled(rise, _scale(rise))
+    from librosa.onset import onset_strength
+
+    total = spectrum.energies.shape[1]
+    strength = np.zeros((1, total), np.float32)
+    for first in range(0, total - 2, _FRAMES_AT_ONCE):
+        part = spectrum.energies[:, first : first + _FRAMES_AT_ONCE + 2]
+        strength[0, first + 1 : first + part.shape[1] - 1] = onset_strength(S=part, lag=2, center=False)[2:]
+    return _scaled(strength, _scale(strength))
 
 
 def spectral(spectrum: Spectrum) -> Feature:
