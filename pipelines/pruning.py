@@ -1,4 +1,4 @@
-"""Removing what is old, in the order in which it stops being needed: exports, tables, working files, runs.
+"""Removing what is old, in the order in which it stops being needed: exports, logs, tables, working files, runs.
 
 Here: the order, for `sheaf prune` and the weekly run. Not here: which exports stay (`sheaf/retention.py`),
 which tables they need (`sheaf/exports/kept.py`), which runs (`old_runs`).
@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from sheaf.errors import UsageError
+from sheaf.exports import delta
 from sheaf.exports.kept import Pruned, prune_tables
 from sheaf.exports.retention import PrunedExport, prune_exports
 from sheaf.names import did_you_mean
@@ -28,6 +29,7 @@ class Removed:
 
     Attributes:
         exports: versions that no rule keeps.
+        logs: pages of the logs of Delta tables, of versions that nobody can read any more, and their bytes.
         tables: generations that nothing needs.
         scratch: folders and files of processes that are gone, and their bytes.
         runs: runs of Dagster.
@@ -36,6 +38,7 @@ class Removed:
 
     exports: list[PrunedExport] = field(default_factory=list)
     tables: list[Pruned] = field(default_factory=list)
+    logs: tuple[int, int] = (0, 0)
     scratch: tuple[int, int] = (0, 0)
     runs: int = 0
     ticks: int = 0
@@ -43,7 +46,7 @@ class Removed:
     @property
     def size(self) -> int:
         """Bytes in the store and beside it; Dagster's databases keep theirs for what comes next."""
-        return sum(one.size for one in (*self.exports, *self.tables)) + self.scratch[1]
+        return sum(one.size for one in (*self.exports, *self.tables)) + self.logs[1] + self.scratch[1]
 
 
 def prune(
@@ -71,7 +74,9 @@ def prune(
         raise UsageError(f"retention.series: there is no series {name!r}.{did_you_mean(name, known)}")
     exports = prune_exports(store, domains, rules, who, dry_run=dry_run)
     gone = {one.id for one in exports}
-    tables = prune_tables(store, domains, young=timedelta(days=rules.grace_days), without=gone, dry_run=dry_run)
+    young = timedelta(days=rules.grace_days)
+    pages = [page for domain in domains for page in delta.prune_logs(store, domain.name, young, dry_run=dry_run)]
+    tables = prune_tables(store, domains, young=young, without=gone, dry_run=dry_run)
     left = scratch.left_behind(store)
     sizes = sum(map(scratch.size_of, left))
     if not dry_run:
@@ -81,4 +86,5 @@ def prune(
         from pipelines.old_runs import prune_history
 
         runs, ticks = prune_history(instance, rules.runs_days, dry_run=dry_run)
-    return Removed(exports, tables, (len(left), sizes), runs, ticks)
+    logs = len(pages), sum(page.size for page in pages)
+    return Removed(exports, tables, logs, (len(left), sizes), runs, ticks)

@@ -35,6 +35,7 @@ def prune_old(
             "dry run": config.dry_run,
             "exports": len(removed.exports),
             "generations of tables": sum(len(one.generations) for one in removed.tables),
+            "pages of Delta logs": removed.logs[0],
             "working files": removed.scratch[0],
             "runs": removed.runs,
             "ticks": removed.ticks,

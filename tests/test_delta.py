@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -129,3 +130,20 @@ def test_no_file_goes_while_the_log_names_it(local_store: Store, monkeypatch: py
     outcome.delete(local_store, newer, "ada")
     assert read
     assert {tuple(found) for found in read} == {(("batch-1", "a"),)}
+
+
+def test_pages_go_with_the_exports_that_they_name(local_store: Store) -> None:
+    made = [published(local_store, "batch-1", str(number)) for number in range(25)]
+    log = Path(local_store.url) / "exports" / "demo" / "_delta_log"
+    assert delta.prune_logs(local_store, "demo", timedelta(0)) == [], "every version can be read"
+    for export in made[:13]:
+        outcome.delete(local_store, export, "ada")
+    assert delta.prune_logs(local_store, "demo", timedelta(days=1)) == [], "somebody may be reading from them"
+    would = delta.prune_logs(local_store, "demo", timedelta(0), dry_run=True)
+    assert delta.prune_logs(local_store, "demo", timedelta(0)) == would
+    assert len(would) == 10, "twelve versions cannot be read, and readers begin at the tenth"
+    assert sorted(path.name for path in log.glob("0*"))[0] == f"{10:020d}.checkpoint.parquet"
+    assert rows(local_store) == [("batch-1", "24")]
+    assert rows(local_store, version=13) == [("batch-1", "13")]
+    published(local_store, "batch-1", "new")
+    assert rows(local_store) == [("batch-1", "new")]

@@ -393,7 +393,12 @@ def prune(
         instance = open_instance(settings, to_run=False)
     store = Store.open(settings.store_url)
     gone = prune(store, DOMAINS.values(), settings.retention, getpass.getuser(), instance, dry_run=dry_run)
-    others = {"working files": gone.scratch[0], "runs": gone.runs, "ticks": gone.ticks}
+    others = {
+        "pages of Delta logs": gone.logs[0],
+        "working files": gone.scratch[0],
+        "runs": gone.runs,
+        "ticks": gone.ticks,
+    }
     if as_json:
         show.json(
             [*gone.exports, *gone.tables, *({"what": what, "count": many} for what, many in others.items() if many)]

@@ -15,7 +15,8 @@ import json
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
@@ -23,7 +24,7 @@ from sheaf import __version__, clock
 from sheaf.errors import DamagedError, NotFoundError
 from sheaf.exports.records import Latest, NoLatest, partitions_of, read_latest, read_manifest
 from sheaf.names import CAMPAIGN, ExportId, SeriesId
-from sheaf.store.store import Store
+from sheaf.store.store import Store, Stored
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -62,6 +63,12 @@ class _State:
     @property
     def columns(self) -> dict[str, dict[str, Any]]:
         return {one["name"]: one for one in json.loads(self.about["schemaString"])["fields"]} if self.about else {}
+
+    def commit(self, version: int, lines: bytes) -> None:
+        """Take over a commit."""
+        for line in lines.splitlines():
+            self.apply(json.loads(line))
+        self.version = version
 
     def apply(self, action: dict[str, Any]) -> None:
         """Take over one line of a commit, or one row of a checkpoint."""
@@ -108,6 +115,46 @@ def settle(store: Store, series: SeriesId) -> None:
             return
 
 
+def prune_logs(store: Store, domain: str, young: timedelta, *, dry_run: bool = False) -> list[Stored]:
+    """Remove the pages of logs that tell of versions nobody can read, since exports they name were deleted.
+
+    What stays begins with a checkpoint, so that each later version can be read. A page younger than `young` stays, too:
+    somebody may be reading from it.
+
+    Returns:
+        What went, or would go.
+    """
+    of_all = [SeriesId(domain, CAMPAIGN, name).path for name in store.folders(f"exports/{domain}/{CAMPAIGN}")]
+    gone = [page for root in (f"exports/{domain}", *of_all) for page in _unreadable(store, root, clock.now() - young)]
+    if not dry_run:
+        store.delete(page.path for page in gone)
+    return gone
+
+
+def _unreadable(store: Store, root: str, before: datetime) -> list[Stored]:
+    """The pages before the last checkpoint before the first version all of whose files are there."""
+    pages = sorted((page for page in store.list(f"{root}/_delta_log") if _number(page)), key=lambda page: page.path)
+    points = [_number(page) for page in pages if page.path.endswith(".checkpoint.parquet") and page.modified < before]
+    if not points:
+        return []
+    there = cache(lambda path: store.size(f"{root}/{unquote(path)}") is not None)
+    commits = (page for page in pages if page.path.endswith(".json") and _number(pages[0]) < _number(page) < points[-1])
+    try:
+        state = _read(store, root, int(_number(pages[0])))
+        while not all(map(there, state.files)) and (commit := next(commits, None)):
+            state.commit(int(_number(commit)), store.get(commit.path))
+    except (ValueError, KeyError):  # somebody else's, or damaged
+        return []
+    first = max((point for point in points if int(point) <= state.version), default="")
+    return [page for page in pages if _number(page) < first]
+
+
+def _number(page: Stored) -> str:
+    """The version that a page of a log is of, as it is written; empty for what is no page of one."""
+    number = page.path.rpartition("/")[2].partition(".")[0]
+    return number if number.isdecimal() else ""
+
+
 def _commit(series: SeriesId, version: int) -> str:
     return f"{folder(series)}/_delta_log/{version:020d}.json"
 
@@ -126,9 +173,7 @@ def _read(store: Store, root: str, last: int | None = None) -> _State:
     for name in names:
         number, _, ending = name.partition(".")
         if ending == "json" and number.isdecimal() and number > behind:
-            for line in store.get(f"{root}/_delta_log/{name}").splitlines():
-                state.apply(json.loads(line))
-            state.version = int(number)
+            state.commit(int(number), store.get(f"{root}/_delta_log/{name}"))
     return state
 
 
