@@ -25,6 +25,7 @@ from sheaf.media.errors import (
 from sheaf.media.readers.paths import find_media
 from sheaf.media.result import PairOptions
 from sheaf.media.sample.synthesis import RATE
+from sheaf.media.sync.decode import sounds
 from sheaf.media.sync.probe import parse, probe
 from sheaf.media.sync.timecode import nearest_rate
 
@@ -51,7 +52,7 @@ def test_random_bytes_are_no_media(folder: Path, good: Path) -> None:
 
 
 def test_empty_file(folder: Path, good: Path) -> None:
-    with pytest.raises(UnreadableError):
+    with pytest.raises(UnreadableError, match="it is empty"):
         analyse_pair(good, _bytes(folder / "empty.mp4", b""))
 
 
@@ -200,6 +201,20 @@ At least one output file must be specified
     ]
 
 
+def test_a_timecode_is_read_however_a_container_writes_its_name() -> None:
+    said = """Input #0, matroska,webm, from 'x.mkv':
+  Metadata:
+    TIMECODE        : 10:00:00:100
+  Duration: 00:00:03.50, start: 0.000000, bitrate: 251 kb/s
+  Stream #0:0: Video: mpeg4, yuv420p, 64x64, 120 fps, 120 tbr, 1k tbn
+  Stream #0:1(deu): Audio: flac, 48000 Hz, mono, s16
+  Stream #0:2(eng): Audio: flac, 48000 Hz, mono, s16
+"""
+    found = parse(Path("x.mkv"), said)
+    assert found.timecode == "10:00:00:100"
+    assert sounds(found.tracks) == [range(1), range(1, 2)], "two languages are not the channels of one programme"
+
+
 def test_probe_of_a_real_file(good: Path) -> None:
     found = probe(good)
     assert found.duration == pytest.approx(8, abs=0.02)
@@ -226,12 +241,12 @@ def test_start_timecodes_are_shown_beside_the_measured_offset(tmp_path: Path) ->
     sound = programme(10, 62)
     plain = write_wave(tmp_path / "p.wav", sound)
     files = []
-    for name, start in (("m", "01:00:00;00"), ("d", "01:00:01;00")):
+    for name, start in (("m", "23:59:59;15"), ("d", "00:00:00;15")):  # over midnight, which comes 86 ms too early
         files.append(tmp_path / f"{name}.mov")
         picture = ("-f", "lavfi", "-i", "testsrc2=s=64x36:r=30000/1001:d=10")
         ffmpeg(*picture, "-i", plain, "-c:v", "mpeg4", "-c:a", "pcm_s16le", "-timecode", start, files[-1])
     found = analyse_pair(*files)
-    assert (found.master_start, found.dub_start, found.timecode) == ("01:00:00;00", "01:00:01;00", "00:00:00;00")
+    assert (found.master_start, found.dub_start, found.timecode) == ("23:59:59;15", "00:00:00;15", "00:00:00;00")
     assert found.timecode_offset_seconds == pytest.approx(1.001, abs=1e-4)
 
 

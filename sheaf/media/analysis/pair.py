@@ -349,12 +349,31 @@ def _start(recording: Recording, rate: Fraction | None, *, drop: bool) -> _Start
     return _Start(timecode.timecode(seconds, rate or timecode.RATES["25"], drop=drop), seconds, "broadcast wave")
 
 
-def _time_of_day(recording: Recording, rate: Fraction | None) -> tuple[float, str] | None:
-    """When a recording starts, s, and what says so: timecode that was recorded beside the sound counts first."""
-    if recording.ltc:
-        return recording.ltc.start_seconds, f"LTC on {recording.ltc.channel}"
+@dataclass(frozen=True)
+class _TimeOfDay:
+    """When a recording starts, s after its day began, what says so, and how long a day is by that, s."""
+
+    seconds: float
+    source: str
+    day: float = 86400.0
+
+    def until(self, other: "_TimeOfDay") -> float:
+        """To the start of another recording, s."""
+        return timecode.apart(self.seconds, other.seconds, self.day)
+
+
+def _time_of_day(recording: Recording, rate: Fraction | None) -> _TimeOfDay | None:
+    """Timecode that was recorded beside the sound counts first."""
+    code = recording.ltc
+    if code:
+        return _TimeOfDay(code.start_seconds, f"LTC on {code.channel}", timecode.day_seconds(code.rate, drop=code.drop))
     start = _start(recording, rate, drop=False)
-    return (start.seconds, start.source) if start and start.seconds is not None else None
+    if start is None or start.seconds is None:
+        return None
+    counts = (recording.probe.frame_rate if recording.probe else None) or rate
+    if start.source == "broadcast wave" or counts is None:
+        return _TimeOfDay(start.seconds, start.source)
+    return _TimeOfDay(start.seconds, start.source, timecode.day_seconds(counts, drop=";" in start.written))
 
 
 def _picture(master: Recording, dub: Recording) -> tuple[Fraction | None, bool]:
@@ -372,7 +391,7 @@ def _by_timecode(master: Recording, dub: Recording, proposed: list[Candidate]) -
     first, second = _time_of_day(master, rate), _time_of_day(dub, rate)
     if first is None or second is None:
         return []
-    offset = timecode.apart(first[0], second[0])
+    offset = first.until(second)
     inside = -dub.seconds < offset < master.seconds
     known = any(one.rate == 1 and abs(one.offset - offset) < FRAME for one in proposed)
     return [Candidate(offset, 1.0, 0.0, uncertainty=FRAME)] if inside and not known else []
@@ -396,8 +415,8 @@ def _describe_files(result: PairResult, master: Recording, dub: Recording) -> No
     result.dub_tracks = [SoundTrack.model_validate(one, from_attributes=True) for one in _tracks(dub)]
     first, second = _time_of_day(master, rate), _time_of_day(dub, rate)
     if first and second:
-        result.timecode_offset_seconds = round(timecode.apart(first[0], second[0]), 6)
-        result.timecode_offset_from = ", ".join(dict.fromkeys((first[1], second[1])))
+        result.timecode_offset_seconds = round(first.until(second), 6)
+        result.timecode_offset_from = ", ".join(dict.fromkeys((first.source, second.source)))
 
 
 def _label(recording: Recording) -> str | None:

@@ -319,8 +319,9 @@ _USUAL = (2, 6, 8)
 
 
 def laid_apart(tracks: Sequence[Track]) -> bool:
-    """Whether each track is one channel of one programme, as in many camera and film masters."""
-    return len(tracks) > 1 and all(track.layout in ("mono", "1 channels") for track in tracks)
+    """Whether each track is one channel of one programme, as in many camera and film masters, and no language of it."""
+    mono = all(track.layout in ("mono", "1 channels") for track in tracks)
+    return len(tracks) > 1 and mono and len({track.language for track in tracks}) == 1
 
 
 def sounds(tracks: Sequence[Track]) -> list[range]:

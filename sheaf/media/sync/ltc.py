@@ -13,7 +13,7 @@ import numpy as np
 
 from sheaf.media.sync.decode import RATE, Recording, channel_mix
 from sheaf.media.sync.fourier import irfft, rfft
-from sheaf.media.sync.timecode import RATES, counted, timecode
+from sheaf.media.sync.timecode import RATES, counted, day_seconds, timecode
 
 _BLOCK = 2 * RATE
 _MOST_BLOCKS = 10  # looked into, spread over the recording: the code runs through it, or is not there
@@ -59,7 +59,7 @@ def find_ltc(recording: Recording) -> Ltc | None:
             read = read_ltc(recording.read(int(start), _BLOCK, weights))
             if read:
                 seconds, rate, drop = read
-                return Ltc(role, (seconds - start / RATE) % 86400, rate, drop)
+                return Ltc(role, (seconds - start / RATE) % day_seconds(rate, drop=drop), rate, drop)
     return None
 
 
@@ -142,7 +142,7 @@ def _agreed(frames: list[tuple[str, float, float]]) -> tuple[float, Fraction, bo
     base = RATES["29.97"] if drop else _nearest([RATES[name] for name in ("24", "25", "30")], length)
     written = [one.replace(":", ";") if drop else one.replace(";", ":") for one, _, _ in frames]
     numbers = np.array([round(counted(one, base) * base) for one in written], np.float64)
-    day = 2589408 if drop else 86400 * round(base)
+    day = round(day_seconds(base, drop=drop) * base)
     numbers = numbers[0] + (numbers - numbers[0] + day / 2) % day - day / 2  # counted on over midnight
     starts = np.array([start for _, start, _ in frames])
     from_first = starts - (numbers - numbers[0]) * length

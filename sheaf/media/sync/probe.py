@@ -26,8 +26,8 @@ _FLAGS = re.compile(r"\(([a-z ]+)\)")
 _FPS = re.compile(r"([\d.]+)(k?) fps\b")
 _BASE = re.compile(r"([\d.]+)(k?) tbr\b")
 _TITLE = re.compile(r"^\s+title\s*: (.*)$")
-_TIMECODE = re.compile(r"^\s+timecode\s*: (\d\d:\d\d:\d\d[:;.]\d\d)\s*$", re.M)
-_BEXT = re.compile(r"^\s+time_reference\s*: (\d+)\s*$", re.M)
+_TIMECODE = re.compile(r"^\s+timecode\s*: (\d\d:\d\d:\d\d[:;.]\d\d\d?)\s*$", re.M | re.I)  # Matroska shouts
+_BEXT = re.compile(r"^\s+time_reference\s*: (\d+)\s*$", re.M | re.I)
 _VARIABLE = 0.004  # share by which mean and nominal frame rate differ at least, where frames come as they like
 
 
@@ -114,7 +114,9 @@ def parse(path: Path, said: str) -> Probe:
     if not container:
         reason = said.strip().splitlines()[-1].split(": ")[-1].rstrip(".") if said.strip() else "ffmpeg said nothing"
         if "whitelist" in said:
-            reason = "Sheaf does not read its format, which may name further files"
+            reason = "Sheaf does not read its format: it is no sound, or may name further files"
+        if not path.stat().st_size:
+            reason = "it is empty. Copy it again"
         raise UnreadableError(f"{path} cannot be read as a media file: {reason}.")
     tracks: list[Track] = []
     frame_rate, variable, sound = None, False, False

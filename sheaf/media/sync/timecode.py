@@ -64,9 +64,14 @@ def start_seconds(found: Probe) -> float | None:
     return counted(found.timecode, found.frame_rate)
 
 
-def apart(first: float, second: float) -> float:
+def apart(first: float, second: float, day: float) -> float:
     """From one time of day to another, s: the shorter way, be it over midnight."""
-    return (second - first + 43200) % 86400 - 43200
+    return (second - first + day / 2) % day - day / 2
+
+
+def day_seconds(rate: Fraction, *, drop: bool) -> float:
+    """How long timecode takes to come back to its beginning: at 29.97 frames 86.4 s more than a day, or 86 ms less."""
+    return counted("24:00:00;00" if drop else "24:00:00:00", rate)
 
 
 def counted(written: str, rate: Fraction) -> float:
