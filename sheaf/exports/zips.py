@@ -27,7 +27,7 @@ T = TypeVar("T")
 Date = tuple[int, int, int, int, int, int]
 """Year, month, day, hour, minute, second."""
 
-CHUNK_BYTES = 4 << 20
+CHUNK_BYTES = 512 * 1024  # what is larger, the C library asks the system for each time
 EARLIEST: Date = (1980, 1, 1, 0, 0, 0)
 """The zip format's zero."""
 

@@ -150,7 +150,7 @@ def _of_runs(tables: Tables) -> Iterator[pa.RecordBatch]:
 
     needed = {*_SCHEMA.names, "source_type"}
     others = [name for name in schema.EVENTS.schema.names if name not in needed]
-    for batch in events(tables, _KINDS, without=others):
+    for batch in events(tables, _KINDS, without=others, at_once=16 * 1024):
         if batch.column("corrected_time").null_count < batch.num_rows:
             times = pc.coalesce(batch.column("corrected_time"), batch.column("ts"))
             batch = batch.set_column(batch.schema.get_field_index("ts"), "ts", times)
