@@ -1,11 +1,11 @@
-"""How fast and in how much memory a large match goes from logs to all four formats.
+"""How fast and in how much memory a large match goes from logs to six formats.
 
 Usage: python benchmarks/matches.py [--megabytes 100] [--shots 100000]
 
 Each step runs in a process of its own, so that its peak memory and its CPU seconds, with imports, are its own. `run` is
 `sheaf run matches` with all steps and series in one process, and `grown` reads the log again after 1 % was added to it.
 Beside it, in the same run: DuckDB reading the same file with `read_json` into Parquet, and the least that publishing
-can cost, which is to write and hash the bytes that the four formats hold.
+can cost, which is to write and hash the bytes that the formats hold.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def main() -> None:
             print(f"{step:18} {seconds:7.2f} s  {took[step]:7.2f} CPU s  {megabytes:6.0f} MB peak", flush=True)
         size = sum(path.stat().st_size for path in (folder / "store" / "exports").rglob("*") if path.is_file())
         total = sum(took[step] for step in took if step not in ("duckdb", *BESIDE))
-        print(f"{'logs to 4 formats':18} {total:7.2f} CPU s, which hold {size / 1e6:.0f} MB")
+        print(f"{'logs to 6 formats':18} {total:7.2f} CPU s, which hold {size / 1e6:.0f} MB")
         print(f"{total / took['duckdb']:.1f} × duckdb, {total / took['copy']:.1f} × writing and hashing those bytes")
 
 
@@ -220,7 +220,7 @@ def correlation(shots: int) -> float:
 
 STEPS = {"duckdb": duckdb, "ingest": ingest, "analyse": analyse, "shots": shots}
 BESIDE = {"copy": copy, "run": run, "grown": grown}
-FORMATS = ("runs_csv", "events_ndjson", "analytics_parquet", "match_archive")
+FORMATS = ("runs_csv", "shots_csv", "stage_results", "events_ndjson", "analytics_parquet", "match_archive")
 
 if __name__ == "__main__":
     main()

@@ -169,7 +169,8 @@ ODD = [
 )
 def test_whether_a_line_is_kept_does_not_depend_on_its_neighbours(odd: str, tmp_path: Path) -> None:
     verdicts = []
-    for name, company in (("alone", b""), ("corrupt", b"{broken\n")):
+    far = ndjson(*LINES * 50) + b"{broken\n"  # more than what is read one by one for its sake
+    for name, company in (("alone", b""), ("corrupt", b"{broken\n"), ("far", far)):
         match = Match(tmp_path / name)
         line = json.dumps(LINES[2])[:-1] + f", {odd}}}"
         put(match.folder, "logs/log.ndjson", ndjson(*LINES[:2]) + line.encode() + b"\n" + ndjson(*LINES[3:]) + company)
@@ -178,7 +179,7 @@ def test_whether_a_line_is_kept_does_not_depend_on_its_neighbours(odd: str, tmp_
         verdicts.append((events, [row for row in match.rejects() if row["line"] == 3]))
         assert not report.refused
         assert all(orjson.loads(row["raw"]) for row in events)
-    assert verdicts[0] == verdicts[1]
+    assert verdicts[0] == verdicts[1] == verdicts[2]
 
 
 HOLDER = """

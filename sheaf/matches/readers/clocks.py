@@ -8,7 +8,8 @@ saving) the reading that does not go back behind the file's previous time is tak
 # pyright: reportAttributeAccessIssue=false
 
 import re
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -126,6 +127,11 @@ class Clock:
     def _moment(self, when: datetime) -> Moment | None:
         if when.tzinfo is not None:
             return self._checked(microseconds(when), False)
+        ahead = _ahead(self.zone, when.replace(minute=0, second=0, microsecond=0))
+        if ahead is not None:
+            moment = self._checked(microseconds(when.replace(tzinfo=UTC)) - ahead, False)
+            self.naive += moment is not None
+            return moment
         first, second = (microseconds(when.replace(tzinfo=self.zone, fold=fold).astimezone(UTC)) for fold in (0, 1))
         ambiguous = second > first  # else unique, or in the gap of spring, where fold=0 is as if no clock had changed
         late = ambiguous and self._last is not None and first < self._last - 2_000_000
@@ -138,6 +144,15 @@ class Clock:
             return None
         self._last = us
         return us, ambiguous
+
+
+@lru_cache
+def _ahead(zone: ZoneInfo, hour: datetime) -> int | None:
+    """By how many microseconds a zone is ahead of UTC all through an hour; None where its clocks are changed in it."""
+    ends = (hour.replace(tzinfo=zone), hour.replace(tzinfo=zone) + timedelta(hours=1))
+    ahead = {end.replace(fold=fold).utcoffset() for end in ends for fold in (0, 1)}
+    only = ahead.pop()
+    return None if ahead or only is None else only // timedelta(microseconds=1)
 
 
 def utc_text(times: "pa.Array") -> "pa.Array":

@@ -24,6 +24,10 @@ from sheaf.matches.readers.log_blocks import Block, Line
 from sheaf.matches.readers.staging import Batch
 from sheaf.matches.vocabulary import EVENT_TYPES, TIMER_BACKUP_TYPES, Numbers, classify
 
+_FEW = 128
+"""Lines that are read one by one as soon as they are found not to be alike."""
+_LOOKED_AT = 8
+
 
 @dataclass(slots=True)
 class _Record:
@@ -60,9 +64,23 @@ class JsonLines:
 
     def read(self, block: Block) -> Batch:
         """All lines of a block, each accounted for."""
-        if columns := bridge_columns(block, self.clock, self.max_line):
-            return Batch(lines=block.count, block=columns)
         batch = Batch(lines=block.count)
+        self._read(block, batch)
+        return batch
+
+    def _read(self, block: Block, batch: Batch) -> None:
+        """Many lines at once where all are as the bridge writes them; those around one that is not, one by one."""
+        if _looks_plain(block):
+            if columns := bridge_columns(block, self.clock, self.max_line):
+                batch.take(columns)
+                return
+            if block.count > _FEW and (halves := block.halves()):
+                for half in halves:
+                    self._read(half, batch)
+                return
+        self._read_lines(block, batch)
+
+    def _read_lines(self, block: Block, batch: Batch) -> None:
         for line in block.lines(self.max_line):
             content = None if line.too_long else parse(line.raw)
             if content is not None:
@@ -82,13 +100,12 @@ class JsonLines:
                 self._take_mended(line, *found, batch)
             else:
                 batch.pending += 1
-        return batch
 
     def _take_mended(self, line: Line, record: _Record, codes: Sequence[str], batch: Batch) -> None:
         """Take what is left of a line, and note what was changed if it is an event."""
-        known = len(batch.columns["ts"])
+        known = len(batch.rows)
         self._take(record, batch)
-        if len(batch.columns["ts"]) > known:
+        if len(batch.rows) > known:
             for code in codes:
                 batch.change(line.number, line.offset, code, line.raw.lstrip(b"\0"))
 
@@ -218,6 +235,13 @@ class JsonLines:
             magnitude=numbers.number(values.get("peak_amplitude")),
             raw=record.raw,
         )
+
+
+def _looks_plain(block: Block) -> bool:
+    """Whether most of some lines of a block are of the bridge's main log, so that it is worth trying many at once."""
+    found = [parse(line) for line in block.some(_LOOKED_AT)]
+    plain = [item for item in found if item and "details" in item and dialect_of(item) == "bridge_log"]
+    return 2 * len(plain) > len(found)
 
 
 def backup_values(item: dict[str, Any], numbers: Numbers) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -27,8 +27,7 @@ _SHOWN = 400
 _MARKS = re.compile(rb'\\.|["{}\[\],\n\r]', re.DOTALL)
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """One line as it came, without its end; `raw` is cut for a line that is too long."""
 
     number: int
@@ -69,6 +68,21 @@ class Block:
         for number, raw in enumerate(self.data.split(b"\n")[:-1], self.first):
             yield Line(number, offset, raw) if len(raw) <= max_line else Line(number, offset, raw[:_SHOWN], True)
             offset += len(raw) + 1
+
+    def some(self, most: int) -> Iterator[bytes]:
+        """Some of the whole lines, from all over the block; a long one more than once."""
+        for part in range(most):
+            start = self.data.rfind(b"\n", 0, len(self.data) * part // most) + 1
+            if (end := self.data.find(b"\n", start)) >= 0:
+                yield self.data[start:end]
+
+    def halves(self) -> "tuple[Block, Block] | None":
+        """The whole lines as two blocks; None where there are not two."""
+        cut = self.data.rfind(b"\n", 0, len(self.data) // 2) + 1
+        if not cut:
+            return None
+        first = Block(self.first, self.offset, self.data[:cut])
+        return first, Block(self.first + first.count, self.offset + cut, self.data[cut:])
 
 
 @dataclass

@@ -63,11 +63,11 @@ class Batch:
     """What became of some lines: events, rejected lines, and counts of the others.
 
     `lines` = events + rejected + pending + blank + skipped always holds. Events come one by one
-    through `add`, or all at once as `block`; `changed` says what was corrected in some of them.
+    through `add`, or many at once through `take`; `changed` says what was corrected in some of them.
     """
 
-    block: dict[str, pa.Array] | None = None
-    columns: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in _TYPES})
+    pieces: list[dict[str, pa.Array]] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
     rejected: list[Remark] = field(default_factory=list)
     changed: list[Remark] = field(default_factory=list)
     lines: int = 0
@@ -77,13 +77,18 @@ class Batch:
 
     def add(self, dialect: str, moment: Moment, **values: Any) -> None:
         """Append one event; columns that are not named are empty."""
-        columns = self.columns
-        columns["dialect"].append(dialect)
-        columns["ts"].append(moment[0])
-        columns["ambiguous_time"].append(moment[1])
-        for name, column in columns.items():
-            if name not in _FIXED:
-                column.append(values.get(name))
+        values["dialect"] = dialect
+        values["ts"], values["ambiguous_time"] = moment
+        self.rows.append(values)
+
+    def take(self, columns: dict[str, pa.Array]) -> None:
+        """Append many events at once; columns that are not named are empty."""
+        if self.rows:
+            rows = pa.array(self.rows, pa.struct(list(_TYPES.items())))
+            self.pieces.append(dict(zip(_TYPES, rows.flatten(), strict=True)))
+            self.rows = []
+        size = len(columns["ts"])
+        self.pieces.append({name: columns.get(name, pa.nulls(size, kind)) for name, kind in _TYPES.items()})
 
     def reject(self, line: int | None, offset: int | None, code: str, raw: bytes | str) -> None:
         """Keep one line that cannot be used."""
@@ -95,9 +100,8 @@ class Batch:
 
     def arrow(self) -> dict[str, pa.Array]:
         """The events' columns as arrays."""
-        if self.block is not None:
-            return {name: self.block.get(name, pa.nulls(len(self.block["ts"]), kind)) for name, kind in _TYPES.items()}
-        return {name: pa.array(values, _TYPES[name]) for name, values in self.columns.items()}
-
-
-_FIXED = frozenset({"dialect", "ts", "ambiguous_time"})
+        if self.rows or not self.pieces:
+            self.take({"ts": pa.array([], pa.int64())})
+        if len(self.pieces) == 1:
+            return self.pieces[0]
+        return {name: pa.concat_arrays([piece[name] for piece in self.pieces]) for name in _TYPES}
