@@ -4,7 +4,7 @@ Here: which detection, prediction and identification is the best, names, ancestr
 are missing never win: nulls come last everywhere. Not here: what an export shows of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,14 +22,13 @@ from sheaf.tables.table import Table
 from sheaf.tables.work import Work
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import duckdb
     import pyarrow as pa
 
 _PREVIEW = 20
 _PART = 32 * 1024  # occurrences that are put together at once: what belongs to them lies together in all tables
-_LOOKED_UP = 512 * 1024  # detections
+_RUN = 512 * 1024  # detections or classifications that are sorted at once
+_RUN_GROUP = 8 * 1024  # rows of a run that are read together
 _AT_ONCE = 8 * 1024  # rows that DuckDB turns into Arrow at once
 _SAME_PLACE = 0.001  # degrees
 _METRES_PER_DEGREE = 111_320  # of latitude, and of longitude at the equator
@@ -166,9 +165,21 @@ CREATE TABLE with_people AS
 SELECT DISTINCT d.source_image_id AS id FROM main_detection d JOIN main_occurrence o ON o.id = d.occurrence_id
 WHERE o.determination_id IN (SELECT id FROM taxa WHERE is_person)
 """
+_IMAGES = """
+CREATE TABLE image AS
+SELECT id, timestamp, timestamp_offset, width, height, public_url(joined(public_base_url, path)) AS url
+FROM main_sourceimage
+"""
 _BEST_SCORE = """
 CREATE TABLE best_score AS SELECT detection_id, max(score) AS score FROM main_classification
 WHERE score IS NOT NULL GROUP BY detection_id
+"""
+_DETECTED = """
+SELECT p.position, t.id, t.occurrence_id, t.source_image_id, t.detection_algorithm_id, t.bbox, t.path, t.timestamp,
+    t.timestamp_offset, t.detection_score, s.score
+FROM main_detection t JOIN place p ON p.id = t.occurrence_id
+LEFT JOIN (FROM best_score WHERE detection_id BETWEEN {first} AND {last}) s ON s.detection_id = t.id
+WHERE t.bbox IS NOT NULL AND t.id BETWEEN {first} AND {last}
 """
 _DETECTIONS = f"""
 SELECT p.position, d.occurrence_id, d.id, d.source_image_id AS capture_id,
@@ -179,40 +190,40 @@ SELECT p.position, d.occurrence_id, d.id, d.source_image_id AS capture_id,
     {clocks.wall("y", "d.taken", "d.taken_minutes")} AS capture_time,
     {clocks.minutes("y", "d.taken_minutes")} AS capture_offset,
     d.image_width AS capture_width, d.image_height AS capture_height,
-    d.detection_score, d.detection_algorithm_id AS algorithm_id, s.score
+    d.detection_score, d.detection_algorithm_id AS algorithm_id, d.score
 FROM (
     SELECT t.* REPLACE (replace(t.bbox, ',', ', ') AS bbox), coalesce(t.timestamp, i.timestamp) AS at,
         CASE WHEN t.timestamp IS NULL THEN i.timestamp_offset ELSE t.timestamp_offset END AS minutes,
         i.timestamp AS taken, i.timestamp_offset AS taken_minutes,
-        coalesce(joined($media_url, t.path), nullif(t.path, '')) AS url, i.image_url,
-        i.width AS image_width, i.height AS image_height,
-        w.id IS NOT NULL AS person,
+        coalesce(joined({{media_url}}, t.path), nullif(t.path, '')) AS url, i.url AS image_url,
+        i.width AS image_width, i.height AS image_height, w.id IS NOT NULL AS person,
         CASE WHEN json_valid(t.bbox) THEN CASE WHEN json_type(t.bbox) = 'ARRAY' AND json_array_length(t.bbox) = 4
             THEN from_json(t.bbox, '["DOUBLE"]') END END AS box
-    FROM main_detection t LEFT JOIN (
-        SELECT *, public_url(url) AS image_url
-        FROM (SELECT *, joined(public_base_url, path) AS url FROM main_sourceimage)
-    ) i ON i.id = t.source_image_id
-    LEFT JOIN with_people w ON w.id = t.source_image_id
-    WHERE t.bbox IS NOT NULL AND t.id BETWEEN {{first}} AND {{last}}
+    FROM (FROM {{runs}} WHERE position BETWEEN {{first}} AND {{last}}) t
+    LEFT JOIN image i ON i.id = t.source_image_id LEFT JOIN with_people w ON w.id = t.source_image_id
 ) d
-JOIN place p ON p.id = d.occurrence_id
+JOIN (FROM place WHERE position BETWEEN {{first}} AND {{last}}) p ON p.position = d.position
 {clocks.joined("z", "p.zone", "d.at", "d.minutes")}
 {clocks.joined("y", "p.zone", "d.taken", "d.taken_minutes")}
-LEFT JOIN (FROM best_score WHERE detection_id BETWEEN {{first}} AND {{last}}) s ON s.detection_id = d.id
+ORDER BY d.position, d.id
 """
 
-_PREDICTIONS = """
+_PREDICTED = """
 SELECT d.position, c.detection_id, c.id, c.taxon_id, c.algorithm_id, c.applied_to_id, c.score, c.terminal,
     c.created_at, c.timestamp, c.timestamp_offset, c.created_at_offset AS created_offset
 FROM main_classification c JOIN detections d ON d.id = c.detection_id
-WHERE c.taxon_id IS NOT NULL
+WHERE c.taxon_id IS NOT NULL AND c.id BETWEEN {first} AND {last}
+"""
+_PREDICTIONS = """
+SELECT position, detection_id, id, taxon_id, algorithm_id, applied_to_id, score, terminal, created_at, timestamp
+FROM {runs} WHERE position BETWEEN {first} AND {last} ORDER BY position, id
 """
 
 _IDENTIFICATIONS = """
 SELECT p.position, i.id, i.user_id, shown(u.name, i.user_id) AS user_name, i.taxon_id, i.withdrawn,
     CASE WHEN p.sensitive THEN '' ELSE i.comment END AS comment, i.created_at, i.created_at_offset
 FROM main_identification i JOIN place p ON p.id = i.occurrence_id LEFT JOIN users_user u ON u.id = i.user_id
+ORDER BY position, i.created_at DESC NULLS LAST, i.id DESC
 """
 
 _AGREED = """
@@ -235,7 +246,7 @@ WITH seen AS (
     SELECT position, arg_max(struct_pack(id, taxon_id, algorithm_id, score,
         at := coalesce(timestamp, created_at), minutes := coalesce(timestamp_offset, created_offset)),
         (terminal, coalesce(score, -1), id)) AS best
-    FROM predictions WHERE position BETWEEN {first} AND {last} GROUP BY position
+    FROM {predicted} WHERE position BETWEEN {first} AND {last} GROUP BY position
 ), identified AS (
     SELECT position, count(DISTINCT user_id) AS participants,
         arg_max(struct_pack(id, user_name, at := created_at, minutes := created_at_offset),
@@ -309,21 +320,25 @@ def build_occurrences(work: Work) -> Report:
             columns = sql.names(table.schema.names)
             work.write(table, _batches(database, f"SELECT {columns} FROM {name}"))
 
-        def sort(table: Table, queries: Sequence[str], order: str, **parameters: Any) -> None:
-            """Write a large table in order: one thing after the other, as each needs memory.
+        def sort(table: Table, source: str, run: str, merged: str, **parameters: str) -> str:
+            """Write a large table in order: runs of rows by their ids, each sorted, then all of them range by range.
 
-            Later queries read a file in the same order, with all columns.
+            Each is small enough for memory. Returns what later queries may read all columns of the runs from.
             """
-            for index, query in enumerate(queries):
-                into = "INSERT INTO unsorted" if index else "CREATE TABLE unsorted AS"
-                database.execute(f"{into} {query}", parameters or None)
-            path = work.scratch / f"sorted-{table.name}.parquet"
-            database.execute(
-                f"COPY (FROM unsorted ORDER BY {order}) TO {duck.quoted(path)} (FORMAT parquet, COMPRESSION lz4_raw)"
+            folder = work.scratch / f"runs-{table.name}"
+            folder.mkdir()
+            for first, last in _ranges(database, source):
+                database.execute(
+                    f"COPY ({run.format(first=first, last=last)} ORDER BY position)"
+                    f" TO {duck.quoted(folder / f'{first}.parquet')}"
+                    f" (FORMAT parquet, COMPRESSION lz4_raw, ROW_GROUP_SIZE {_RUN_GROUP})"
+                )
+            runs = f"read_parquet({duck.quoted(folder / '*.parquet')})"
+            queries = (
+                merged.format(runs=runs, first=first, last=last, **parameters) for first, last in _parts(database)
             )
-            database.execute("DROP TABLE unsorted")
-            _see(database, table, path)
-            work.write(table, _batches(database, f"SELECT {sql.names(table.schema.names)} FROM {sql.name(table.name)}"))
+            work.write(table, (rows for query in queries for rows in _batches(database, query)))
+            return runs
 
         make(schema.DEPLOYMENTS, _DEPLOYMENTS, "deployment")
         make(schema.EVENTS, _EVENTS)
@@ -339,29 +354,38 @@ def build_occurrences(work: Work) -> Report:
         make(schema.MEMBERS, "SELECT user_id, lower(role) AS role FROM main_project_members ORDER BY ALL")
         database.execute(_PLACE)
         database.execute(_PEOPLE)
+        database.execute(_IMAGES)
         database.execute(_BEST_SCORE)
-        detections = [_DETECTIONS.format(first=first, last=last) for first, last in _ranges(database)]
-        sort(schema.DETECTIONS, detections, "position, id", media_url=settings.media_url)
-        sort(schema.PREDICTIONS, [_PREDICTIONS], "position, id")
-        sort(schema.IDENTIFICATIONS, [_IDENTIFICATIONS], "position, created_at DESC NULLS LAST, id DESC")
+        media_url = sql.literal(settings.media_url)
+        sort(schema.DETECTIONS, "main_detection", _DETECTED, _DETECTIONS, media_url=media_url)
+        _see(database, schema.DETECTIONS, work.files[schema.DETECTIONS.name])
+        database.execute("DROP TABLE best_score; DROP TABLE image")
+        predicted = sort(schema.PREDICTIONS, "main_classification", _PREDICTED, _PREDICTIONS)
+        make(schema.IDENTIFICATIONS, _IDENTIFICATIONS)
         make(schema.COLLECTION_OCCURRENCES, _COLLECTION_OCCURRENCES)
         named = ", ".join(f't."{rank}"' for rank in schema.RANKS)
         database.execute(_AGREED)
-        count = database.execute("SELECT count(*) FROM place").fetchall()[0][0]
         parts = (
-            _OCCURRENCES.format(ranks=named, first=first, last=first + _PART - 1)
-            for first in range(0, max(count, 1), _PART)
+            _OCCURRENCES.format(ranks=named, predicted=predicted, first=first, last=last)
+            for first, last in _parts(database)
         )
         work.write(schema.OCCURRENCES_TABLE, (part for query in parts for part in _batches(database, query)))
         _see(database, schema.OCCURRENCES_TABLE, work.files[schema.OCCURRENCES_TABLE.name])
         return _report(database)
 
 
-def _ranges(database: "duckdb.DuckDBPyConnection") -> list[tuple[int, int]]:
-    """Ranges of ids of detections that are looked up at once: all of them would be more than memory holds."""
+def _parts(database: "duckdb.DuckDBPyConnection") -> Iterator[tuple[int, int]]:
+    """First and last positions of what is put together at once."""
+    count = database.execute("SELECT count(*) FROM place").fetchall()[0][0]
+    for first in range(0, max(count, 1), _PART):
+        yield first, first + _PART - 1
+
+
+def _ranges(database: "duckdb.DuckDBPyConnection", table: str) -> list[tuple[int, int]]:
+    """Ranges of ids of rows that are sorted at once: all of them would be more than memory holds."""
     found = database.execute(
-        f"""SELECT id FROM (SELECT id, row_number() OVER (ORDER BY id) AS number FROM main_detection)
-        WHERE number % {_LOOKED_UP} = 0 ORDER BY 1"""
+        f"""SELECT id FROM (SELECT id, row_number() OVER () AS number FROM {table})
+        WHERE number % {_RUN} = 0 ORDER BY 1"""
     ).fetchall()
     ends = [-(1 << 63), *(id_ + 1 for (id_,) in found), 1 << 63]
     return [(first, last - 1) for first, last in pairwise(ends)]
