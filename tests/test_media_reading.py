@@ -48,7 +48,7 @@ def test_csv_of_the_specification() -> None:
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
 def test_bom_line_ends_further_columns_and_blank_lines(ends: str) -> None:
-    text = ends.join(["Note, DUB_FILE ,master_file", "x,d.wav,m.wav", "", "y,d2.wav,m2.wav"])
+    text = ends.join(["Note, Dub File ,master-file", "x,d.wav,m.wav", "", "y,d2.wav,m2.wav"])
     rows = parse_batch_csv("b.csv", b"\xef\xbb\xbf" + text.encode()).rows
     assert [(row.item_id, row.master_file, row.dub_file) for row in rows] == [
         ("item_001", "m.wav", "d.wav"),
@@ -212,7 +212,10 @@ def test_paths_of_other_systems_are_found_below_a_root_and_nowhere_else(tmp_path
     (tmp_path / "reel 2").mkdir()
     file = tmp_path / "reel 2" / "x.wav"
     file.touch()
-    for name in (r"reel 2\x.wav", r"E:\Projects\reel 2\x.wav", r"\\nas\share\reel 2\x.wav"):
+    windows = (r"reel 2\x.wav", r"E:\Projects\reel 2\x.wav", r"\\nas\share\reel 2\x.wav", '"E:\\reel 2\\x.wav"')
+    shares = ("/Volumes/NAS/reel 2/x.wav", "//nas/share/reel 2/x.wav", "smb://nas/share/reel%202/x.wav")
+    urls = ("file:///E:/Projects/reel%202/x.wav", "file:///Volumes/NAS/reel%202/x.wav", f"file://localhost{file}")
+    for name in (*windows, *shares, *urls):
         assert find_media(name, [tmp_path]) == file
     for name in (r"C:\x.wav", r"D:\..\reel 2\x.wav"):
         with pytest.raises(OutsideRootsError, match="Windows machine"):

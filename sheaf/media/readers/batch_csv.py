@@ -93,7 +93,7 @@ def parse_batch_csv(name: str, data: bytes, default_methods: tuple[Method, ...] 
     skipped, separator = _dialect(lines)
     reader = csv.reader(lines[skipped:], delimiter=separator, strict=True)
     try:
-        header = [cell.strip().lower() for cell in next(reader, [])]
+        header = [re.sub(r"[\s-]+", "_", cell.replace("\ufeff", "").strip().lower()) for cell in next(reader, [])]
         while header and not header[-1]:
             header.pop()
         missing = [column for column in REQUIRED if column not in header]
