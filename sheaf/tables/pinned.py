@@ -90,8 +90,6 @@ class Tables:
         Times are made here: Arrow loads pandas for them, which takes longer than all else that a list of partitions
         needs.
         """
-        import pyarrow as pa
-
         read = self.read(table, columns)
         if read.num_rows != 1:
             raise DamagedError(
@@ -101,7 +99,7 @@ class Tables:
         for name, values in zip(read.column_names, read.columns, strict=True):
             value = values[0]
             if value.is_valid and value.type == arrow_type(UTC_TIME):
-                found[name] = as_time(value.cast(pa.int64()).as_py())
+                found[name] = as_time(value.value)
             else:
                 found[name] = value.as_py()
         return found
