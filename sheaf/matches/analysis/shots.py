@@ -1,7 +1,7 @@
 """Shots and impacts of one match, a row for each: when, in which run, and what it hit or came from.
 
-Put together from the events and what `analysis` says about each. DuckDB does the work, on disk where
-it has to. Not here: which impact belongs to which shot (`correlate`).
+Put together from the events and what `analysis` says about each. What is held of a match are numbers, about fifty bytes
+for each shot and impact. Not here: which impact belongs to which shot (`correlate`).
 """
 
 # pyarrow.compute makes its functions when it is imported.
@@ -9,40 +9,36 @@ it has to. Not here: which impact belongs to which shot (`correlate`).
 
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from sheaf import duck
+from sheaf import memory
 from sheaf.matches import schema
 from sheaf.matches.analysis import plots
 from sheaf.matches.analysis.events_stream import events
 from sheaf.matches.analysis.run_events import LONGEST_US
-from sheaf.matches.analysis.runs_tables import load_manifest
+from sheaf.matches.analysis.runs_tables import load_manifest, run_ids
 from sheaf.matches.readers import devices
 from sheaf.report import Report
 from sheaf.tables.pinned import Tables
 from sheaf.tables.work import Work
 
-if TYPE_CHECKING:
-    import duckdb
-
-_RUNS_AT_ONCE = 2_000
-_SCHEMA = pa.schema(
-    [
-        *(
-            schema.EVENTS.schema.field(name)
-            for name in (
-                *("event_no", "ts", "event_type", "device_id", "device_position"),
-                *("shot_number", "shot_time_s", "magnitude"),
-            )
-        ),
-        *(schema.EVENT_RUNS.schema.field(name) for name in ("run_no", "shot_no", "split_s", "delay_ms", "matched")),
-        pa.field("run_id", pa.string()),
-    ]
-)
+_AT_ONCE = 16 * 1024
+_KEPT = 8
+"""Batches after which free memory goes back."""
 _KINDS = ("shot_detected", "timer_shot_detail", "impact_detected")
+_NEEDED = (
+    *("event_no", "ts", "event_type", "source_type", "device_id", "device_position"),
+    *("shot_number", "shot_time_s", "split_s", "magnitude"),
+)
+_SHOT = ("event_no", "ts", "run_no", "shot_no", "split_s", "shot_time_s", "delay_ms", "matched")
+_IMPACT = ("event_no", "ts", "run_no", "shot_no", "sensor", "magnitude", "delay_ms", "matched")
+_TOLD = ("run_no", "shot_number", "shot_time_s")
+_TYPES = {
+    **{field.name: field.type for table in (schema.EVENTS, schema.EVENT_RUNS) for field in table.schema},
+    "sensor": pa.dictionary(pa.int32(), pa.string()),
+}
 
 
 def build_shots(work: Work) -> Report:
@@ -52,114 +48,174 @@ def build_shots(work: Work) -> Report:
         Counts (`shots`, `misses`, `impacts`, `false_hits`), a preview of the shots, split chart and
         delay histograms.
     """
-    tables = work.tables
-    known = devices.resolve((), load_manifest(tables).devices).devices
-    with duck.connect(
-        str(work.scratch / "shots.duckdb"), memory_limit="64MB", temp_directory=str(work.scratch), threads=1
-    ) as connection:
-        connection.register("targets", _targets({name: device.target for name, device in known.items()}))
-        connection.register("runs", tables.read(schema.RUNS, ["run_no", "start_time", "beep_time"]))
-        connection.register("of_runs", pa.RecordBatchReader.from_batches(_SCHEMA, _of_runs(tables)))
-        connection.execute("CREATE TABLE happened AS SELECT * FROM of_runs")
-        total = tables.row(schema.TOTALS, ["impacts", "orphan_impacts"])
-        connection.execute(f"SET VARIABLE sensed = {total['impacts'] + total['orphan_impacts'] > 0}")
-        connection.execute(_VIEWS)
-        shots, impacts = (
-            work.write(table, _by_run(connection, query))
-            for table, query in ((schema.SHOTS, _SHOTS), (schema.IMPACTS, _IMPACTS))
-        )
-        ((misses, false_hits),) = connection.execute(
-            """
-            SELECT (SELECT count(*) FROM shots WHERE NOT matched AND getvariable('sensed')),
-                   (SELECT count(*) FROM impacts WHERE NOT matched)
-            """
-        ).fetchall()
-        first = next(iter(tables.batches(schema.SHOTS)), None)
-        return Report(
-            counts={"shots": shots.rows, "misses": misses, "impacts": impacts.rows, "false_hits": false_hits},
-            preview=tuple(first.slice(0, 20).drop_columns("event_no").to_pylist() if first else ()),
-            plots=partial(plots.draw, *_drawn(connection, tables)),
-        )
-
-
-_VIEWS = """
-CREATE VIEW impacts AS
-SELECT *, coalesce(nullif(device_id, ''), nullif(device_position, '')) AS sensor
-FROM happened WHERE event_type = 'impact_detected' AND matched IS NOT NULL;
-
-CREATE VIEW shots AS
-SELECT * FROM happened WHERE event_type <> 'impact_detected' AND shot_no IS NOT NULL;
-
--- What the timer wrote about a shot beside the shot itself.
-CREATE VIEW told AS
-SELECT run_no, shot_number AS shot_no, first(shot_time_s ORDER BY event_no) AS shot_time_s
-FROM happened WHERE event_type = 'timer_shot_detail' GROUP BY ALL;
-"""
-
-_THESE = "run_no BETWEEN getvariable('first') AND getvariable('last')"
-
-_SHOTS = f"""
-SELECT run_id, shot_no, ts AS time,
-       CASE WHEN abs(epoch_us(ts - coalesce(beep_time, start_time))) <= {LONGEST_US}
-            THEN epoch_us(ts - coalesce(beep_time, start_time)) / 1e6 END AS since_beep_s,
-       CASE WHEN shot_no > 1 THEN split_s END AS split_s,
-       coalesce(mine.shot_time_s, told.shot_time_s) AS timer_time_s, sensor, target, delay_ms,
-       CASE WHEN NOT getvariable('sensed') THEN 'unknown' WHEN matched THEN 'hit' ELSE 'miss' END AS status, event_no
-FROM (FROM shots WHERE {_THESE}) mine JOIN runs USING (run_no)
-LEFT JOIN (FROM told WHERE {_THESE}) told USING (run_no, shot_no)
-LEFT JOIN (SELECT run_no, shot_no, sensor FROM impacts WHERE matched AND {_THESE}) USING (run_no, shot_no)
-LEFT JOIN targets USING (sensor)
-ORDER BY run_no, shot_no
-"""
-
-_IMPACTS = f"""
-SELECT run_id, ts AS time, sensor, target, magnitude, shot_no, delay_ms, event_no
-FROM impacts LEFT JOIN targets USING (sensor) WHERE {_THESE} ORDER BY run_no, event_no
-"""
-
-
-def _by_run(connection: "duckdb.DuckDBPyConnection", query: str) -> Iterator[pa.RecordBatch]:
-    """The answer to a query, some runs at a time, so that memory doesn't grow with the match."""
-    ((last,),) = connection.execute("SELECT coalesce(max(run_no), 0) FROM runs").fetchall()
-    for first in range(1, last + 1, _RUNS_AT_ONCE):
-        connection.execute(f"SET VARIABLE first = {first}; SET VARIABLE last = {first + _RUNS_AT_ONCE - 1}")
-        yield from connection.sql(query).to_arrow_table().to_batches()
-
-
-def _drawn(
-    connection: "duckdb.DuckDBPyConnection", tables: Tables
-) -> tuple[np.ndarray, dict[str, tuple[np.ndarray, float]]]:
-    """Splits, and delays with the offset by sensor."""
-    splits = _numbers(connection, "SELECT split_s FROM shots WHERE shot_no > 1 AND split_s >= 0")
-    offsets = tables.read(schema.SENSORS, ["sensor", "offset_ms"]).to_pylist()
-    query = "SELECT delay_ms FROM impacts WHERE matched AND sensor IS NOT DISTINCT FROM ?"
-    delays = {
-        row["sensor"] or "unnamed sensor": (_numbers(connection, query, row["sensor"]), row["offset_ms"])
-        for row in offsets
-    }
-    return splits, delays
-
-
-def _numbers(connection: "duckdb.DuckDBPyConnection", query: str, *values: str | None) -> np.ndarray:
-    (column,) = connection.execute(query, list(values)).fetchnumpy().values()
-    return np.asarray(column)
-
-
-def _of_runs(tables: Tables) -> Iterator[pa.RecordBatch]:
     import pyarrow.compute as pc
 
-    needed = {*_SCHEMA.names, "source_type"}
-    others = [name for name in schema.EVENTS.schema.names if name not in needed]
-    for batch in events(tables, _KINDS, without=others, at_once=16 * 1024):
-        if batch.column("corrected_time").null_count < batch.num_rows:
-            times = pc.coalesce(batch.column("corrected_time"), batch.column("ts"))
-            batch = batch.set_column(batch.schema.get_field_index("ts"), "ts", times)
-        yield pa.RecordBatch.from_arrays(
-            [batch.column(field.name).cast(field.type) for field in _SCHEMA], schema=_SCHEMA
-        )
-
-
-def _targets(targets: dict[str, str | None]) -> pa.Table:
-    return pa.table(
-        {"sensor": pa.array(targets.keys(), pa.string()), "target": pa.array(targets.values(), pa.string())}
+    tables = work.tables
+    known = devices.resolve((), load_manifest(tables).devices).devices
+    total = tables.row(schema.TOTALS, ["impacts", "orphan_impacts"])
+    sensed = total["impacts"] + total["orphan_impacts"] > 0
+    happened = _Happened(tables, {name: device.target for name, device in known.items()})
+    memory.give_back()
+    shots = work.write(schema.SHOTS, happened.shot_rows(sensed))
+    impacts = work.write(schema.IMPACTS, happened.impact_rows())
+    hits, true = (pc.sum(found["matched"]).as_py() or 0 for found in (happened.shots, happened.impacts))
+    first = next(iter(tables.batches(schema.SHOTS)), None)
+    return Report(
+        counts={
+            "shots": shots.rows,
+            "misses": shots.rows - hits if sensed else 0,
+            "impacts": impacts.rows,
+            "false_hits": impacts.rows - true,
+        },
+        preview=tuple(first.slice(0, 20).drop_columns("event_no").to_pylist() if first else ()),
+        plots=partial(plots.draw, happened.splits(), happened.delays(tables)),
     )
+
+
+class _Happened:
+    """The shots of a match by run and number, and its impacts by run and event."""
+
+    def __init__(self, tables: Tables, targets: dict[str, str | None]) -> None:
+        import pyarrow.compute as pc
+
+        shots, impacts, told = _found(tables)
+        self.shots, self.impacts = _in_order(shots, "shot_no"), _in_order(impacts, "event_no")
+        sensor = self.impacts["sensor"].combine_chunks()
+        self._sensors, self._sensor_of_impact = sensor.dictionary, sensor.indices
+        names, of_names = pa.array(targets.keys(), pa.string()), pa.array(targets.values(), pa.string())
+        self._targets = of_names.take(pc.index_in(self._sensors, names))
+        runs = tables.read(schema.RUNS, ["beep_time", "start_time"])
+        self._origin = pc.coalesce(runs["beep_time"], runs["start_time"]).cast(pa.int64()).to_numpy()
+        keys, hits = _keys(self.shots, "shot_no"), self.impacts["matched"].to_numpy()
+        hit_keys = _keys(self.impacts.filter(self.impacts["matched"]), "shot_no")
+        self._impact_of_shot = _places(keys, hit_keys, np.flatnonzero(hits))
+        # What the timer wrote about a shot beside the shot itself, the first time that it did.
+        told_keys, first = np.unique(_keys(told, "shot_number"), return_index=True)
+        self._told_of_shot = _places(keys, told_keys, first)
+        self._told = told["shot_time_s"].combine_chunks()
+
+    def shot_rows(self, sensed: bool) -> Iterator[pa.RecordBatch]:
+        """The table of shots; without any sensor nobody knows which of them hit."""
+        import pyarrow.compute as pc
+
+        for start, part in _parts(self.shots):
+            run, time = part["run_no"], part["ts"]
+            since = time.cast(pa.int64()).to_numpy() - self._origin[run.to_numpy() - 1]
+            sensor = self._sensor_of_impact.take(self._impact_of_shot.slice(start, len(run)))
+            hit = pc.if_else(part["matched"].fill_null(False), "hit", "miss")
+            told = self._told.take(self._told_of_shot.slice(start, len(run)))
+            yield pa.RecordBatch.from_pydict(
+                {
+                    "run_id": run_ids(run),
+                    "shot_no": part["shot_no"],
+                    "time": time,
+                    "since_beep_s": pa.array(since / 1e6, mask=np.abs(since) > LONGEST_US),
+                    "split_s": pc.if_else(pc.greater(part["shot_no"], 1), part["split_s"], None),
+                    "timer_time_s": pc.coalesce(part["shot_time_s"], told),
+                    "sensor": self._sensors.take(sensor),
+                    "target": self._targets.take(sensor),
+                    "delay_ms": part["delay_ms"],
+                    "status": hit if sensed else pa.repeat("unknown", len(run)),
+                    "event_no": part["event_no"],
+                }
+            )
+
+    def impact_rows(self) -> Iterator[pa.RecordBatch]:
+        """The table of impacts."""
+        for start, part in _parts(self.impacts):
+            sensor = self._sensor_of_impact.slice(start, len(part["ts"]))
+            yield pa.RecordBatch.from_pydict(
+                {
+                    "run_id": run_ids(part["run_no"]),
+                    "time": part["ts"],
+                    "sensor": self._sensors.take(sensor),
+                    "target": self._targets.take(sensor),
+                    **{name: part[name] for name in ("magnitude", "shot_no", "delay_ms", "event_no")},
+                }
+            )
+
+    def splits(self) -> np.ndarray:
+        """Times between two shots of a run."""
+        import pyarrow.compute as pc
+
+        split = self.shots["split_s"]
+        later = pc.and_(pc.greater(self.shots["shot_no"], 1), pc.greater_equal(split, 0))
+        return np.array(split.filter(later))
+
+    def delays(self, tables: Tables) -> dict[str, tuple[np.ndarray, float]]:
+        """Delays of the hits, with the offset, by sensor."""
+        delay, matched = self.impacts["delay_ms"].to_numpy(), self.impacts["matched"].to_numpy()
+        number = {name: place for place, name in enumerate(self._sensors.to_pylist())} | {None: -1}
+        sensor = self._sensor_of_impact.fill_null(-1).to_numpy()
+        return {
+            row["sensor"] or "unnamed sensor": (
+                delay[matched & (sensor == number.get(row["sensor"]))],
+                row["offset_ms"],
+            )
+            for row in tables.read(schema.SENSORS, ["sensor", "offset_ms"]).to_pylist()
+        }
+
+
+def _found(tables: Tables) -> tuple[pa.Table, pa.Table, pa.Table]:
+    """Shots, impacts within runs, and what the timer told of shots, as they happened."""
+    import pyarrow.compute as pc
+
+    shots, impacts, told = [], [], []
+    others = [name for name in schema.EVENTS.schema.names if name not in _NEEDED]
+    for number, batch in enumerate(events(tables, _KINDS, without=others, at_once=_AT_ONCE)):
+        kind = batch.column("event_type").cast(pa.string())
+        sensor = pc.coalesce(*(_named(batch.column(name)) for name in ("device_id", "device_position")))
+        columns = {name: batch.column(name) for name in {*_SHOT, *_IMPACT, *_TOLD} - {"sensor"}}
+        columns["ts"] = pc.coalesce(batch.column("corrected_time"), batch.column("ts"))
+        columns["sensor"] = sensor.dictionary_encode()
+        batch = pa.RecordBatch.from_pydict(columns)
+        impact = pc.equal(kind, "impact_detected")
+        known = pc.and_(batch.column("run_no").is_valid(), batch.column("shot_number").is_valid())
+        for rows, names, which in (
+            (shots, _SHOT, pc.and_not(batch.column("shot_no").is_valid(), impact)),
+            (impacts, _IMPACT, pc.and_(impact, batch.column("matched").is_valid())),
+            (told, _TOLD, pc.and_(pc.equal(kind, "timer_shot_detail"), known)),
+        ):
+            rows.append(batch.select(names).filter(which))
+        if number % _KEPT == 0:
+            memory.give_back()
+    return tuple(
+        pa.Table.from_batches(rows, pa.schema([(name, _TYPES[name]) for name in names])).unify_dictionaries()
+        for rows, names in ((shots, _SHOT), (impacts, _IMPACT), (told, _TOLD))
+    )
+
+
+def _named(column: pa.Array) -> pa.Array:
+    """Texts, null for an empty one."""
+    import pyarrow.compute as pc
+
+    text = column.cast(pa.string())
+    return pc.if_else(pc.equal(text, ""), None, text)
+
+
+def _in_order(found: pa.Table, within: str) -> pa.Table:
+    """Rows by run, then by another column; mostly they are already."""
+    keys = _keys(found, within)
+    return found if (np.diff(keys) >= 0).all() else found.take(pa.array(np.argsort(keys, kind="stable")))
+
+
+def _keys(found: pa.Table, within: str) -> np.ndarray:
+    """A number for each row that grows with the run, and in a run with another column."""
+    return (found["run_no"].to_numpy().astype(np.int64) << 32) + found[within].to_numpy()
+
+
+def _places(keys: np.ndarray, of: np.ndarray, values: np.ndarray) -> pa.Array:
+    """For each of some ordered keys the value that belongs to it; null where there is none."""
+    places = np.full(len(keys), -1, np.int32)
+    at = np.searchsorted(keys, of)
+    known = at < len(keys)
+    known[known] = keys[at[known]] == of[known]
+    places[at[known]] = values[known]
+    return pa.array(places, mask=places < 0)
+
+
+def _parts(found: pa.Table) -> Iterator[tuple[int, dict[str, pa.Array]]]:
+    """Some rows at a time, with the number of the first."""
+    for start in range(0, found.num_rows, _AT_ONCE):
+        part = found.slice(start, _AT_ONCE).combine_chunks()
+        yield start, {name: part[name].combine_chunks() for name in part.schema.names}
