@@ -140,7 +140,7 @@ class _Happened:
 
         split = self.shots["split_s"]
         later = pc.and_(pc.greater(self.shots["shot_no"], 1), pc.greater_equal(split, 0))
-        return np.array(split.filter(later))
+        return split.filter(later).to_numpy().copy()  # who draws them sorts them in place
 
     def delays(self, tables: Tables) -> dict[str, tuple[np.ndarray, float]]:
         """Delays of the hits, with the offset, by sensor."""
