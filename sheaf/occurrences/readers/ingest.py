@@ -76,8 +76,8 @@ def ingest(folder: Path, work: Work) -> Report:
     with working_database(work.scratch) as database:
         delivered = _delivered(folder, work, database)
         for source in SOURCES:
-            _check_source(database, delivered, source, progress)
-            _write(database, source, progress)
+            in_order = _check_source(database, delivered, source, progress)
+            _write(database, source, progress, in_order=in_order)
             if source is PROJECT and not work.tables.rows(source.table):
                 why = work.rejects.sentences(source.name)
                 raise InputError(
@@ -120,23 +120,24 @@ def project_id_of(project: str) -> int:
 
 def _check_source(
     database: "duckdb.DuckDBPyConnection", delivered: Delivered, source: Source, progress: _Progress
-) -> None:
-    """Read one table into `checked`."""
+) -> bool:
+    """Read one table into `checked`; returns whether its rows are known to be in the order of their ids."""
     rejects = progress.work.rejects
     arrived = delivered.bring(database, source, rejects)
     if arrived is None:
         _read_nothing(database, source)
-        return
+        return True
     progress.delivered.add(source.name)
     rejects.saw(source.name, _count(database, "arrived"))
     _check_values(database, source, arrived.schema, progress)
     _check_project(database, source, progress)
-    _check_keys(database, source, progress)
+    in_order = _check_keys(database, source, progress)
     _note_values(database, source, arrived, progress)
     _soften(database, source, arrived, progress)
     for number, origin in _origins(database, source, arrived, "fault IS NOT NULL AND state = 'own'"):
         fault = progress.faults[number]
         rejects.add(source.name, fault.code, fault.reason, **origin)
+    return in_order
 
 
 def _read_nothing(database: "duckdb.DuckDBPyConnection", source: Source) -> None:
@@ -237,8 +238,8 @@ def _check_project(database: "duckdb.DuckDBPyConnection", source: Source, progre
         database.execute(f"UPDATE checked SET state = 'other' WHERE {column} <> {progress.project_id}")
 
 
-def _check_keys(database: "duckdb.DuckDBPyConnection", source: Source, progress: _Progress) -> None:
-    """Every key leads to a row that was kept, and no id is used twice."""
+def _check_keys(database: "duckdb.DuckDBPyConnection", source: Source, progress: _Progress) -> bool:
+    """Every key leads to a row that was kept, and no id is used twice; returns whether they came in order."""
     for column, target in source.references.items():
         if target not in progress.delivered:
             continue
@@ -252,8 +253,10 @@ def _check_keys(database: "duckdb.DuckDBPyConnection", source: Source, progress:
             WHERE fault IS NULL AND state = 'own' AND {column} IS NOT NULL
             AND {column} NOT IN (SELECT id FROM {_own(target)})"""
         )
-    if not source.keyed or _in_order(database):
-        return
+    if not source.keyed:
+        return False
+    if _in_order(database):
+        return True
     twice = progress.number("repeated_key", "The id is used more than once: the first row is kept")
     for part in _parts(database):
         database.execute(
@@ -262,6 +265,7 @@ def _check_keys(database: "duckdb.DuckDBPyConnection", source: Source, progress:
                   GROUP BY id HAVING count(*) > 1) AS twice
             WHERE checked.id = twice.id AND checked.{LINE} > twice.first AND fault IS NULL"""
         )
+    return False
 
 
 def _soften(database: "duckdb.DuckDBPyConnection", source: Source, arrived: Arrived, progress: _Progress) -> None:
@@ -309,13 +313,13 @@ def _parts(database: "duckdb.DuckDBPyConnection") -> list[str]:
     return [f"id <= {ends[0]}", *between, f"id > {ends[-1]}"] if ends else ["true"]
 
 
-def _write(database: "duckdb.DuckDBPyConnection", source: Source, progress: _Progress) -> None:
+def _write(database: "duckdb.DuckDBPyConnection", source: Source, progress: _Progress, *, in_order: bool) -> None:
     """Write the good rows of one table; at once, so that the account adds up wherever reading ends."""
     names = sql.names(source.table.schema.names)
     good = "FROM checked WHERE fault IS NULL AND state = 'own'"
     if not source.keyed:
         queries = [f"SELECT DISTINCT {names} {good} ORDER BY ALL"]
-    elif _in_order(database):
+    elif in_order:
         queries = [f"SELECT {names} {good}"]
     else:
         queries = [f"SELECT {names} {good} AND {part} ORDER BY id" for part in _parts(database)]

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 FILES = {Profile.SPEC: SPEC_FILES, Profile.GBIF: GBIF_FILES}
 # GBIF's reader takes quotes as they are; the specification's archive encloses values that hold one.
 QUOTE = {Profile.SPEC: '"', Profile.GBIF: ""}
-_AT_ONCE = 32 * 1024  # occurrences: their media and measurements are some ten lines for each
 _MODE = 0o600  # as in all archives published so far
 _DWC_TEXT = "http://rs.tdwg.org/dwc/text/"
 
@@ -133,7 +132,7 @@ def _queries(chosen: "Selection", file: DwcFile, line: str) -> "Iterator[Callabl
     if file.by_event:
         yield partial(chosen.arrow, f"SELECT {line} FROM {file.source} ORDER BY {file.order}")
         return
-    for start, end in chosen.ranges(_AT_ONCE):
+    for start, end in chosen.ranges():
         yield partial(_rows, chosen, file, line, f"position BETWEEN {start} AND {end - 1}")
 
 

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from sheaf.occurrences.writers.selection import Selection
 
-_DETECTIONS = 1024  # of which objects are made at once: each is kilobytes
-_PARTS = 16  # of so many detections that are read at once: looking for them takes its time
+_DETECTIONS = 512  # of which objects are made at once: each is kilobytes
+_PARTS = 32  # of so many detections that are read at once: looking for them takes its time
 
 
 class _Between(str):
@@ -284,11 +284,10 @@ def write_json(draft: Draft) -> Written:
         path = draft.folder / f"{chosen.dataset['slug']}_export-v{draft.version}.json"
         with path.open("wb") as file:
             file.write(b"[")
-            for found in chosen.ahead(partial(_read, chosen, queries, parts) for parts in _parts(chosen)):
-                for part in found:
-                    objects = _objects(shared, *part)
-                    file.write(text_bytes(objects)[0 if rows else 2 :])  # no comma before the first
-                    rows += len(objects)
+            read = chosen.ahead(partial(_read, chosen, queries, parts) for parts in _parts(chosen))
+            for objects in chosen.ahead(partial(_objects, shared, *part) for found in read for part in found):
+                file.write(text_bytes(objects)[0 if rows else 2 :])  # no comma before the first
+                rows += len(objects)
             file.write(b"]\n")
     return Written(rows, {path.name: rows}, warnings=remarks(draft))
 

@@ -56,19 +56,16 @@ class Selection:
         """The result of a small query."""
         return self.database.execute(query).fetchall()
 
-    def ranges(self, least: int = ROWS) -> list[tuple[int, int]]:
+    def ranges(self) -> list[tuple[int, int]]:
         """Ranges of positions that end with a session and hold some ten thousand occurrences, in order.
 
         What belongs to a session is found within one range.
-
-        Args:
-            least: occurrences in each but the last.
         """
         found = self.rows("SELECT min(position), max(position) + 1 FROM occurrences GROUP BY event_id ORDER BY 1")
         ranges: list[tuple[int, int]] = []
         start = 0
         for index, (_, end) in enumerate(found):
-            if end - start >= least or index == len(found) - 1:
+            if end - start >= ROWS or index == len(found) - 1:
                 ranges.append((start, end))
                 start = end
         return ranges
