@@ -204,10 +204,10 @@ class _Result:
         first = np.full(count, np.nan)
         opening = np.flatnonzero(self.shot_no == 1)
         first[self.number[self.shot_run[opening]] - 1] = self.shot_ts[opening]
-        medians = self._median_delays()
-        memory.give_back()
         for part in _parts(np.arange(count)):
-            yield from self._some_runs(part, matched[part], first[part], medians[part]).to_batches()
+            medians = self._median_delays(part[0], len(part))
+            yield from self._some_runs(part, matched[part], first[part], medians).to_batches()
+            memory.give_back()
 
     def _some_runs(self, part: np.ndarray, matched: np.ndarray, first: np.ndarray, medians: np.ndarray) -> pa.Table:
         table = self.opened.take(pa.array(self.by_start[part]))
@@ -245,17 +245,18 @@ class _Result:
             }
         ).select(schema.RUNS.schema.names)
 
-    def _median_delays(self) -> np.ndarray:
-        """Median delay in ms of each run by start time; NaN where it has none."""
-        mine = np.flatnonzero(self.correlated.shot_of_impact >= 0)
-        run, delay = self.number[self.impact_run[mine]], self.correlated.delay_us[mine]
+    def _median_delays(self, start: int, count: int) -> np.ndarray:
+        """Median delay in ms of some runs by start time, from the `start`-th."""
+        run = self.number[self.impact_run] - (start + 1)
+        mine = np.flatnonzero((self.correlated.shot_of_impact >= 0) & (run >= 0) & (run < count))
+        run, delay = run[mine], self.correlated.delay_us[mine] / 1000
         order = np.lexsort((delay, run))
         run, delay = run[order], delay[order]
-        medians = np.full(len(self.number), np.nan)
+        medians = np.full(count, np.nan)
         if len(run):
             first = np.flatnonzero(np.diff(run, prepend=-1))
             size = np.diff(np.append(first, len(run)))
-            medians[run[first] - 1] = (delay[first + (size - 1) // 2] / 1000 + delay[first + size // 2] / 1000) / 2
+            medians[run[first]] = (delay[first + (size - 1) // 2] + delay[first + size // 2]) / 2
         return medians
 
     def sensors(self) -> pa.Table:
