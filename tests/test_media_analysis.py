@@ -248,6 +248,23 @@ def test_more_tracks_than_one_sound_has_are_tried_and_the_one_is_named(folder: P
     assert any("its track 10 was compared" in warning for warning in result.warnings)
 
 
+def test_a_channel_of_a_recorder_that_all_others_drown_is_found(folder: Path, sound: np.ndarray, master: Path) -> None:
+    channels = 0.1 * np.random.default_rng(6).standard_normal((8 * RATE, 12)).astype(np.float32)
+    channels[:, 10] = 0.3 * moved(sound, 1.5)[: len(channels)]
+    result = analyse_pair(master, write_wave(folder / "recorder.wav", channels))
+    assert result.offset_seconds == pytest.approx(1.5, abs=1e-4)
+    assert any("its channel c10 was compared" in warning for warning in result.warnings)
+
+
+def test_every_pass_of_a_scene_is_a_piece_also_where_the_first_leaves_no_master(
+    folder: Path, sound: np.ndarray, master: Path
+) -> None:
+    passes = np.concatenate([sound, programme(3, 91), 0.5 * moved(sound, 4)])
+    result = analyse_pair(master, write_wave(folder / "passes.wav", passes))
+    assert [piece.offset_seconds for piece in result.segments] == pytest.approx([0, -19], abs=1e-4)
+    assert result.segments[1].dub_start == pytest.approx(23, abs=0.02)
+
+
 def test_confidence_rises_with_evidence_and_never_reaches_one() -> None:
     by_weight = [confidence(Evidence(weight, 3)) for weight in (0.0, 0.2, 0.5, 1.0, 3.0, 50.0)]
     assert by_weight == sorted(by_weight)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sheaf.media.methods import DEFAULT_METHODS, Method, Model
 
-ENGINE_VERSION = 10
+ENGINE_VERSION = 11
 """Raise it when the same files may get another answer: finished items are then analysed again."""
 ACCEPTED = 0.5
 """Confidence from which an offset is reported."""

@@ -37,10 +37,10 @@ from sheaf.media.sync.waveform import search_waveform
 FRAME = 1 / 24
 """Two offsets closer than this (s) are the same answer."""
 
-_MOST_TRIES = 8
-"""Combinations of channels of two sounds that are compared before they are given up."""
-_MOST_SOUNDS = 32
-"""Sounds of one file that are tried besides the first."""
+_MOST_TRIES = 32
+"""Channels of a sound that are tried by themselves, and sounds of a file besides the first."""
+_MOST_CROSSED = 8
+"""Channels of one sound with channels of the other."""
 
 
 def analyse_pair(master: Path, dub: Path, options: PairOptions | None = None) -> PairResult:
@@ -140,7 +140,7 @@ def _other_sounds(
     if asked or heard.probe is None:
         return
     others = [sound for sound in in_order(heard.probe) if sound != heard.sound]
-    for sound in others[:_MOST_SOUNDS]:
+    for sound in others[:_MOST_TRIES]:
         try:
             other = _decoded(path, heard.probe, sound, options, deadline)
         except (SilentError, TooShortError, UnreadableError):
@@ -153,9 +153,10 @@ def _other_sounds(
 
 def _other_channels(master: Recording, dub: Recording, options: PairOptions, deadline: float) -> PairResult | None:
     """The first match of a channel that the programme hides; None where there is none."""
-    mixes = [[("", one.weights), *other_mixes(one)] for one in (dub, master)]
-    tries = [(d, m) for m in mixes[1] for d in mixes[0] if m[0] or d[0]]
-    for (role_d, weights_d), (role_m, weights_m) in tries[:_MOST_TRIES]:
+    of_dub, of_master = (other_mixes(one)[:_MOST_TRIES] for one in (dub, master))
+    tries = [(mix, ("", master.weights)) for mix in of_dub] + [(("", dub.weights), mix) for mix in of_master]
+    tries += [(first, second) for second in of_master for first in of_dub][:_MOST_CROSSED]
+    for (role_d, weights_d), (role_m, weights_m) in tries:
         result = _analyse(master.heard_as(weights_m), dub.heard_as(weights_d), options, deadline)
         if _answered(result):
             for which, heard, role in (("master", master, role_m), ("dub", dub, role_d)):

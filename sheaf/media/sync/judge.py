@@ -41,15 +41,15 @@ class Judge:
     def weigh(self, candidates: list[Candidate]) -> tuple[list[Line], Evidence]:
         """The accepted lines through the votes for some candidates, and what speaks for them.
 
-        Once a candidate explains all windows but one, no further candidate is looked at.
+        Once a candidate explains all windows but one, others are looked at only for what of the dub lies beyond it.
         """
         votes: list[Vote] = []
         lines: list[Line] = []
         for candidate in self._worth_it(candidates):
+            if lines and _unexplained(votes, lines) <= 1 and not self._fits_beyond(candidate, lines):
+                continue
             votes = _best_of_each([*votes, *self._heard(candidate, lines)])
             lines = _accepted(fit_lines(votes))
-            if lines and _unexplained(votes, lines) <= 1:
-                break
         for line in lines:  # along a drifting line the windows fit better, and all of them are within reach
             if line.slope:
                 along = self._heard(Candidate(line.offset, line.rate, 0.0), [])
@@ -67,6 +67,16 @@ class Judge:
         others = candidates[_ALWAYS:_MOST_CANDIDATES]
         fitting = [one for one in others if any(part.fits for part in self._stretches.hear(one))]
         return [*candidates[:_ALWAYS], *fitting]
+
+    def _fits_beyond(self, candidate: Candidate, lines: list[Line]) -> bool:
+        """Whether a candidate fits some of the dub that is heard where no line has a place in the master."""
+        ends = [(-line.offset / line.rate, (self._master.seconds - line.offset) / line.rate) for line in lines]
+        beyond = [
+            span[0]
+            for span in self._stretches.spans
+            if not any(span[1] > first and span[0] < last for first, last in ends)
+        ]
+        return bool(beyond) and any(one.fits and one.start in beyond for one in self._stretches.hear(candidate))
 
     def _prefer(self, candidate: Candidate, line: Line) -> list[tuple[float, float]]:
         """Stretches of the dub (s) that fit a candidate better than the line that claims them."""

@@ -60,7 +60,7 @@ def segment(master: Recording, dub: Recording, lines: list[Line], heard: Stretch
             Segment(
                 dub_start=round(max(start, first), 4),
                 dub_end=round(min(end, last), 4),
-                offset_seconds=round(line.offset, 6),
+                offset_seconds=round(line.offset, 6) + 0.0,  # never -0.0
                 rate=round(line.rate, 9),
                 confidence=confidence(Evidence(run.weight, len(run.votes))),
             )
