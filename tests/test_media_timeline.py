@@ -53,14 +53,16 @@ ROWS = [
 
 @pytest.mark.parametrize("rate", ["25", "24000/1001", "30000/1001"])
 def test_each_dub_lies_where_its_offset_says_in_every_format(rate: str) -> None:
-    drop = rate == "30000/1001"
-    rows = [one | {"frame_rate": rate, "master_start": "10:00:00;00" if drop else "10:00:00:00"} for one in ROWS]
+    start = {"25": "10:00:00:00", "30000/1001": "23:59:50;00"}.get(rate, "23:59:50:00")  # these end on the next day
+    rows = [one | {"frame_rate": rate, "master_start": start} for one in ROWS]
     (one,) = timelines("batch", rows)
     read = read_otio(as_otio(one))
     assert read == read_fcpxml(ET.fromstring(ET.tostring(as_fcpxml(one))))
     assert [[event[1] for event in lane] for lane in read] == [
         read_edl(as_edl(one, lane), one.rate, one.start) for lane in one.lanes
     ]
+    codes = re.findall(r"\d\d(?=:\d\d:\d\d[:;]\d\d)", "".join(as_edl(one, lane) for lane in one.lanes))
+    assert "24" not in codes
     fps = Fraction(rate)
     late, edited, pal = read
     assert late == [(round(2 * fps), (0, round(58 * fps)))]

@@ -75,6 +75,7 @@ _TIMELINE = Series(
     tables=_TABLES,
     write=later("sheaf.media.writers.timeline:write_timeline"),
     verify=later("sheaf.media.writers.timeline:verify_timeline"),
+    version=2,
     kinds=("otio", "fcpxml", "edl"),
 )
 _REPAIRED_WAV = Series(

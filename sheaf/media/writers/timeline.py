@@ -22,7 +22,7 @@ import orjson
 from sheaf.errors import VerificationError
 from sheaf.exports.series import Draft, Written
 from sheaf.media.analysis.rows import unsatisfied
-from sheaf.media.sync.timecode import DROPPING, counted, frames, nearest_rate, timecode
+from sheaf.media.sync.timecode import DROPPING, counted, day_seconds, frames, nearest_rate, timecode
 from sheaf.media.writers.results_json import counts, read_batch
 
 _LEAST_FRAMES = 1
@@ -258,7 +258,13 @@ def as_edl(one: Timeline, lane: Lane) -> str:
 
 
 def _code(one: Timeline, count: int) -> str:
+    count %= _day(one.rate, drop=one.drop)
     return timecode(float(Fraction(count) / one.rate), one.rate, drop=one.drop)
+
+
+def _day(rate: Fraction, *, drop: bool) -> int:
+    """Frames after which timecode begins anew."""
+    return round(day_seconds(rate, drop=drop) * rate)
 
 
 def _stem(file: str) -> str:
@@ -336,5 +342,6 @@ _EVENT = re.compile(r"^\d{3}  AX .*C +\S+ \S+ (\S+) (\S+)$", re.M)
 
 def read_edl(text: str, rate: Fraction, start: int) -> list[tuple[int, int]]:
     """First frame and length on the timeline of each event; `start` is the timeline's first frame."""
+    day = _day(rate, drop="FCM: DROP" in text)
     spans = [[frames(counted(code, rate), rate) - start for code in found] for found in _EVENT.findall(text)]
-    return [(first, last - first) for first, last in spans]
+    return [(first % day, (last - first) % day) for first, last in spans]
