@@ -512,7 +512,8 @@ def test_hostile_texts_pass_through_every_format(tmp_path: Path, local_store: St
 
 def test_lines_that_come_out_of_order_are_brought_in_order(tmp_path: Path, published: Store) -> None:
     with select(draft(published, "dwca", tmp_path), []) as chosen:
-        found = chosen.in_order("SELECT unnest(['third', 'first', 'second']) AS line, unnest([7, 1, 2]) AS place")
+        query = "SELECT line, position FROM (VALUES ('third', 7), ('first', 1), ('second', 2)) v(line, position)"
+        found = chosen.in_order(query, "position")
     assert found.column("line").to_pylist() == ["first", "second", "third"]
 
 

@@ -156,7 +156,6 @@ FROM main_occurrence o LEFT JOIN events e ON e.id = o.event_id
 LEFT JOIN deployment d ON d.id = coalesce(o.deployment_id, e.deployment_id)
 WHERE o.determination_id IS NOT NULL
 AND o.id IN (SELECT occurrence_id FROM main_detection WHERE bbox IS NOT NULL AND occurrence_id IS NOT NULL)
-ORDER BY position
 """
 
 # Images that a human being was seen on are nobody's business, nor is where a sensitive station is.

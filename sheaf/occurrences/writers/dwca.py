@@ -137,15 +137,15 @@ def _queries(chosen: "Selection", file: DwcFile, line: str) -> "Iterator[Callabl
 
 
 def _rows(chosen: "Selection", file: DwcFile, line: str, wanted: str) -> "pa.Table":
-    query = f"SELECT {line}, {file.order} AS place FROM {file.source}".replace("$rows", wanted)
+    query = f"SELECT {line}, o.position FROM {file.source}".replace("$rows", wanted)
     if not file.beside:
-        return chosen.in_order(query)
+        return chosen.in_order(query, file.order)
     found = chosen.arrow(file.beside.replace("$rows", wanted))
     positions = found.column("position").unique()
     texts = text_lists(
         found.column("text").combine_chunks(), found.column("position").to_numpy(), positions.to_numpy(), " | "
     )
-    return chosen.in_order(query, beside=pa.table({"position": positions, "text": texts}))
+    return chosen.in_order(query, file.order, beside=pa.table({"position": positions, "text": texts}))
 
 
 def _column(term: Term, quote: str) -> str:

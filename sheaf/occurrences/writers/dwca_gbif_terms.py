@@ -137,7 +137,7 @@ _MULTIMEDIA = DwcFile(
         FROM detections m JOIN shown s USING (position) WHERE $rows AND m.url IS NOT NULL
         ORDER BY position, part, url
     ) o, dataset d WHERE {_WHOLE_URL}""",
-    "o.position",
+    "o.position, o.part, o.url",
 )
 
 
@@ -167,7 +167,7 @@ _MEASUREMENTS = DwcFile(
             LEFT JOIN algorithms a ON a.id = m.algorithm_id WHERE s.$rows
         )
     ) o, dataset d WHERE o.value IS NOT NULL""",
-    "o.position",
+    "o.position, o.part",
 )
 
 GBIF_FILES = (_EVENT, _OCCURRENCE, _HUMBOLDT, _MULTIMEDIA, _MEASUREMENTS)

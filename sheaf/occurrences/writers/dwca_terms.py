@@ -61,7 +61,7 @@ class DwcFile:
         counted_as: name of the number of rows in a report.
         terms: the columns.
         source: SQL after FROM, with `$rows` for the condition on positions where rows hang on occurrences.
-        order: SQL of the order of rows; where they hang on occurrences, of a number that never falls in `source`.
+        order: SQL of the order of rows; `source` gives those that hang on occurrences `o` in it.
         by_event: whether rows are events, written in one go.
         beside: SQL of rows of `position` and `text`, in order: `source` has the texts of each position, with ` | `
             between them, as the table `beside`.

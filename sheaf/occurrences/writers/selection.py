@@ -105,15 +105,15 @@ class Selection:
             cursor.register(name, table)
         return cursor.sql(query).to_arrow_table(_AT_ONCE)
 
-    def in_order(self, query: str, **beside: "pa.Table") -> "pa.Table":
-        """The same by the query's column `place`.
+    def in_order(self, query: str, order: str, **beside: "pa.Table") -> "pa.Table":
+        """The same, with rows that are stored in order, as their column `position` shows; sorted if they are not.
 
-        Rows are stored in that order, and a database that is asked to keep it does: to have it sort whole lines all
-        the same takes as long as making them.
+        To have whole lines sorted in any case takes as long as making them.
         """
         found = self.arrow(query, **beside)
-        places = found.column("place").to_numpy()
-        return found if (places[1:] >= places[:-1]).all() else found.sort_by("place")
+        positions = found.column("position").to_numpy()
+        in_order = (positions[1:] >= positions[:-1]).all()
+        return found if in_order else self.arrow(f"{query} ORDER BY {order}", **beside)
 
 
 @contextmanager
