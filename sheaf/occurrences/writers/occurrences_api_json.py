@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from sheaf.occurrences.writers.selection import Selection
 
 _DETECTIONS = 512  # of which objects are made at once: each is kilobytes
-_PARTS = 32  # of so many detections that are read at once: looking for them takes its time
+_PARTS = 24  # of so many detections that are read at once: looking for them takes its time
 
 
 class _Between(str):
