@@ -347,6 +347,25 @@ def test_metadata_names_people_licence_and_coverage_but_no_address(tmp_path: Pat
     assert "@" not in "".join(found.itertext())
 
 
+def test_the_box_of_stations_on_both_sides_of_180_degrees_does_not_span_the_world(
+    tmp_path: Path, local_store: Store
+) -> None:
+    tables = two_nights()
+    for station, longitude in zip(tables["main_deployment"], (179.25, -179.5), strict=True):
+        station |= {"latitude": 47.3921, "longitude": longitude}
+    built(local_store, tables, tmp_path / "p1")
+    found = metadata(local_store)
+    assert found.findtext(".//westBoundingCoordinate") == "179.25"
+    assert found.findtext(".//eastBoundingCoordinate") == "-179.5"
+    with zipfile.ZipFile(io.BytesIO(content(local_store, export(local_store, "camtrap_dp")))) as package:
+        spatial = json.loads(package.read("datapackage.json"))["spatial"]
+    assert spatial["type"] == "MultiPolygon"
+    assert [[min(ring), max(ring)] for (ring,) in spatial["coordinates"]] == [
+        [[179.25, 47.3921], [180, 47.3921]],
+        [[-180, 47.3921], [-179.5, 47.3921]],
+    ]
+
+
 def test_the_publishers_own_address_is_shown(tmp_path: Path, local_store: Store) -> None:
     settings = SETTINGS.model_copy(update={"publisher": "Museum", "contact_email": "data@museum.example"})
     built(local_store, project(), tmp_path / "p1", settings)

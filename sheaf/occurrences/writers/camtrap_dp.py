@@ -132,6 +132,7 @@ OBSERVATIONS = (
 )  # fmt: skip
 TABLES: Mapping[str, Sequence[Field]] = {"deployments": DEPLOYMENTS, "media": MEDIA, "observations": OBSERVATIONS}
 
+_STATIONS = "SELECT d.longitude, d.latitude, d.sensitive FROM sampled e JOIN deployments d ON d.id = e.deployment_id"
 _VIEWS = f"""
 CREATE MACRO known(minutes) AS nullif(minutes, {DATE_ONLY});  -- of a date alone no moment is known
 CREATE TABLE usable AS  -- sessions whose moments are known, at places that are known
@@ -242,12 +243,21 @@ def _write_table(archive: Zip, chosen: "Selection", name: str, sources: Sequence
     return rows
 
 
+def _spatial(box: tuple[float, float, float, float] | None) -> dict[str, Any]:
+    """The box of the stations as GeoJSON, in two where it lies across 180 degrees (RFC 7946, 3.1.9)."""
+    if box is None:
+        return {"type": "Polygon", "coordinates": []}
+    west, east, north, south = box
+    parts = [(west, east)] if west <= east else [(west, 180), (-180, east)]
+    polygons = [[[[a, south], [b, south], [b, north], [a, north], [a, south]]] for a, b in parts]
+    if len(polygons) == 1:
+        return {"type": "Polygon", "coordinates": polygons[0]}
+    return {"type": "MultiPolygon", "coordinates": polygons}
+
+
 def _description(draft: Draft, chosen: "Selection") -> dict[str, Any]:
     data = chosen.dataset
-    ((first, last, west, south, east, north),) = chosen.rows(
-        """SELECT min(e.start)::DATE, max(e."end")::DATE, min(d.longitude), min(d.latitude), max(d.longitude),
-            max(d.latitude) FROM sampled e JOIN deployments d ON d.id = e.deployment_id"""
-    )
+    ((first, last),) = chosen.rows('SELECT min(start)::DATE, max("end")::DATE FROM sampled')
     taxa = chosen.rows(
         f"""SELECT DISTINCT o.scientific_name, lower(o.scientific_rank), {sql.names(_RANKS)}, o.common_name
             FROM occurrences o JOIN shown s USING (position) WHERE o.is_taxon ORDER BY ALL"""
@@ -264,7 +274,6 @@ def _description(draft: Draft, chosen: "Selection") -> dict[str, Any]:
     named = {"name": licence.name, "path": licence.url} if licence else {"title": data["licence"]}
     licences = {"licenses": [{**named, "scope": scope} for scope in ("data", "media")]} if data["licence"] else {}
     day = draft.now.date().isoformat()
-    box = [[[west, south], [east, south], [east, north], [west, north], [west, south]]] if west is not None else []
     return {
         "profile": f"{_OFFICIAL}camtrap-dp-profile.json",
         "name": data["slug"],
@@ -282,7 +291,7 @@ def _description(draft: Draft, chosen: "Selection") -> dict[str, Any]:
             "individualAnimals": False,
             "observationLevel": ["media", "event"],
         },
-        "spatial": {"type": "Polygon", "coordinates": box},
+        "spatial": _spatial(chosen.box(_STATIONS)),
         "temporal": {"start": str(first or day), "end": str(last or day)},
         "taxonomic": [_taxon(*found) for found in taxa],
         "resources": [

@@ -156,13 +156,9 @@ def _coverage(chosen: "Selection") -> Coverage:
     ((occurrences, by_machine),) = chosen.rows(
         "SELECT count(*), coalesce(bool_or(basis_of_record = 'MachineObservation'), true) FROM shown"
     )
-    # the box of a sensitive station is that of its cell
-    ((events, stations, first, last, west, east, north, south),) = chosen.rows(
-        """WITH e AS (SELECT sampled.*, CASE WHEN sensitive THEN d.cell / 2 ELSE 0 END AS half FROM sampled, dataset d)
-        SELECT count(*), count(DISTINCT deployment_id), min(start)::DATE,
-            max(greatest(start, coalesce("end", start)))::DATE, greatest(min(longitude - half), -180),
-            least(max(longitude + half), 180), least(max(latitude + half), 90), greatest(min(latitude - half), -90)
-        FROM e"""
+    ((events, stations, first, last),) = chosen.rows(
+        """SELECT count(*), count(DISTINCT deployment_id), min(start)::DATE,
+            max(greatest(start, coalesce("end", start)))::DATE FROM sampled"""
     )
-    box = (west, east, north, south) if west is not None else None
+    box = chosen.box("SELECT longitude, latitude, sensitive FROM sampled")
     return Coverage(occurrences, events, stations, box, first, last, by_machine)

@@ -56,6 +56,30 @@ class Selection:
         """The result of a small query."""
         return self.database.execute(query).fetchall()
 
+    def box(self, stations: str) -> tuple[float, float, float, float] | None:
+        """West, east, north and south of some stations, in degrees; None without coordinates.
+
+        Stations more than half of the world apart lie across 180 degrees, where west is the larger number. A sensitive
+        one is as wide as its cell.
+
+        Args:
+            stations: SQL of their `longitude`, `latitude`, and whether they are `sensitive`.
+        """
+        ((west, east, north, south, across),) = self.rows(
+            f"""WITH e AS (SELECT s.*, CASE WHEN s.sensitive THEN d.cell / 2 ELSE 0 END AS half
+                FROM ({stations}) s, dataset d),
+            span AS (SELECT max(longitude) - min(longitude) > 180 AS across FROM e),
+            turned AS (SELECT * REPLACE (CASE WHEN across AND longitude < 0 THEN longitude + 360 ELSE longitude END
+                AS longitude) FROM e, span)
+            SELECT min(longitude - half), max(longitude + half), least(max(latitude + half), 90),
+                greatest(min(latitude - half), -90), any_value(across) FROM turned"""
+        )
+        if west is None:
+            return None
+        if across:
+            return west, round(east - 360, 6), north, south
+        return max(west, -180), min(east, 180), north, south
+
     def ranges(self) -> list[tuple[int, int]]:
         """Ranges of positions that end with a session and hold some ten thousand occurrences, in order.
 
