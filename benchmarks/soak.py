@@ -6,7 +6,7 @@ One process does what daemon and code server do, with the real sensor, schedule 
 batches, an instance of its own (SQLite) and a local store. The clock of Sheaf is turned by `SOURCE_DATE_EPOCH`; ticks
 get simulated times, and runs get theirs in the database. A day before fills it; then after each day's prune there has
 to be as much as the day before: memory, rows of ticks and runs, files of the store. What stays for ever is
-counted apart: two small documents of each version that was deleted, the activity, the log of Delta tables.
+counted apart: two small documents of each version that was deleted, and the activity.
 """
 
 import argparse
@@ -130,9 +130,7 @@ class Life:
         kept = {
             path
             for path in paths
-            if path.endswith(("/_record.json", "/_manifest.json"))
-            or path.startswith("activity/")
-            or "/_delta_log/" in path
+            if path.endswith(("/_record.json", "/_manifest.json")) or path.startswith("activity/")
         }
         ticks = [
             len(self.instance.get_ticks(one.instigator_origin_id, one.selector_id)) for one in self._states.values()

@@ -134,7 +134,7 @@ def prune_logs(store: Store, domain: str, young: timedelta, *, dry_run: bool = F
 def _unreadable(store: Store, root: str, before: datetime) -> list[Stored]:
     """The pages before the last checkpoint before the first version all of whose files are there."""
     pages = sorted((page for page in store.list(f"{root}/_delta_log") if _number(page)), key=lambda page: page.path)
-    points = [_number(page) for page in pages if page.path.endswith(".checkpoint.parquet") and page.modified < before]
+    points = [_number(page) for page in pages if page.path.endswith(".checkpoint.parquet")]
     if not points:
         return []
     there = cache(lambda path: store.size(f"{root}/{unquote(path)}") is not None)
@@ -143,10 +143,20 @@ def _unreadable(store: Store, root: str, before: datetime) -> list[Stored]:
         state = _read(store, root, int(_number(pages[0])))
         while not all(map(there, state.files)) and (commit := next(commits, None)):
             state.commit(int(_number(commit)), store.get(commit.path))
-    except (ValueError, KeyError):  # somebody else's, or damaged
+        old = (
+            point
+            for point in reversed(points)
+            if int(point) <= state.version and _made_at(store, root, point) < _milliseconds(before)
+        )
+        first = next(old, "")
+    except (ValueError, KeyError, NotFoundError):  # somebody else's, or damaged
         return []
-    first = max((point for point in points if int(point) <= state.version), default="")
     return [page for page in pages if _number(page) < first]
+
+
+def _made_at(store: Store, root: str, number: str) -> int:
+    """When a commit was made, in milliseconds; its file may be a copy, and younger."""
+    return json.loads(store.get(f"{root}/_delta_log/{number}.json").partition(b"\n")[0])["commitInfo"]["timestamp"]
 
 
 def _number(page: Stored) -> str:
