@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets import pools
 from assets.each import OWNER, Check, Outcome, StepEvent, backfill_policy, run_each
 from assets.launchpad import asked_filter, asked_options, config_schema
 from assets.partitions import partitions_of
@@ -63,7 +64,7 @@ def _export_asset(domain: Domain, series: Series, partitions: dg.PartitionsDefin
         description=series.description,
         code_version=str(series.version),
         backfill_policy=None if series.campaign else backfill_policy(domain.in_one_run),
-        pool="exports",
+        pool=pools.EXPORTS,
         config_schema=config_schema(series),
         check_specs=[
             dg.AssetCheckSpec(

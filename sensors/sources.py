@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import dagster as dg
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
+from assets import pools
 from assets.partitions import partitions_of
 from assets.steps import step_key
 from resources.store import StoreResource
@@ -49,6 +50,7 @@ def source_sensor(domain: Domain, source: Source, quiet_s: float) -> dg.SensorDe
         store: StoreResource,
         settings: dg.ResourceParam[Settings],
     ) -> dg.SensorResult:
+        pools.register(context.instance, domain)
         source = sources.named(domain.name, name)
         offer = source.offers()  # a source that cannot be listed fails the tick: it is not quiet
         for problem, why in offer.problems().items():

@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,48 @@ def _program(entry: Path) -> str:
     return (entry / "cmdline").read_bytes().split(b"\0")[0].decode()
 
 
-class Lab:
+class Server(ABC):
+    """A Dagster server that can be asked, at `url`."""
+
+    url: str
+
+    @abstractmethod
+    def is_alive(self) -> bool:
+        """Whether it makes sense to wait for it."""
+
+    @abstractmethod
+    def said(self) -> str:
+        """The end of what it printed."""
+
+    def ask(self, query: str) -> dict[str, Any]:
+        """A GraphQL query to the server."""
+        body = json.dumps({"query": query}).encode()
+        request = urllib.request.Request(f"{self.url}/graphql", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)["data"]
+
+    def wait(self, what: str, done: Callable[[], object], seconds: float = 420) -> float:
+        """Wait until something is so, and return how many seconds that took; the server may not answer at first."""
+        began = time.monotonic()
+        while time.monotonic() < began + seconds and self.is_alive():
+            try:
+                if done():
+                    return time.monotonic() - began
+            except (urllib.error.URLError, OSError):
+                pass
+            time.sleep(1)
+        pytest.fail(f"Waited in vain for {what}. The end of what was printed:\n{self.said()}")
+
+    def runs(self) -> list[tuple[str, str]]:
+        """Status and starter of all runs."""
+        found = self.ask("{runsOrError {... on Runs {results {status tags {key value}}}}}")["runsOrError"]["results"]
+        tags = [{tag["key"]: tag["value"] for tag in run["tags"]} for run in found]
+        return [
+            (run["status"], tag.get("dagster/sensor_name", "somebody")) for run, tag in zip(found, tags, strict=True)
+        ]
+
+
+class Lab(Server):
     """A running `sheaf dev` on a home of its own."""
 
     def __init__(self, home: Path, more: Mapping[str, str] | None = None) -> None:
@@ -73,34 +115,9 @@ class Lab:
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             )
 
-    def ask(self, query: str) -> dict[str, Any]:
-        """A GraphQL query to the server."""
-        body = json.dumps({"query": query}).encode()
-        request = urllib.request.Request(f"{self.url}/graphql", body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)["data"]
-
-    def wait(self, what: str, done: Callable[[], object], seconds: float = 420) -> None:
-        """Wait until something is so; the server may not answer at first."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            if self._process.poll() is not None:
-                break
-            try:
-                if done():
-                    return
-            except (urllib.error.URLError, OSError):
-                pass
-            time.sleep(1)
-        pytest.fail(f"Waited in vain for {what}. The end of the log:\n{self._log.read_text()[-3000:]}")
-
-    def runs(self) -> list[tuple[str, str]]:
-        """Status and starter of all runs."""
-        found = self.ask("{runsOrError {... on Runs {results {status tags {key value}}}}}")["runsOrError"]["results"]
-        tags = [{tag["key"]: tag["value"] for tag in run["tags"]} for run in found]
-        return [
-            (run["status"], tag.get("dagster/sensor_name", "somebody")) for run, tag in zip(found, tags, strict=True)
-        ]
+    def said(self) -> str:
+        """The end of its log."""
+        return self._log.read_text()[-3000:]
 
     def stop(self) -> list[int]:
         """Ctrl+C, as an operator stops it; returns what had to be killed."""
