@@ -57,12 +57,9 @@ def analyse_pair(master: Path, dub: Path, options: PairOptions | None = None) ->
     Raises:
         MediaError: one of its kinds, when a file cannot be read, holds no sound, or time runs out.
     """
-    from threadpoolctl import threadpool_limits
-
     options = options or PairOptions()
     started = time.monotonic()
-    with threadpool_limits(1, user_api="blas"):  # products are small here: more threads would only wait, and busily
-        result = _first_answer(master, dub, options, started + options.timeout_seconds)
+    result = _first_answer(master, dub, options, started + options.timeout_seconds)
     result.analysis_seconds = round(time.monotonic() - started, 3)
     return result
 
