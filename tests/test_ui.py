@@ -272,8 +272,9 @@ def test_checks_tell_what_they_found(page, lab):
 
 def test_a_failed_check_leads_to_the_rows_that_it_means(page, lab):
     page.goto(f"{lab.url}/assets/matches/events?view=checks&checkDetail=open", wait_until="domcontentloaded")
-    expect(page.get_by_text("Failed", exact=True).first).to_be_visible()
+    page.get_by_text("Execution history", exact=True).click()
     expect(page.get_by_text("last lines are not finished yet: logs/main/").first).to_be_visible()
+    expect(page.get_by_text("Failed", exact=True).first).to_be_visible()
     page.goto(f"{lab.url}/assets/matches/events?view=partitions&partition=club-night", wait_until="domcontentloaded")
     expect(page.get_by_text("corrupt_json", exact=True).first).to_be_visible()
     row = page.get_by_role("row").filter(has_text="corrupt_json").last  # the innermost: tables are nested
