@@ -4,11 +4,13 @@
 
 With an image, as the user of the image by `buildah run` (as root); without one, the programs beside this Python.
 Nobody starts a run here. Sensors see what lies in the inbox, the nightly schedule (each minute) publishes what is over
-all partitions, one request is accepted and one rejected. Then daemon and code server get SIGKILL, PostgreSQL ends at
-once, and a batch arrives meanwhile: when they are back it is published once, and whole.
+all partitions, one request is accepted and one rejected. Then a batch arrives in each of three troubles: daemon and
+code server get SIGKILL and PostgreSQL ends at once; S3 answers nothing for a minute; a new code server takes over while
+the batch is being made. Each batch is published once, and whole.
 """
 
 import argparse
+import signal
 import sys
 import time
 from collections import Counter
@@ -72,19 +74,33 @@ def _troubled(running: Deployment) -> int:
         lambda: bool(list(requests.glob("accepted/good*")) and list(requests.glob("rejected/bad*"))),
     )
     before = completed(store)
+    of_batch = sum(not series.campaign for series in DOMAINS["fermentation"].series)
+
+    def published(batch: str) -> Callable[[], bool]:
+        return lambda: sum(partition == batch for _, partition, _ in completed(store)) == of_batch
+
     running.kill("daemon", "code")
     running.database("stop", "-m", "immediate")
-    write_batch(inbox, "late")
+    write_batch(inbox, "killed", batch_number=91)
     time.sleep(5)
     running.database("start")
     running.start("code", "daemon")
-    of_batch = sum(not series.campaign for series in DOMAINS["fermentation"].series)
+    wait("what arrived while daemon, code server and PostgreSQL were gone is published", published("killed"))
+    with running.store_silent():
+        write_batch(inbox, "silent", batch_number=92)
+        time.sleep(60)
+    wait("what arrived while S3 was silent for a minute is published", published("silent"))
+    write_batch(inbox, "rolled", batch_number=93)
     wait(
-        "what arrived in between is published",
-        lambda: sum(partition == "late" for _, partition, _ in completed(store)) == of_batch,
+        "a run of another batch begins",
+        lambda: ("STARTED", "fermentation_inbox") in running.runs() or published("rolled")(),
     )
+    running.kill("code", how=signal.SIGTERM)
+    time.sleep(5)
+    running.start("code")
+    wait("what was being made when a new code server came is published", published("rolled"))
     after = completed(store)
-    doubled = [key for key, count in after.items() if key[1] == "late" and count != 1]
+    doubled = [key for key, count in after.items() if key[1] in ("killed", "silent", "rolled") and count != 1]
     lost = [key for key, count in before.items() if after[key] < count]
     for record in history(store):
         if record.status is Status.COMPLETED:

@@ -95,15 +95,27 @@ class Deployment(Server):
         options += [f"--env={name}={value}" for name, value in variables.items() if not name.endswith("_HOME")]
         return ["buildah", "run", "--user", "10001", *options, container, "--", *words]
 
-    def kill(self, *roles: str) -> None:
-        """End roles at once; all of them where none is named."""
+    def kill(self, *roles: str, how: signal.Signals = signal.SIGKILL) -> None:
+        """End roles at once, or as they are asked to; all of them where none is named."""
         for entry in Path("/proc").iterdir():
             try:
                 told = (entry / "environ").read_bytes()
                 if any(f"{MARK}={self.folder}:{role}".encode() in told for role in roles or ("",)):
-                    os.kill(int(entry.name), signal.SIGKILL)
+                    os.kill(int(entry.name), how)
             except (OSError, ValueError):
                 continue
+
+    @contextmanager
+    def store_silent(self) -> Iterator[None]:
+        """Have S3 answer nothing inside the block."""
+        listening = subprocess.check_output(["pgrep", "--parent", str(os.getpid()), "--full", "atomic_moto"], text=True)
+        try:
+            for process in map(int, listening.split()):
+                os.kill(process, signal.SIGSTOP)
+            yield
+        finally:
+            for process in map(int, listening.split()):
+                os.kill(process, signal.SIGCONT)
 
     def database(self, *words: str) -> None:
         """What `pg_ctl` is to do with the database; waits until it is done."""
