@@ -1,5 +1,6 @@
 """Data of cameras in the formats of the field come in as what they are, people withheld; what Sheaf publishes, too."""
 
+import gzip
 import io
 import json
 import zipfile
@@ -148,6 +149,57 @@ def test_an_observation_of_an_event_alone_was_seen_on_all_media_of_its_time(tmp_
     assert [(one.code, one.rows) for one in account.reasons] == [("no_media", 1)]
 
 
+@pytest.mark.parametrize(
+    ("placed", "media"), [(True, "21:0{}:00Z"), (True, "23:0{}:00+02:00"), (False, "23:0{}:00+02:00")]
+)
+def test_times_without_a_zone_are_those_of_the_deployment(
+    tmp_path: Path, local_store: Store, placed: bool, media: str
+) -> None:
+    taken = [
+        {"mediaID": f"m-{number}", "deploymentID": "d-1", "timestamp": "2024-06-15T" + media.format(number)}
+        for number in range(6)
+    ]
+    place = {"latitude": 47.1, "longitude": 8.2} if placed else {"latitude": "", "longitude": ""}
+    folder = put_package(
+        tmp_path / "p1",
+        [seen("o-1", "event", 1, 3, eventStart="2024:06:15 23:01:00", eventEnd="2024-06-15 23:03:00.000")],
+        media=taken, deployments=[{"deploymentID": "d-1", **place}],
+    )  # fmt: skip
+    made(local_store, folder)
+    (found,) = rows(local_store, schema.OCCURRENCES_TABLE)
+    assert (found["detections_count"], found["first_appearance"].isoformat(), found["first_offset"]) == (
+        3, "2024-06-15T23:01:00", 120,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_package_may_lie_in_folders_gzipped_and_in_parts(tmp_path: Path, local_store: Store, zipped: bool) -> None:
+    nothing: Row = {"individualID": "NA", "eventID": "NULL"}
+    folder = put_package(
+        tmp_path / "p1",
+        [seen("o-1", "media", 1, **nothing), seen("o-2", "media", 4, **nothing)],
+        deployments=[{"DeploymentID": "d-1", "LATITUDE": 47.1, "longitude": 8.2, "countryCode": "NA"}],
+    )
+    said = json.loads((folder / "datapackage.json").read_text())
+    said["resources"][1]["path"] = ["data/media-1.csv.gz", "data/media-2.csv.gz"]
+    (folder / "datapackage.json").write_text(json.dumps(said))
+    (folder / "data").mkdir()
+    header, *lines = (folder / "media.csv").read_bytes().splitlines(keepends=True)
+    (folder / "media.csv").unlink()
+    for number, some in ((1, lines[:4]), (2, lines[3:])):
+        (folder / f"data/media-{number}.csv.gz").write_bytes(gzip.compress(b"".join([header, *some])))
+    if zipped:
+        (tmp_path / "p2").mkdir()
+        with zipfile.ZipFile(tmp_path / "p2" / "package.zip", "w") as opened:
+            for path in folder.rglob("*.*"):
+                opened.write(path, f"package/{path.relative_to(folder)}")
+    generation = made(local_store, tmp_path / "p2" if zipped else folder)["records"].generation
+    assert len(rows(local_store, schema.OCCURRENCES_TABLE)) == 2  # no individual, and no event, of the name NA
+    assert [row["country_code"] for row in rows(local_store, schema.DEPLOYMENTS)] == ["NA"]  # Namibia
+    (account,) = [one for one in generation.account if one.table == "media-2.csv.gz"]
+    assert (account.seen, account.left_out) == (3, {"also in media-1.csv.gz": 1})
+
+
 def test_media_without_an_event_are_occurrences_of_their_own(tmp_path: Path, local_store: Store) -> None:
     folder = put_package(tmp_path / "p1", [
         seen("o-1", "media", 0, eventID=""), seen("o-2", "media", 1, eventID="", individualID="Red"),
@@ -237,21 +289,30 @@ def test_what_megadetector_found_is_read_with_the_deployments(tmp_path: Path, lo
     said = {
         "info": {"detector": "md_v5a", "classifier": "Foxes"}, "images": images,
         "detection_categories": {"1": "animal", "2": "person", "3": "vehicle"},
-        "classification_categories": {"0": "7;mammalia;carnivora;canidae;vulpes;vulpes;red fox", "1": "dog"},
+        "classification_categories": {"0": "red fox", "1": "dog"},
+        "classification_category_descriptions": {"0": "7;mammalia;carnivora;canidae;vulpes;vulpes;red fox"},
     }  # fmt: skip
     (folder / "result.json").write_text(json.dumps(said))
+    more = {**said, "images": [
+        images[0], {**images[1], "detections": [animal]},
+        {"file": "D:\\season\\ridge\\100RECNX\\9.jpg", "detections": [animal], "datetime": "2024:06:16 01:00:00"},
+    ]}  # fmt: skip
+    (folder / "result_2.json").write_text(json.dumps(more))
     generation = made(local_store, folder)["records"].generation
     found = rows(local_store, schema.OCCURRENCES_TABLE)
     assert [(row["scientific_name"], row["is_person"], row["prediction_score"], row["identified_by"]) for row in
             sorted(found, key=lambda row: (row["first_appearance"], -row["prediction_score"]))] == [
         ("Animalia", False, 0.9, "md_v5a"), ("Vulpes vulpes", False, 0.7, "Foxes"),
-        ("Animalia", False, 0.9, "md_v5a"), (None, True, 0.15, "md_v5a"),
+        ("Animalia", False, 0.9, "md_v5a"), (None, True, 0.15, "md_v5a"), ("Animalia", False, 0.9, "md_v5a"),
     ]  # fmt: skip
     assert {row["deployment_name"] for row in rows(local_store, schema.EVENTS)} == {"Ford", "Ridge"}
     noted = Pinned(local_store, "p1", {"records": generation}).rejects("records")
     told = {(row["code"], row["file"], row["line"]) for batch in noted for row in batch.to_pylist()}
-    assert told >= {("no_deployment", "result.json", 4), ("failed", "result.json", 5)}
+    assert told >= {
+        ("no_deployment", "result.json", 4), ("failed", "result.json", 5), ("repeated_key", "result_2.json", 2),
+    }  # fmt: skip
     accounts = {one.table: one for one in generation.account}
-    assert (accounts["images"].seen, accounts["images"].used, accounts["images"].rejected) == (7, 3, 4)
+    assert (accounts["images"].seen, accounts["images"].used, accounts["images"].rejected) == (9, 4, 5)
+    assert accounts["result_2.json"].left_out == {"also in result.json": 1}
     assert sum(accounts["detections"].left_out.values()) == 1
     assert all(one.adds_up for one in generation.account)

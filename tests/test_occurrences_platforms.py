@@ -128,6 +128,31 @@ def test_what_was_not_used_of_a_download_adds_up(insights: tuple[Store, Generati
     }
 
 
+@pytest.mark.parametrize("zipped", [False, True])
+def test_parts_of_a_download_are_read_as_one(
+    tmp_path: Path, local_store: Store, insights: tuple[Store, Generation], zipped: bool
+) -> None:
+    folder = put_insights(tmp_path / "whole")
+    (folder / "images_2000123.csv").unlink()
+    for number, images in enumerate((IMAGES[:3], IMAGES[2:]), 1):  # one row of an image of three is in both
+        put_csv(folder / f"images_{number}.csv", images)
+    if zipped:
+        (tmp_path / "zips").mkdir()
+        for number in (1, 2):
+            with zipfile.ZipFile(tmp_path / "zips" / f"{number}.zip", "w") as opened:
+                for name in ("projects.csv", "deployments.csv", f"images_{number}.csv"):
+                    opened.write(folder / name, f"download/{name}")
+        folder = tmp_path / "zips"
+    wanted = rows(insights[0], schema.OCCURRENCES_TABLE, "p2000123")
+    generation = made(local_store, folder, project="p2000123")["records"].generation
+    assert rows(local_store, schema.OCCURRENCES_TABLE, "p2000123") == wanted
+    accounts = {one.table: one for one in generation.account}
+    assert all(one.adds_up for one in generation.account)
+    assert (accounts["images_1.csv"].seen, accounts["images_2.csv"].seen, accounts["images"].seen) == (3, 8, 10)
+    assert accounts["images_2.csv"].left_out == {"also in images_1.csv": 1}
+    assert ("main_occurrence", "no_parent", "images_2.csv", 7) in noted(local_store, generation, "p2000123")
+
+
 def test_what_is_on_a_sequence_was_seen_on_its_images(tmp_path: Path, local_store: Store) -> None:
     images = [
         {"project_id": 2000123, "deployment_id": "ford-2021", "image_id": f"img-{minute}", "license": "CC-BY",
@@ -220,6 +245,15 @@ def test_an_export_of_inaturalist_is_observations_of_people(tmp_path: Path, loca
     assert about["licence"] == "CC-BY-NC-4.0"  # the strictest
     text = "".join(archive(local_store, "gbif").values())
     assert not [part for part in ("11.111", "under my window", "static.example.org") if part in text]
+
+
+def test_exports_of_inaturalist_that_overlap_are_one(tmp_path: Path, local_store: Store) -> None:
+    put_csv(tmp_path / "p1" / "2020.csv", [OBSERVATION, {**OBSERVATION, "id": 902}])
+    put_csv(tmp_path / "p1" / "2021.csv", [{**OBSERVATION, "id": 902}, {**OBSERVATION, "id": 903}])
+    generation = made(local_store, tmp_path / "p1")["records"].generation
+    assert sorted(row["id"] for row in rows(local_store, schema.OCCURRENCES_TABLE)) == [901, 902, 903]
+    (account,) = [one for one in generation.account if one.table == "2021.csv"]
+    assert (account.seen, account.left_out) == (2, {"also in 2020.csv": 1})
 
 
 def test_observations_without_a_licence_are_not_given_one(tmp_path: Path, local_store: Store) -> None:

@@ -35,8 +35,8 @@ from test_occurrences_packages import put_package, seen
 from test_occurrences_platforms import FORD, image, put_insights
 
 from sheaf.occurrences import schema
-from sheaf.occurrences.analysis.clocks import spans
 from sheaf.occurrences.analysis.names import Name, understand
+from sheaf.occurrences.clocks import spans
 from sheaf.occurrences.domain import OCCURRENCES
 from sheaf.occurrences.readers.ingest import ingest
 from sheaf.occurrences.settings import OccurrencesSettings

@@ -16,8 +16,8 @@ READING = Step(
     "records",
     "A project's tables as its source has them: typed, checked, with what could not be used in `rejects`.",
     writes=tuple(source.table for source in SOURCES),
-    settings=("source_time_zone",),
-    version=6,
+    settings=("source_time_zone", "time_zone"),
+    version=7,
     pool="ingest",
 )
 BUILDING = Step(

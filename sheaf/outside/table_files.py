@@ -1,11 +1,11 @@
 """The files in which others deliver tables: `<table>.parquet`, `.ndjson` or `.csv`, as rows or as Arrow batches.
 
 Here is decided once what an odd file means. A byte order mark, line ends of any system and blank lines mean
-nothing. A line that cannot be a row is rejected, and the others go on. NaN, Infinity and half characters, which
-some programs write though JSON has none, cost their value, not the row. What was only half written, is in
-another encoding, or names none of the columns that are asked for is refused as a whole. A CSV without an end
-of its last line may be whole or cut off: it is read, and a fault says so. Not here: what the values must be
-(the readers of the domains), Parquet itself (`parquet`).
+nothing; columns are parted by commas, or by semicolons, tabs or bars where the first line has no comma. A line that
+cannot be a row is rejected, and the others go on. NaN, Infinity and half characters, which some programs write though
+JSON has none, cost their value, not the row. What was only half written, is in another encoding, or names none of the
+columns that are asked for is refused as a whole. A CSV without an end of its last line may be whole or cut off: it is
+read, and a fault says so. Not here: what the values must be (the readers of the domains), Parquet itself (`parquet`).
 """
 
 import codecs
@@ -77,7 +77,7 @@ def csv_columns(path: Path) -> list[str]:
     """The names in the first line of a CSV; none where it cannot be read as one: whoever reads it says why."""
     try:
         first = next(_lines(path), (0, b""))[1].decode()
-        return [name.strip() for name in next(csv.reader([first], strict=True), [])]
+        return [name.strip() for name in next(csv.reader([first], strict=True, delimiter=_separator(first)), [])]
     except (InputError, UnicodeDecodeError, csv.Error):
         return []
 
@@ -132,9 +132,9 @@ def _check_header(path: Path, header: Sequence[str], known: Collection[str]) -> 
         raise InputError(f"{path} names the column {twice} twice: keep one of them.")
     if not set(header) & set(known):
         shown = ", ".join(header)[:80]
-        other = next((mark for mark in (";", "\t", "|") if mark in shown), None)
-        why = f"separate its columns with commas, not {other!r}" if other else f"its columns are {', '.join(known)}"
-        raise InputError(f"{path} has no column of this table in its first line ({shown}): {why}.")
+        raise InputError(
+            f"{path} has no column of this table in its first line ({shown}): its columns are {', '.join(known)}."
+        )
 
 
 def _parquet_batches(path: Path, columns: Sequence[str]) -> pa.RecordBatchReader:
@@ -289,9 +289,10 @@ def _csv(file: TableFile, known: Collection[str]) -> tuple[list[str], Iterator[t
     csv.field_size_limit(MOST_LINE)  # of the whole process: a polygon may be longer than the module's 128 kB
     text = _CsvLines(file.path)
     first = next(iter(text), "")
-    blank = first.count(", ") == first.count(",") > 0  # written as `id, name`
+    separator = _separator(first)
+    blank = first.count(separator + " ") == first.count(separator) > 0  # written as `id, name`
     try:
-        header = next(csv.reader([first], strict=True), [])
+        header = next(csv.reader([first], strict=True, delimiter=separator), [])
     except csv.Error as error:
         raise InputError(f"{file.path}, line 1: {error}; it was damaged or only half written.") from error
     if text.fault:
@@ -300,12 +301,17 @@ def _csv(file: TableFile, known: Collection[str]) -> tuple[list[str], Iterator[t
     if not any(header):
         raise InputError(f"{file.path} is empty: its first line must name the columns ({', '.join(known)}).")
     _check_header(file.path, header, known)
-    return header, _csv_rows(file, len(header), blank)
+    return header, _csv_rows(file, len(header), separator, blank)
 
 
-def _csv_rows(file: TableFile, width: int, blank: bool) -> Iterator[tuple[int, list[str]]]:
+def _separator(first: str) -> str:
+    """What parts the columns: commas, or what the first line has where it has none, as spreadsheets save."""
+    return next((mark for mark in (",", ";", "\t", "|") if mark in first), ",")
+
+
+def _csv_rows(file: TableFile, width: int, separator: str, blank: bool) -> Iterator[tuple[int, list[str]]]:
     text = _CsvLines(file.path)
-    reader = csv.reader(text, strict=True, skipinitialspace=blank)
+    reader = csv.reader(text, strict=True, delimiter=separator, skipinitialspace=blank)
     number, offset = here = 1, 0
     try:
         next(reader)  # the names

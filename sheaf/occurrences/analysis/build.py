@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from sheaf import duck, sql
 from sheaf.errors import InputError
-from sheaf.occurrences import input_tables, schema
-from sheaf.occurrences.analysis import clocks, names, public
+from sheaf.occurrences import clocks, input_tables, schema
+from sheaf.occurrences.analysis import names, public
 from sheaf.occurrences.analysis.dataset import name_collections, write_dataset
 from sheaf.occurrences.analysis.plots import season_plots
 from sheaf.occurrences.input_tables import DATE_ONLY

@@ -4,15 +4,17 @@ Here: which occurrence an observation is, on which media it was seen, to which s
 get. Not here: reading the files of a format (the modules that have `found`), what rows must be (`ingest`).
 
 The three tables are called and have the columns that Camtrap DP 1.0 gives them (https://camtrap-dp.tdwg.org/data),
-with `_at`, the line that a row is from; several may be from one. An observation of an event is one occurrence, and the
-observations of single media that belong to it are its detections; where an event has none of its own, each observation
-of a medium is one. An observation of people is kept as one whatever it hangs on, and with it all media that it may be
-about, so that none of them is shown.
+with `_at`, the place that a row is from (`several_files`); several may be from one. An observation of an event is one
+occurrence, and the observations of single media that belong to it are its detections; where an event has none of its
+own, each observation of a medium is one. An observation of people is kept as one whatever it hangs on, and with it all
+media that it may be about, so that none of them is shown. Times of a deployment are compared as moments: what was
+written without an offset has that of its zone, as it is published.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -20,10 +22,15 @@ import pyarrow as pa
 
 from sheaf import sql
 from sheaf.errors import InputError
+from sheaf.occurrences import clocks
 from sheaf.occurrences import input_tables as tables
-from sheaf.occurrences.input_tables import Source
+from sheaf.occurrences.input_tables import DATE_ONLY, Source
 from sheaf.occurrences.readers.arrived import Arrived, arrange
+from sheaf.occurrences.readers.fields import clock, degrees, written_offset
+from sheaf.occurrences.readers.several_files import origin, with_origin
+from sheaf.occurrences.working_database import table_of
 from sheaf.tables.rejects import Rejects
+from sheaf.tables.work import Work
 
 if TYPE_CHECKING:
     import duckdb
@@ -52,14 +59,24 @@ CREATE OR REPLACE MACRO hashed(text) AS 4503599627370496 + (md5_number_lower(tex
 CREATE OR REPLACE MACRO key_of(text, kind) AS CASE
     WHEN regexp_full_match(text, '(' || kind || '-)?(0|[1-9][0-9]{0,14})')
     THEN CAST(regexp_extract(text, '[0-9]+$') AS BIGINT) ELSE hashed(kind || '/' || text) END;
-CREATE OR REPLACE MACRO moment(text) AS epoch_us(TRY_CAST(text AS TIMESTAMPTZ));
+CREATE OR REPLACE MACRO clock(text) AS $clock;
+CREATE OR REPLACE MACRO written(text) AS $written;
+CREATE OR REPLACE MACRO moment(text, zone, minutes) AS CASE WHEN coalesce(written(text) <> $date_only, false)
+    THEN epoch_us(clock(text)) - written(text)::BIGINT * 60000000
+    ELSE coalesce(epoch_us(timezone(zone, clock(text))), epoch_us(clock(text)) - minutes * 60000000) END;
 CREATE OR REPLACE MACRO tag(tags, name) AS
     nullif(trim(regexp_extract(tags, '(?:^|\\|)\\s*' || name || '\\s*:\\s*([^|]*)', 1)), '');
 """
+# What is written without an offset, where the zone is not known, is taken to have the middle one of its media.
 _PREPARE = f"""
-CREATE TABLE dp_taken AS SELECT *, moment(timestamp) AS moment,
-    row_number() OVER (ORDER BY deploymentID, moment(timestamp), _at) AS number
-FROM dp_media WHERE moment(timestamp) IS NOT NULL;
+CREATE TABLE dp_clock AS SELECT deploymentID, any_value(zone) AS zone,
+    coalesce(quantile_disc(minutes, 0.5), 0)::BIGINT AS minutes
+FROM (SELECT deploymentID, zone, NULL AS minutes FROM dp_zone UNION ALL
+    SELECT deploymentID, NULL, nullif(written(timestamp), {DATE_ONLY}) FROM dp_media) GROUP BY 1;
+CREATE TABLE dp_taken AS SELECT *, row_number() OVER (ORDER BY deploymentID, moment, _at) AS number
+FROM (SELECT m.*, moment(m.timestamp, c.zone, c.minutes) AS moment
+    FROM dp_media m LEFT JOIN dp_clock c USING (deploymentID))
+WHERE moment IS NOT NULL;
 CREATE TABLE dp_twice AS SELECT eventID FROM dp_observations WHERE eventID IS NOT NULL
 GROUP BY 1 HAVING count(DISTINCT deploymentID) > 1;
 CREATE TABLE dp_seen AS SELECT o.*, row_number() OVER (ORDER BY o._at, o.observationID) AS _row,
@@ -67,12 +84,14 @@ CREATE TABLE dp_seen AS SELECT o.*, row_number() OVER (ORDER BY o._at, o.observa
         WHEN o.eventID IN (FROM dp_twice) THEN concat_ws('/', o.deploymentID, o.eventID) ELSE o.eventID END AS event,
     CASE WHEN lower(trim(observationLevel)) = 'media' AND mediaID IS NOT NULL THEN 'media' ELSE 'event' END AS level,
     coalesce(lower(trim(observationType)), 'unknown') AS kind,
-    moment(eventStart) AS first, coalesce(moment(eventEnd), moment(eventStart)) AS last,
+    moment(eventStart, c.zone, c.minutes) AS first, coalesce(moment(eventEnd, c.zone, c.minutes)
+        + CASE written(eventEnd) WHEN {DATE_ONLY} THEN 86399999999 ELSE 0 END, moment(eventStart, c.zone, c.minutes))
+        AS last,
     concat_ws(' ', CASE coalesce(lower(trim(observationType)), 'unknown') WHEN 'animal'
         THEN coalesce(scientificName, 'Animalia') WHEN 'human' THEN 'human'
         ELSE coalesce(scientificName, lower(trim(observationType)), 'unknown') END,
         tag(observationTags, 'qualifier')) AS name
-FROM dp_observations o;
+FROM dp_observations o LEFT JOIN dp_clock c USING (deploymentID);
 CREATE TABLE dp_looked AS FROM dp_seen WHERE kind NOT IN {_NOT_LOOKED_AT};
 CREATE TABLE dp_of_event AS FROM dp_looked WHERE level = 'event';
 CREATE TABLE dp_of_media AS SELECT m.*, coalesce(
@@ -172,7 +191,7 @@ class CameraTables:
     """A delivery whose three tables are in the working database, as `dp_deployments` and so on.
 
     Attributes:
-        paths: the files that they are from.
+        paths: the files that they are from, those of a table in the order in which `_at` counts them.
         project: the row of `main_project`.
         described: where that is from.
         taxa: what is said of names: rank, ancestors, English name, GBIF key; the keys are those of Camtrap DP,
@@ -180,23 +199,26 @@ class CameraTables:
         basis: what the records are, in a word of Darwin Core.
     """
 
-    paths: Mapping[str, Path]
+    paths: Mapping[str, Sequence[Path]]
     project: Mapping[str, Any]
     described: Path
     taxa: Sequence[Mapping[str, Any]] = ()
     basis: str = "MachineObservation"
     whole: bool = field(default=False, init=False)
 
-    def prepare(self, database: "duckdb.DuckDBPyConnection", rejects: Rejects) -> None:
+    def prepare(self, database: "duckdb.DuckDBPyConnection", work: Work) -> None:
         """Find occurrences and their detections, and account for the observations that are none.
 
         Raises:
             InputError: no deployment can be used, without which nothing has a place.
         """
+        rejects, stations = work.rejects, self.paths["deployments"]
         why = rejects.sentences("deployments")
         if why and database.execute("SELECT count(*) FROM dp_deployments").fetchall() == [(0,)]:
-            raise InputError(f"{self.paths['deployments']} has no usable deployment: {why[0]}.")
-        database.execute(_MACROS)
+            raise InputError(f"{stations[0]} has no usable deployment: {why[0]}.")
+        said = {"clock": clock("trim(text)"), "written": written_offset("trim(text)"), "date_only": DATE_ONLY}
+        database.execute(Template(_MACROS).safe_substitute(said))
+        _find_zones(database, work.settings.time_zone)
         self._set_apart_unnamed(database, rejects)
         database.execute(_PREPARE)
         ((blank, unlooked, told, kept),) = database.execute(
@@ -212,8 +234,8 @@ class CameraTables:
         unseen = database.execute("SELECT _at, observationID FROM dp_unseen ORDER BY _at").fetchall()
         for line, key in unseen:
             reason = "No medium of the deployment is of its time: nothing shows it"
-            rejects.add("observations", "no_media", reason, file=self.paths["observations"].name, line=line,
-                        primary_key=key)  # fmt: skip
+            rejects.add("observations", "no_media", reason, primary_key=key,
+                        **origin(self.paths["observations"], line))  # fmt: skip
         rejects.used("observations", kept - blank - unlooked - told - len(unseen))
 
     def _set_apart_unnamed(self, database: "duckdb.DuckDBPyConnection", rejects: Rejects) -> None:
@@ -227,14 +249,14 @@ class CameraTables:
         ).fetchall()
         rejects.saw("observations", len(unnamed))
         for (line,) in sorted(unnamed):
-            rejects.add("observations", "empty", "observationID is empty", file=self.paths["observations"].name,
-                        line=line)  # fmt: skip
+            rejects.add("observations", "empty", "observationID is empty",
+                        **origin(self.paths["observations"], line))  # fmt: skip
 
     def bring(self, database: "duckdb.DuckDBPyConnection", source: Source, rejects: Rejects) -> Arrived | None:
         """As in `Delivered`."""
         if source is tables.PROJECT:
             _register(database, [{**self.project, "_at": 1}])
-            query, path = "SELECT * FROM given", self.described
+            query, paths = "SELECT * FROM given", [self.described]
         elif source is tables.TAXON:
             found = database.execute(
                 "SELECT name, hashed('taxon/' || name), min(_at) FROM dp_occurrence GROUP BY 1 ORDER BY 3"
@@ -244,17 +266,30 @@ class CameraTables:
                 CASE WHEN len(parents_json) > 0 THEN to_json(list_transform(parents_json, lambda p:
                     {'id': hashed('taxon/' || p.name), 'name': p.name, 'rank': p.rank})) END AS parents_json)
                 FROM given"""
-            path = self.paths["observations"]
+            paths = self.paths["observations"]
         elif source.name in _QUERIES:
             query = _QUERIES[source.name].replace("$basis", sql.literal(self.basis))
-            path = self.paths[_FILE_OF.get(source.name, "observations")]
+            paths = self.paths[_FILE_OF.get(source.name, "observations")]
         else:
             return None
-        file = path.name.replace("'", "''")
-        arrived = arrange(database, source, f"SELECT *, '{file}' AS _file FROM ({query})", path)
+        arrived = arrange(database, source, with_origin(query, paths), paths[0])
         if source in (tables.PROJECT, tables.TAXON):
             database.unregister("given")
         return arrived
+
+
+def _find_zones(database: "duckdb.DuckDBPyConnection", given: str) -> None:
+    """Make `dp_zone`: in which zone each deployment's clock is, by the settings or its coordinates."""
+    north, east = (degrees(f"trim({axis})", axis) for axis in ("latitude", "longitude"))
+    known = {zone for (zone,) in database.execute("SELECT name FROM pg_timezone_names()").fetchall()}
+    found = database.execute(
+        f"""SELECT "deploymentID", north, east, coalesce(north BETWEEN -90 AND 90 AND east BETWEEN -180 AND 180
+            AND (north <> 0 OR east <> 0), false) FROM (
+            SELECT "deploymentID", {north} AS north, {east} AS east FROM dp_deployments)"""
+    ).fetchall()
+    zones = ((key, given or (clocks.zone_at(north, east) if placed else None)) for key, north, east, placed in found)
+    rows = [(key, zone) for key, zone in zones if zone in known]
+    table_of(database, "dp_zone", ("deploymentID", "zone"), ("VARCHAR", "VARCHAR"), rows)
 
 
 def _register(database: "duckdb.DuckDBPyConnection", rows: Sequence[Mapping[str, Any]]) -> None:

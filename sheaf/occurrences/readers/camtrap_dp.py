@@ -3,22 +3,23 @@
 Here: finding the package, its description, its three tables as they came. Not here: what they become (`camera_tables`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sheaf.errors import InputError
 from sheaf.licences import recognise
-from sheaf.occurrences.readers.arrived import load_all
 from sheaf.occurrences.readers.camera_tables import COLUMNS, CameraTables, document
-from sheaf.outside.files import named, read_bytes
-from sheaf.outside.table_files import TableFile, csv_columns
+from sheaf.occurrences.readers.several_files import header, load_parts, parts
+from sheaf.occurrences.readers.unpacked import gunzipped
+from sheaf.outside.files import find, key_of, named, read_bytes
 from sheaf.tables.work import Work
 
 if TYPE_CHECKING:
     import duckdb
 
 DESCRIPTION = "datapackage.json"
+_TABLES = (".csv", ".csv.gz")
 _MOST_DESCRIPTION = 64 << 20
 _NEEDED: Mapping[str, tuple[str, ...]] = {
     "deployments": ("deploymentID", "latitude", "longitude"),
@@ -37,30 +38,34 @@ def found(folder: Path, project: int, work: Work, database: "duckdb.DuckDBPyConn
     if described is None:
         return None
     about = document(read_bytes(described, _MOST_DESCRIPTION), described)
-    paths = {name: _path(about, name, folder, described) for name in COLUMNS}
-    for name, path in paths.items():
-        there = csv_columns(path)
-        for column in _NEEDED[name]:
-            if there and column not in there:
-                raise InputError(f"{path} has no column {column}, which Camtrap DP 1.0 asks for.")
-        load_all(database, f"dp_{name}", TableFile(path, name, work.rejects), COLUMNS[name])
+    paths = {name: _paths(about, name, folder, described, work) for name in COLUMNS}
+    for name, of_table in paths.items():
+        for path in of_table:
+            there = header(path)
+            for column in _NEEDED[name]:
+                if there and key_of(column) not in there:
+                    raise InputError(f"{path} has no column {column}, which Camtrap DP 1.0 asks for.")
+        load_parts(database, f"dp_{name}", parts(name, of_table, work.rejects), COLUMNS[name])
     delivered = CameraTables(paths, _project(about, project), described, _list(about, "taxonomic"))
-    delivered.prepare(database, work.rejects)
+    delivered.prepare(database, work)
     return delivered
 
 
-def _path(about: Any, name: str, place: Path, described: Path) -> Path:
-    """Where a table is."""
+def _paths(about: Any, name: str, place: Path, described: Path, work: Work) -> Sequence[Path]:
+    """The files of a table."""
     resource = next((one for one in _list(about, "resources") if one.get("name") == name), None)
     if resource is None:
         raise InputError(f"{described} describes no resource {name}: it is no Camtrap DP.")
-    path = resource.get("path")
-    if not isinstance(path, str) or "/" in path or not path.lower().endswith(".csv"):
-        raise InputError(f"{described}: the path of {name} is {path!r}; put the CSV beside it and name that.")
-    there = named(place, [path])
-    if path not in there:
-        raise InputError(f"{described} names {path}, which is not there.")
-    return there[path]
+    said = resource.get("path")
+    found = []
+    for path in said if isinstance(said, list) and said else [said]:
+        if not isinstance(path, str) or "://" in path or not path.lower().endswith(_TABLES):
+            raise InputError(f"{described}: the path of {name} is {path!r}; put the CSV beside it and name that.")
+        there = find(place, path.replace("\\", "/").removeprefix("./")) or named(place, [path]).get(path)
+        if there is None:
+            raise InputError(f"{described} names {path}, which is not there.")
+        found.append(gunzipped(there, work))
+    return found
 
 
 def _list(about: Any, key: str) -> list[dict[str, Any]]:

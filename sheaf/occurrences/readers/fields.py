@@ -72,7 +72,7 @@ def typed(column: pa.Field, arrived: pa.DataType, now: datetime) -> Typed:
         return Typed(raw if arrived == column.type else f"TRY_CAST({text} AS BOOLEAN)", given, (("true", fault),))
     if pa.types.is_floating(column.type):
         if pa.types.is_string(arrived) and name in _AXES:
-            return _number(column, given, _degrees(text, _AXES[name]))
+            return _number(column, given, degrees(text, name))
         return _number(column, given, raw if arrived == column.type else f"TRY_CAST({text} AS DOUBLE)")
     if pa.types.is_timestamp(column.type):
         return _time(name, arrived, text, given, raw, now)
@@ -83,6 +83,13 @@ def typed(column: pa.Field, arrived: pa.DataType, now: datetime) -> Typed:
         text = f"nullif(trim({text}), 'null')"
         text = f"CASE WHEN json_valid({text}) THEN CAST(json({text}) AS VARCHAR) ELSE {text} END"  # without spaces
     return Typed(f"nullif({text}, '')", "NULL")
+
+
+def clock(text: str) -> str:
+    """SQL of what a clock showed, of a time as text; null where it is none."""
+    bare = f"regexp_replace({text}, '{_WRITTEN_OFFSET}', '')"
+    other = f"TRY_CAST({bare} AS TIMESTAMP), try_strptime({bare}, {_OTHER_TIMES})"
+    return f"coalesce(TRY_CAST({text} AS TIMESTAMP), {other})"
 
 
 def offset(time: str, arrived: pa.DataType) -> str:
@@ -98,13 +105,17 @@ def offset(time: str, arrived: pa.DataType) -> str:
         return f"CAST({DATE_ONLY} AS SMALLINT)"
     if not pa.types.is_string(arrived):
         return "CAST(NULL AS SMALLINT)"
-    text = f"""trim(a."{time}")"""
+    return written_offset(f"""trim(a."{time}")""")
+
+
+def written_offset(text: str) -> str:
+    """SQL of the same, of a time as text; a date has that of a whole day."""
     # by place, which is quicker than a pattern: …+02:00, …+0200, …+02
     at = [f"substr({text}, -{width}, 1) IN ('+', '-')" for width in (6, 5, 3)]
     hours = [f"CAST(TRY_CAST(substr({text}, -{width}, 3) AS INTEGER) * 60 AS SMALLINT)" for width in (6, 5, 3)]
     minutes = f"TRY_CAST(substr({text}, -{{}}, 1) || right({text}, 2) AS SMALLINT)"
     return (
-        f'CASE WHEN a."{time}" IS NULL THEN NULL WHEN {_is_date(text)} THEN {DATE_ONLY}'
+        f"CASE WHEN {text} IS NULL THEN NULL WHEN {_is_date(text)} THEN {DATE_ONLY}"
         f" WHEN length({text}) < 14 THEN NULL WHEN right({text}, 1) IN ('Z', 'z') THEN 0"
         f" WHEN {at[0]} THEN {hours[0]} + {minutes.format(6)} WHEN {at[1]} THEN {hours[1]} + {minutes.format(5)}"
         f" WHEN {at[2]} THEN {hours[2]} END::SMALLINT"
@@ -140,19 +151,20 @@ def _number(column: pa.Field, given: str, value: str) -> Typed:
     )
 
 
-def _degrees(text: str, axis: str) -> str:
+def degrees(text: str, axis: str) -> str:
     """A coordinate, also as people write it: `59,91`, `33.9 S`, `59° 54' 50" N`; letters of the other axis are none."""
+    letters = _AXES[axis]
     number, quote = r"\d+(?:[.,]\d+)?", "''"  # a quote as it stands in a text of SQL
     degree, minute, second = r"\s*[°º\s]\s*", rf"\s*(?:{quote}|[′’\s])\s*", rf'\s*(?:{quote * 2}|["″”\s])\s*'
     rest = rf"(?:{degree}(?:({number})(?:{minute}(?:({number})(?:{second})?)?)?)?)?"
-    written = rf"^([{axis}])?\s*([+-]?{number}){rest}\s*([{axis}])?$"
+    written = rf"^([{letters}])?\s*([+-]?{number}){rest}\s*([{letters}])?$"
     before, whole, *below, after = (f"regexp_extract(upper({text}), '{written}', {group})" for group in range(1, 6))
-    degrees, minutes, seconds = (
+    whole_, minutes, seconds = (
         f"TRY_CAST(replace(nullif({part}, ''), ',', '.') AS DOUBLE)" for part in (whole, *below)
     )
-    size = f"abs({degrees}) + coalesce({minutes}, 0) / 60 + coalesce({seconds}, 0) / 3600"
+    size = f"abs({whole_}) + coalesce({minutes}, 0) / 60 + coalesce({seconds}, 0) / 3600"
     usable = f"coalesce({minutes}, 0) < 60 AND coalesce({seconds}, 0) < 60 AND length({before} || {after}) < 2"
-    negative = f"starts_with({whole}, '-') OR {before} || {after} = '{axis[1]}'"
+    negative = f"starts_with({whole}, '-') OR {before} || {after} = '{letters[1]}'"
     signed = f"CASE WHEN {usable} THEN CASE WHEN {negative} THEN -({size}) ELSE {size} END END"
     return f"coalesce(TRY_CAST({text} AS DOUBLE), {signed})"
 
@@ -162,9 +174,7 @@ def _time(name: str, arrived: pa.DataType, text: str, given: str, raw: str, now:
     value = f"TRY_CAST({raw} AS TIMESTAMP)"
     odd = []
     if pa.types.is_string(arrived):
-        bare = f"regexp_replace({text}, '{_WRITTEN_OFFSET}', '')"
-        other = f"TRY_CAST({bare} AS TIMESTAMP), try_strptime({bare}, {_OTHER_TIMES})"
-        value = f"coalesce(TRY_CAST({text} AS TIMESTAMP), {other})"
+        value = clock(text)
     if pa.types.is_string(arrived) or pa.types.is_date(arrived):
         odd.append(
             (_is_date(text), Fault("no_time_of_day", f"{name} is a date without a time: it is published as one"))

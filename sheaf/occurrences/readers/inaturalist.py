@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from sheaf.errors import InputError
 from sheaf.licences import GBIF_LICENCES, current
-from sheaf.occurrences.readers.arrived import load_all
 from sheaf.occurrences.readers.camera_tables import RANKS, CameraTables
+from sheaf.occurrences.readers.several_files import header, load_parts, parts
 from sheaf.outside.files import top_files
-from sheaf.outside.table_files import TableFile, csv_columns
 from sheaf.tables.rejects import Rejects
 from sheaf.tables.work import Work
 
@@ -69,20 +68,18 @@ FROM inat_used;
 
 
 def found(folder: Path, project: int, work: Work, database: "duckdb.DuckDBPyConnection") -> CameraTables | None:
-    """The export that a folder holds; None where no CSV has its columns.
+    """The exports that a folder holds, as one: large ones are asked for in parts; None where no CSV has their columns.
 
     Raises:
-        InputError: there are several, or it cannot be read, or says of no observation when it was.
+        InputError: one cannot be read, or says of no observation when it was.
     """
-    paths = [path for path in top_files(folder) if path.suffix.lower() == ".csv" and set(csv_columns(path)) >= _MARKS]
+    paths = [path for path in top_files(folder) if path.suffix.lower() == ".csv" and header(path) >= _MARKS]
     if not paths:
         return None
-    if len(paths) > 1:
-        raise InputError(f"{folder}: there are {paths[0].name} and {paths[1].name}: keep one export.")
-    (path,) = paths
-    if not {"observed_on", "time_observed_at"} & set(csv_columns(path)):
-        raise InputError(f"{path} has no column observed_on: export it again, with the columns of Basic.")
-    load_all(database, "inat", TableFile(path, "observations", work.rejects), _COLUMNS)
+    for path in paths:
+        if not {"observed_on", "time_observed_at"} & header(path):
+            raise InputError(f"{path} has no column observed_on: export it again, with the columns of Basic.")
+    load_parts(database, "inat", parts("observations", paths, work.rejects), _COLUMNS)
     database.execute(_TABLES)
     _account(database, work.rejects)
     said = {
@@ -94,9 +91,9 @@ def found(folder: Path, project: int, work: Work, database: "duckdb.DuckDBPyConn
         "protocol": _PROTOCOL,
         "protocol_description": _DESCRIBED,
     }
-    files = {"deployments": path, "media": path, "observations": path}
-    delivered = CameraTables(files, said, path, _taxa(database), "HumanObservation")
-    delivered.prepare(database, work.rejects)
+    files = {"deployments": paths, "media": paths, "observations": paths}
+    delivered = CameraTables(files, said, paths[0], _taxa(database), "HumanObservation")
+    delivered.prepare(database, work)
     return delivered
 
 

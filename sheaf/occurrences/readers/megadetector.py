@@ -5,6 +5,7 @@ Here: finding the two files, which detections count, whose time and place an ima
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from sheaf.errors import InputError
-from sheaf.occurrences.readers.arrived import load_all
 from sheaf.occurrences.readers.camera_tables import COLUMNS, CameraTables, document
-from sheaf.outside.files import named, read_bytes, top_files
-from sheaf.outside.table_files import TableFile, csv_columns
+from sheaf.occurrences.readers.several_files import at, header, load_parts, parts
+from sheaf.outside.files import key_of, named, read_bytes, top_files
 from sheaf.tables.rejects import Rejects
 from sheaf.tables.work import Work
 
@@ -28,11 +28,12 @@ _THRESHOLD = 0.2  # what MegaDetector 5 calls typical; the file may say another 
 _PARTS = 7  # of a label of SpeciesNet
 _PERSON_FROM = 0.1  # a person that was missed is shown to everybody, an empty image that is withheld harms nobody
 _KINDS = {"animal": "animal", "person": "human", "human": "human", "vehicle": "vehicle"}
+_Images = list[tuple[int, Any]]
 _EXIF_TIME = re.compile(r"(\d{4}):(\d\d):(\d\d)[ T](\d\d:\d\d:\d\d.*)")
 
 
 def found(folder: Path, project: int, work: Work, database: "duckdb.DuckDBPyConnection") -> CameraTables | None:
-    """What a folder holds of MegaDetector; None where it holds no `deployments.csv` with one JSON.
+    """What a folder holds of MegaDetector; None where it holds no `deployments.csv` with a JSON.
 
     Raises:
         InputError: one of the two cannot be read, or is something else.
@@ -41,60 +42,91 @@ def found(folder: Path, project: int, work: Work, database: "duckdb.DuckDBPyConn
     documents = [path for path in top_files(folder) if path.suffix.lower() == ".json"]
     if deployments is None or not documents:
         return None
-    if len(documents) > 1:
-        raise InputError(f"{folder}: there are {documents[0].name} and {documents[1].name}: keep one result.")
-    (path,) = documents
-    said = document(read_bytes(path, _MOST), path)
-    if not isinstance(said, dict) or not isinstance(said.get("images"), list):
-        raise InputError(f"{path} has no list of images: it is no output of MegaDetector.")
-    if (there := csv_columns(deployments)) and "deploymentID" not in there:
+    if (there := header(deployments)) and key_of("deploymentID") not in there:
         raise InputError(f"{deployments} has no column deploymentID, the folder that its images are in.")
-    load_all(database, "dp_deployments", TableFile(deployments, "deployments", work.rejects), COLUMNS["deployments"])
-    stations = [one for (one,) in database.execute("SELECT deploymentID FROM dp_deployments").fetchall() if one]
-    media, observations = _rows(said, path, stations, work.rejects)
+    load_parts(database, "dp_deployments", parts("deployments", [deployments], work.rejects), COLUMNS["deployments"])
+    found = database.execute("SELECT deploymentID FROM dp_deployments WHERE deploymentID IS NOT NULL").fetchall()
+    stations = [one for (one,) in found]
+    before: dict[str, tuple[str, Any]] = {}
+    media, observations, names = [], [], set()
+    for part, path in enumerate(documents):
+        said = document(read_bytes(path, _MOST), path)
+        if not isinstance(said, dict) or not isinstance(said.get("images"), list):
+            raise InputError(f"{path} has no list of images: it is no output of MegaDetector.")
+        images = list(enumerate(said["images"], 1))
+        if len(documents) > 1:
+            images = _new(images, path, before, work.rejects)
+        more_media, more_observations = _rows(said, images, part, path, stations, work.rejects)
+        media += more_media
+        observations += more_observations
+        names |= set(_labels(said).values())
+    work.rejects.used("images", len(media))
     for name, rows in (("media", media), ("observations", observations)):
         schema = pa.schema([*(pa.field(column, pa.string()) for column in COLUMNS[name]), pa.field("_at", pa.int64())])
         database.register("given", pa.Table.from_pylist(rows, schema))
         database.execute(f"CREATE TABLE dp_{name} AS FROM given")
         database.unregister("given")
-    paths = {"deployments": deployments, "media": path, "observations": path}
-    labels = _object(said.get("classification_categories")).values()
-    taxa = [taxon for label in sorted(map(str, labels)) if (taxon := _taxon(label))]
-    delivered = CameraTables(paths, {"id": project, "name": f"p{project}"}, path, taxa)
-    delivered.prepare(database, work.rejects)
+    paths = {"deployments": [deployments], "media": documents, "observations": documents}
+    taxa = [taxon for label in sorted(names) if (taxon := _taxon(label))]
+    delivered = CameraTables(paths, {"id": project, "name": f"p{project}"}, documents[0], taxa)
+    delivered.prepare(database, work)
     return delivered
 
 
+def _new(images: _Images, path: Path, before: dict[str, tuple[str, Any]], rejects: Rejects) -> _Images:
+    """The images of one of several results, without those of which one before has said the same.
+
+    Args:
+        before: which result has an image, and what it says of it; gets those of this one.
+    """
+    found, repeated = [], Counter[str]()
+    for number, image in images:
+        file = str(_object(image).get("file") or "")
+        first, same = before.setdefault(file, (path.name, image)) if file else (path.name, image)
+        if first == path.name:
+            found.append((number, image))
+        elif same == image:
+            repeated[first] += 1
+        else:
+            found.append((number, {"file": file, "elsewhere": first}))
+    for first, rows in repeated.items():
+        rejects.left_out(path.name, f"also in {first}", rows)
+    rejects.saw(path.name, len(images))
+    rejects.used(path.name, len(found))
+    return found
+
+
 def _rows(
-    said: Mapping[str, Any], path: Path, stations: Sequence[str], rejects: Rejects
+    said: Mapping[str, Any], images: _Images, part: int, path: Path, stations: Sequence[str], rejects: Rejects
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Media and observations; the line of an image is its number in the list."""
+    """Media and observations of one result; the line of an image is its number in the list."""
     about = _object(said.get("info"))
     typical = _object(about.get("detector_metadata")).get("typical_detection_threshold")
     threshold = typical if isinstance(typical, int | float) else _THRESHOLD
     detector = str(about.get("detector") or "MegaDetector")
     classifier = str(about.get("classifier") or detector)
-    kinds, labels = _object(said.get("detection_categories")), _object(said.get("classification_categories"))
-    media, observations, uncertain, used = [], [], 0, 0
-    rejects.saw("images", len(said["images"]))
-    for number, image in enumerate(said["images"], 1):
+    kinds, labels = _object(said.get("detection_categories")), _labels(said)
+    media, observations, uncertain = [], [], 0
+    rejects.saw("images", len(images))
+    for number, image in images:
         file = _object(image).get("file")
         station = _station(str(file), stations)
         seen_on_it = _object(image).get("detections") or []
-        if not file or station is None or image.get("failure") or not _are_detections(seen_on_it):
+        elsewhere = _object(image).get("elsewhere")
+        if not file or station is None or elsewhere or image.get("failure") or not _are_detections(seen_on_it):
             code, reason = (
+                ("repeated_key", f"{elsewhere} has it too, and says something else of it: keep one of them")
+                if elsewhere else
                 ("failed", f"MegaDetector could not use it: {image.get('failure') or 'its detections are none'}")
                 if file and station else
-                ("no_deployment", "Its path begins with no deploymentID of deployments.csv") if file else
+                ("no_deployment", "Its path has no folder that is a deploymentID of deployments.csv") if file else
                 ("no_file", "It names no file")
             )  # fmt: skip
             rejects.add("images", code, reason, file=path.name, line=number, raw=image)
             continue
-        used += 1
-        at = _time(image)
-        media.append({"mediaID": file, "deploymentID": station, "timestamp": at, "filePublic": "false", "_at": number})
-        seen = {"deploymentID": station, "mediaID": file, "eventStart": at, "eventEnd": at, "observationLevel": "media",
-                "_at": number}  # fmt: skip
+        taken, place = _time(image), {"deploymentID": station, "mediaID": file, "_at": at(part, number)}
+        media.append({**place, "timestamp": taken, "filePublic": "false"})
+        seen = {**place, "eventStart": taken, "eventEnd": taken, "observationLevel": "media"}
         kept = 0
         for index, one in enumerate(seen_on_it):
             score, kind = one.get("conf"), _KINDS.get(str(kinds.get(str(one.get("category")), "")).lower(), "unknown")
@@ -114,7 +146,6 @@ def _rows(
             })  # fmt: skip
         if not kept:
             observations.append({**seen, "observationID": file, "observationType": "blank"})
-    rejects.used("images", used)
     rejects.saw("detections", uncertain)
     rejects.left_out("detections", f"a score below {threshold:g} (people: {_PERSON_FROM:g})", uncertain)
     return media, observations
@@ -138,9 +169,13 @@ def _are_detections(found: Any) -> bool:
 
 def _station(file: str, stations: Sequence[str]) -> str | None:
     """The deployment whose folder an image is in; the innermost one, or the only one."""
-    plain = file.replace("\\", "/").strip("/")
-    inside = [one for one in stations if plain.startswith(f"{one.strip('/')}/")]
-    return max(inside, key=len) if inside else stations[0] if len(stations) == 1 else None
+    path = "/" + file.replace("\\", "/")
+    ends = {one: path.rfind(f"/{_folder(one)}/") + len(_folder(one)) for one in stations if f"/{_folder(one)}/" in path}
+    return max(ends, key=lambda one: (ends[one], len(one))) if ends else stations[0] if len(stations) == 1 else None
+
+
+def _folder(station: str) -> str:
+    return station.replace("\\", "/").strip("/")
 
 
 def _time(image: Mapping[str, Any]) -> str | None:
@@ -148,9 +183,15 @@ def _time(image: Mapping[str, Any]) -> str | None:
     if isinstance(exif, list):
         exif = {str(pair[0]): pair[1] for pair in exif if isinstance(pair, list) and len(pair) == 2}
     tags = _object(exif)
-    at = image.get("datetime") or tags.get("DateTimeOriginal") or tags.get("DateTime")
-    matched = _EXIF_TIME.fullmatch(str(at).strip()) if at else None
-    return f"{matched[1]}-{matched[2]}-{matched[3]}T{matched[4]}" if matched else str(at) if at else None
+    taken = image.get("datetime") or tags.get("DateTimeOriginal") or tags.get("DateTime")
+    matched = _EXIF_TIME.fullmatch(str(taken).strip()) if taken else None
+    return f"{matched[1]}-{matched[2]}-{matched[3]}T{matched[4]}" if matched else str(taken) if taken else None
+
+
+def _labels(said: Mapping[str, Any]) -> Mapping[str, str]:
+    """What each class is called, by the description that is a taxon where there is one."""
+    names, described = (_object(said.get(f"classification_{of}")) for of in ("categories", "category_descriptions"))
+    return {key: str(described[key] if _taxon(str(described.get(key))) else name) for key, name in names.items()}
 
 
 def _label(said: Any, labels: Mapping[str, Any]) -> tuple[str | None, float]:

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 from sheaf import sql
 from sheaf.errors import InputError
 from sheaf.licences import current
-from sheaf.occurrences.readers.arrived import load_all
 from sheaf.occurrences.readers.camera_tables import RANKS, CameraTables
+from sheaf.occurrences.readers.several_files import header, load_parts, origin, parts
 from sheaf.outside.files import top_files
-from sheaf.outside.table_files import TableFile, csv_columns
 from sheaf.tables.rejects import Rejects
 from sheaf.tables.work import Work
 
@@ -98,22 +97,23 @@ def found(folder: Path, project: int, work: Work, database: "duckdb.DuckDBPyConn
     """The download that a folder holds; None where no file has the columns of its images.
 
     Raises:
-        InputError: a table is missing, there twice, or cannot be read, or it is of several other projects.
+        InputError: a table is missing, or cannot be read, or it is of several other projects.
     """
-    paths = _paths(folder, project)
+    paths = _paths(folder)
     if "images" not in paths:
         if "sequences" in paths:
             raise InputError(
-                f"{folder} has sequences of Wildlife Insights, but no images.csv beside {paths['sequences'].name}: only"
-                " images say what a sequence was seen on."
+                f"{folder} has sequences of Wildlife Insights, but no images.csv beside {paths['sequences'][0].name}:"
+                " only images say what a sequence was seen on."
             )
         return None
     if "deployments" not in paths:
         raise InputError(
-            f"{folder} has images of Wildlife Insights, but no deployments.csv beside {paths['images'].name}."
+            f"{folder} has images of Wildlife Insights, but no deployments.csv beside {paths['images'][0].name}."
         )
-    for name, path in paths.items():
-        load_all(database, f"wi_{name}", TableFile(path, name, work.rejects), _COLUMNS[name])
+    for name, of_table in paths.items():
+        before = len(paths["images"]) if name == "sequences" else 0  # observations are of both
+        load_parts(database, f"wi_{name}", parts(name, of_table, work.rejects), _COLUMNS[name], before)
     if "sequences" not in paths:
         columns = ", ".join(f"{sql.name(column)} VARCHAR" for column in _COLUMNS["sequences"])
         database.execute(f"CREATE TABLE wi_sequences ({columns}, _at BIGINT)")
@@ -132,34 +132,26 @@ def found(folder: Path, project: int, work: Work, database: "duckdb.DuckDBPyConn
         "license": licence,
         "rights_holder": "",
     }
-    by_sequence = database.execute(f"SELECT count(*) FROM wi_sequences WHERE {mine}").fetchall() > [(0,)]
-    seen = paths["sequences" if by_sequence else "images"]
+    seen = [*paths["images"], *paths.get("sequences", ())]
     files = {"deployments": paths["deployments"], "media": paths["images"], "observations": seen}
-    delivered = CameraTables(files, said, described, _taxa(database))
-    delivered.prepare(database, work.rejects)
+    delivered = CameraTables(files, said, described[0], _taxa(database))
+    delivered.prepare(database, work)
     return delivered
 
 
-def _paths(folder: Path, project: int) -> dict[str, Path]:
-    """The tables that are there, by name; of a download of several projects, the images that are named after its id."""
-    there: dict[str, Path] = {}
+def _paths(folder: Path) -> dict[str, list[Path]]:
+    """The files of each table that is there: large projects have several of images."""
+    there: dict[str, list[Path]] = {}
     for path in top_files(folder):
-        if path.suffix.lower() != ".csv":
-            continue
-        header = set(csv_columns(path))
-        for name, marks in _MARKS.items():
-            if marks <= header:
-                named = [one for one in (there.get(name), path) if one and one.stem.endswith(f"_{project}")]
-                if name in there and len(named) == 1:
-                    there[name] = named[0]
-                    continue
-                if name in there:
-                    raise InputError(f"{folder}: {there[name].name} and {path.name} are both {name}: keep one of them.")
-                there[name] = path
+        if path.suffix.lower() == ".csv":
+            columns = header(path)
+            for name, marks in _MARKS.items():
+                if marks <= columns:
+                    there.setdefault(name, []).append(path)
     return there
 
 
-def _mine(database: "duckdb.DuckDBPyConnection", paths: Mapping[str, Path], project: int) -> str:
+def _mine(database: "duckdb.DuckDBPyConnection", paths: Mapping[str, Sequence[Path]], project: int) -> str:
     """SQL of which rows are the project's: all of a download of one, those of its id of a download of several."""
     ids = [
         one
@@ -172,7 +164,7 @@ def _mine(database: "duckdb.DuckDBPyConnection", paths: Mapping[str, Path], proj
         return "true"
     if str(project) not in ids:
         raise InputError(
-            f"{paths['images']} is of the projects {', '.join(ids[:5])}: name the folder p and one of them."
+            f"{paths['images'][0]} is of the projects {', '.join(ids[:5])}: name the folder p and one of them."
         )
     return f"project_id IS NOT DISTINCT FROM '{project}'"
 
@@ -189,7 +181,9 @@ def _public(database: "duckdb.DuckDBPyConnection", of_project: str, licence: str
     return f"({', '.join(map(sql.literal, sorted(shown)))})" if shown else "(NULL)"
 
 
-def _account(database: "duckdb.DuckDBPyConnection", paths: Mapping[str, Path], mine: str, rejects: Rejects) -> None:
+def _account(
+    database: "duckdb.DuckDBPyConnection", paths: Mapping[str, Sequence[Path]], mine: str, rejects: Rejects
+) -> None:
     for name in ("images", "sequences"):
         if name in paths:
             found = database.execute(f"SELECT count(*), count(*) FILTER ({mine}) FROM wi_{name}").fetchall()
@@ -199,7 +193,7 @@ def _account(database: "duckdb.DuckDBPyConnection", paths: Mapping[str, Path], m
             rejects.left_out(name, "another project", rows - own)
     fuzzed = f"SELECT _at, deployment_id FROM wi_deployments WHERE wi_flag(fuzzed) AND {mine} ORDER BY _at"
     for line, key in database.execute(fuzzed).fetchall():
-        rejects.change("main_deployment", *_FUZZED, file=paths["deployments"].name, line=line, primary_key=key)
+        rejects.change("main_deployment", *_FUZZED, primary_key=key, **origin(paths["deployments"], line))
 
 
 def _taxa(database: "duckdb.DuckDBPyConnection") -> Sequence[Mapping[str, Any]]:
