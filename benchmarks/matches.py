@@ -215,7 +215,7 @@ def correlation(shots: int) -> float:
         np.concatenate([sensor[hit], sensor[false]]),
     )
     start = time.perf_counter()
-    correlate(Shots(run, ts), impacts, 4, Correlation())
+    correlate([(Shots(run, ts), impacts)], 4, Correlation())
     return time.perf_counter() - start
 
 

@@ -1,6 +1,8 @@
 """Runs found many at once are the runs found event by event, whatever the events and wherever batches are cut."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -86,15 +88,16 @@ def batch(events: list[tuple[Any, ...]], ambiguous: set[int]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist(rows, schema=SCHEMA)
 
 
-def found(*batches: pa.RecordBatch) -> dict[str, Any]:
-    builder = RunBuilder({}, WINDOW_US)
-    for one in batches:
-        builder.feed(one)
-    result = vars(builder.finish())
-    result["runs"] = [row for part in result["runs"] for row in part.to_pylist()]
-    result["orphans"] = sorted(result["orphans"].elements())
-    result["moved"] = sorted(result["moved"].items())
-    return {name: list(map(repr, value)) for name, value in result.items()}  # texts, so that NaN equals NaN
+def found(*batches: pa.RecordBatch) -> list[list[str]]:
+    with TemporaryDirectory() as scratch:
+        builder = RunBuilder(Path(scratch), {}, WINDOW_US)
+        for one in batches:
+            builder.feed(one)
+        result = builder.finish()
+        columns = (result.runs, result.shots, result.impacts)
+        rows = [[row for part in column for row in part.to_pylist()] for column in columns]
+    others = sorted(result.orphans.elements()), result.sensors, result.run_of_event, sorted(result.moved.items())
+    return [list(map(repr, values)) for values in (*rows, *others)]  # texts, so that NaN equals NaN
 
 
 @settings(max_examples=60)

@@ -3,10 +3,11 @@
 Each sensor reports its hits late by a time of its own, which is estimated over the whole match.
 Within a run every shot gets at most one impact and every impact at most one shot: as many pairs
 as possible, and among these the ones whose delays are nearest to their sensor's. Pure functions of
-arrays; all times in microseconds. Not here: reading and writing tables (`runs_tables`).
+arrays, which come some runs at a time: runs do not influence each other, only the delays do. All times in microseconds.
+Not here: reading and writing tables (`runs_tables`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -26,7 +27,6 @@ _SETTLED_US = 500
 _DRIFT_AFTER_US = 30 * 60 * 1_000_000
 _SURE = np.log(99)
 """Logarithm of the odds that a pair needs against all else it could be: 99 to 1."""
-_PART = 100_000
 
 
 @dataclass(frozen=True)
@@ -63,42 +63,66 @@ class SensorDelay:
     flags: tuple[str, ...]
 
 
+Parts = Iterable[tuple[Shots, Impacts]]
+"""Shots and impacts of some runs at a time, which can be gone through again and again."""
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """The assignment among shots and impacts of one part.
+
+    Attributes:
+        shot_of_impact: index of the shot for each impact; -1 for a false hit.
+        delay_us: time from that shot to the impact; meaningless for a false hit.
+        sensor: of each impact.
+    """
+
+    shot_of_impact: np.ndarray
+    delay_us: np.ndarray
+    sensor: np.ndarray
+
+    @property
+    def hit(self) -> np.ndarray:
+        """Whether each impact has a shot."""
+        return self.shot_of_impact >= 0
+
+    def delays(self, sensor: int) -> np.ndarray:
+        """Those of the hits of one sensor."""
+        return self.delay_us[self.hit & (self.sensor == sensor)]
+
+
 @dataclass(frozen=True)
 class Correlated:
     """The assignment.
 
     Attributes:
-        shot_of_impact: index of the shot for each impact; -1 for a false hit.
-        delay_us: time from that shot to the impact; meaningless for a false hit.
+        assigned: one entry for each part.
         sensors: one entry for each sensor.
         contested: the runs with a pair that is less than 99 % sure beside the next best explanation.
     """
 
-    shot_of_impact: np.ndarray
-    delay_us: np.ndarray
+    assigned: Sequence[Assigned]
     sensors: tuple[SensorDelay, ...]
     contested: np.ndarray
 
 
-def correlate(shots: Shots, impacts: Impacts, sensors: int, settings: Correlation) -> Correlated:
+def correlate(parts: Parts, sensors: int, settings: Correlation) -> Correlated:
     """Estimate each sensor's delay and assign impacts to shots.
 
     Args:
-        shots: of all runs.
-        impacts: of the same runs.
+        parts: shots and impacts of all runs; no run is in two of them.
         sensors: how many sensors there are.
         settings: window, expected delay, tolerances.
     """
-    estimate = _Estimate.of(shots, impacts, sensors, settings)
-    shot_of_impact, delay = _assign_all(shots, impacts, estimate)
+    estimate = _Estimate.of(parts, sensors, settings)
+    assigned = _assign_all(parts, estimate)
     for _ in range(_ROUNDS if estimate.known.any() else 0):
-        if not estimate.refine(impacts.sensor, shot_of_impact >= 0, delay):
+        if not estimate.refine(assigned):
             break
-        shot_of_impact, delay = _assign_all(shots, impacts, estimate)
-    contested = _contested(shots, impacts, shot_of_impact, delay, estimate)
-    summaries = tuple(_describe(impacts, shot_of_impact, delay, sensor, estimate) for sensor in range(sensors))
-    summaries = _outside_window(shots, impacts, summaries, settings)
-    return Correlated(shot_of_impact, delay, summaries, contested)
+        assigned = _assign_all(parts, estimate)
+    contested = _contested(parts, assigned, estimate)
+    summaries = _outside_window(parts, tuple(_describe(parts, assigned, estimate)), settings)
+    return Correlated(assigned, summaries, contested)
 
 
 @dataclass
@@ -112,7 +136,7 @@ class _Estimate:
     settings: Correlation
 
     @classmethod
-    def of(cls, shots: Shots, impacts: Impacts, sensors: int, settings: Correlation) -> Self:
+    def of(cls, parts: Parts, sensors: int, settings: Correlation) -> Self:
         """The first estimate: the most frequent delay of each sensor."""
         found = cls(
             offset=np.zeros(sensors),
@@ -123,7 +147,8 @@ class _Estimate:
         )
         width = (found.window - _EARLIEST_US) // 1000 + 1
         per_ms = np.zeros(sensors * width, np.int64)
-        for pairs in _pairs(shots, impacts, found.window) if settings.estimate_offsets else ():
+        for shots, impacts in parts if settings.estimate_offsets else ():
+            pairs = _pairs(shots, impacts, found.window)
             place = impacts.sensor[pairs.impact] * width + (pairs.delay - _EARLIEST_US) // 1000
             per_ms += np.bincount(place, minlength=len(per_ms))
         for sensor, counts in enumerate(per_ms.reshape(sensors, width)):
@@ -144,11 +169,11 @@ class _Estimate:
         self.offset[sensor] = self.settings.expected_delay_ms * 1000
         self.gate[sensor] = self.settings.delay_tolerance_ms * 1000
 
-    def refine(self, sensor: np.ndarray, matched: np.ndarray, delay: np.ndarray) -> bool:
+    def refine(self, assigned: Sequence[Assigned]) -> bool:
         """Take the median of each sensor's matched delays; False when that changes nothing any more."""
         before = self.offset.copy()
         for index in np.flatnonzero(self.known).tolist():
-            delays = delay[matched & (sensor == index)]
+            delays = np.concatenate([one.delays(index) for one in assigned])
             if len(delays) < self.settings.min_pairs:
                 self.fall_back(index)
             else:
@@ -173,22 +198,26 @@ class _Estimate:
         return np.where(known, -away * away / 2, 0) - np.log(width)
 
 
-def _assign_all(shots: Shots, impacts: Impacts, estimate: _Estimate) -> tuple[np.ndarray, np.ndarray]:
-    """Shot of each impact (-1 for none), and the delay from it."""
-    # No window is so long, and no match so large, that four bytes would not do.
-    shot_of_impact = np.full(len(impacts.ts), -1, np.int32)
-    delay = np.zeros(len(impacts.ts), np.int32)
-    for pairs in _pairs(shots, impacts, estimate.window):
-        usable = _usable(pairs, impacts.sensor[pairs.impact], estimate)
-        chosen = _assign(pairs, usable, impacts.sensor[pairs.impact], estimate)
-        shot_of_impact[pairs.impact[chosen]] = pairs.shot[chosen]
-        delay[pairs.impact[chosen]] = pairs.delay[chosen]
-    return shot_of_impact, delay
+def _assign_all(parts: Parts, estimate: _Estimate) -> list[Assigned]:
+    return [_assigned(shots, impacts, estimate) for shots, impacts in parts]
 
 
-def _contested(
-    shots: Shots, impacts: Impacts, shot_of_impact: np.ndarray, delay: np.ndarray, estimate: _Estimate
-) -> np.ndarray:
+def _assigned(shots: Shots, impacts: Impacts, estimate: _Estimate) -> Assigned:
+    # No window is so long, and no part so large, that four bytes would not do; nor two for most numbers of sensors.
+    found = Assigned(
+        np.full(len(impacts.ts), -1, np.int32),
+        np.zeros(len(impacts.ts), np.int32),
+        impacts.sensor.astype(np.min_scalar_type(len(estimate.offset))),
+    )
+    pairs = _pairs(shots, impacts, estimate.window)
+    usable = _usable(pairs, impacts.sensor[pairs.impact], estimate)
+    chosen = _assign(pairs, usable, impacts.sensor[pairs.impact], estimate)
+    found.shot_of_impact[pairs.impact[chosen]] = pairs.shot[chosen]
+    found.delay_us[pairs.impact[chosen]] = pairs.delay[chosen]
+    return found
+
+
+def _contested(parts: Parts, assigned: Sequence[Assigned], estimate: _Estimate) -> np.ndarray:
     """The runs with a pair that is less than 99 % sure.
 
     A pair says that its shot was heard by that sensor, late by what is usual. Against it stands the next best that can
@@ -196,40 +225,51 @@ def _contested(
     was left over belongs there instead. How often each happens is counted in the match itself. That two pairs should be
     exchanged is not asked: shots are further from each other than a sensor is uncertain.
     """
-    hit = shot_of_impact >= 0
-    if not hit.any():
-        return np.empty(0, impacts.run.dtype)
+    usual = _usual_odds(parts, assigned, estimate)
+    found = [np.empty(0, np.int64)]
+    for (shots, impacts), one in zip(parts, assigned, strict=True):
+        if one.hit.any():
+            found.append(_contested_of(shots, impacts, one, usual, estimate))
+    return np.concatenate(found)
+
+
+def _contested_of(
+    shots: Shots, impacts: Impacts, assigned: Assigned, usual: np.ndarray, estimate: _Estimate
+) -> np.ndarray:
+    hit, shot_of_impact = assigned.hit, assigned.shot_of_impact
     impact_of_shot = np.full(len(shots.ts), -1, np.int32)
     impact_of_shot[shot_of_impact[hit]] = np.flatnonzero(hit)
-    usual = _usual_odds(shots, impacts, hit, estimate)
     pair, margin = np.empty(len(hit), np.float32), np.full(len(hit), np.inf, np.float32)
-    for pairs in _pairs(shots, impacts, estimate.window):
-        sensor = impacts.sensor[pairs.impact]
-        odds = usual[sensor] + estimate.log_density(sensor, pairs.delay)
-        chosen = np.flatnonzero(shot_of_impact[pairs.impact] == pairs.shot)
-        pair[pairs.impact[chosen]] = odds[chosen]
-        # Where a delay is only expected, nothing says how far from it a hit may be.
-        known = chosen[estimate.known[sensor[chosen]]]
-        margin[pairs.impact[known]] = odds[known]
-        fits = _usable(pairs, sensor, estimate)
-        own, taken = hit[pairs.impact[fits]], impact_of_shot[pairs.shot[fits]]
-        rival = own != (taken >= 0)
-        instead_of = np.where(own, pairs.impact[fits], taken)[rival]
-        np.minimum.at(margin, instead_of, pair[instead_of] - odds[fits[rival]])
+    pairs = _pairs(shots, impacts, estimate.window)
+    sensor = impacts.sensor[pairs.impact]
+    odds = usual[sensor] + estimate.log_density(sensor, pairs.delay)
+    chosen = np.flatnonzero(shot_of_impact[pairs.impact] == pairs.shot)
+    pair[pairs.impact[chosen]] = odds[chosen]
+    # Where a delay is only expected, nothing says how far from it a hit may be.
+    known = chosen[estimate.known[sensor[chosen]]]
+    margin[pairs.impact[known]] = odds[known]
+    fits = _usable(pairs, sensor, estimate)
+    own, taken = hit[pairs.impact[fits]], impact_of_shot[pairs.shot[fits]]
+    rival = own != (taken >= 0)
+    instead_of = np.where(own, pairs.impact[fits], taken)[rival]
+    np.minimum.at(margin, instead_of, pair[instead_of] - odds[fits[rival]])
     return np.unique(impacts.run[margin < _SURE])
 
 
-def _usual_odds(shots: Shots, impacts: Impacts, hit: np.ndarray, estimate: _Estimate) -> np.ndarray:
+def _usual_odds(parts: Parts, assigned: Sequence[Assigned], estimate: _Estimate) -> np.ndarray:
     """For each sensor, how much more often it hears a shot than a false hit comes where a shot is not heard.
 
     As logarithm, and for a delay anywhere in the window.
     """
-    free = Impacts(impacts.run[~hit], impacts.ts[~hit], impacts.sensor[~hit])
-    false = np.ones(len(estimate.offset))  # as if one more came: none so far does not mean never
-    for pairs in _pairs(shots, free, estimate.window):
-        false += np.bincount(free.sensor[pairs.impact], minlength=len(false))
-    heard = np.bincount(impacts.sensor[hit], minlength=len(false)) + 0.5
-    unheard = (len(shots.ts) - hit.sum() + 1) / (len(shots.ts) + 2)
+    count, total = len(estimate.offset), 0
+    false = np.ones(count)  # as if one more came: none so far does not mean never
+    heard = np.full(count, 0.5)
+    for (shots, impacts), one in zip(parts, assigned, strict=True):
+        free = Impacts(impacts.run[~one.hit], impacts.ts[~one.hit], impacts.sensor[~one.hit])
+        false += np.bincount(free.sensor[_pairs(shots, free, estimate.window).impact], minlength=count)
+        heard += np.bincount(impacts.sensor[one.hit], minlength=count)
+        total += len(shots.ts)
+    unheard = (total - (heard - 0.5).sum() + 1) / (total + 2)
     return np.log(heard / false / unheard * (estimate.window - _EARLIEST_US))
 
 
@@ -242,43 +282,19 @@ class _Pairs:
     delay: np.ndarray
 
 
-def _pairs(shots: Shots, impacts: Impacts, window: int, earliest: int = _EARLIEST_US) -> Iterator[_Pairs]:
-    """All pairs, some thousand runs at a time: runs do not influence each other."""
-    if not len(shots.ts) or not len(impacts.ts):
-        return
-    shot_order, shot_run = _by_run(shots.run)
-    impact_order, impact_run = _by_run(impacts.run)
-    # Each part begins with a run, never within one.
-    starts = np.unique(shot_run[::_PART])
-    for first, last in zip(starts, [*starts[1:], np.iinfo(np.int64).max], strict=True):
-        mine = shot_order[slice(*np.searchsorted(shot_run, [first, last]))]
-        hits = impact_order[slice(*np.searchsorted(impact_run, [first, last]))]
-        yield _pairs_within(shots, impacts, mine, hits, window, earliest)
-
-
-def _by_run(run: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices in order of runs, and the runs in that order; mostly they are in order already."""
-    if (run[1:] >= run[:-1]).all():
-        return np.arange(len(run), dtype=np.int32), run
-    order = np.argsort(run, kind="stable").astype(np.int32)
-    return order, run[order]
-
-
-def _pairs_within(
-    shots: Shots, impacts: Impacts, mine: np.ndarray, hits: np.ndarray, window: int, earliest: int
-) -> _Pairs:
-    """The pairs among some shots (indices `mine`) and some impacts (indices `hits`).
+def _pairs(shots: Shots, impacts: Impacts, window: int, earliest: int = _EARLIEST_US) -> _Pairs:
+    """All pairs of some shots and impacts.
 
     Runs of one timer do not overlap, so time alone finds nearly only pairs of one run; the others are dropped at last.
     """
-    order = mine[np.argsort(shots.ts[mine], kind="stable")]
-    times, at = shots.ts[order], impacts.ts[hits]
+    order = np.argsort(shots.ts, kind="stable").astype(np.int32)
+    times = shots.ts[order]
     # By impact: it pairs with `count` shots, which follow each other in `order` from `first` on.
-    first = np.searchsorted(times, at - window, "left")
-    count = np.searchsorted(times, at - earliest, "right") - first
+    first = np.searchsorted(times, impacts.ts - window, "left")
+    count = np.searchsorted(times, impacts.ts - earliest, "right") - first
     first_pair = np.cumsum(count) - count
     # By pair: the nth of all is the (nth - first_pair)th of its impact.
-    impact = np.repeat(hits, count)
+    impact = np.repeat(np.arange(len(impacts.ts), dtype=np.int32), count)
     shot = order[np.arange(count.sum()) + np.repeat(first - first_pair, count)]
     same = shots.run[shot] == impacts.run[impact]
     shot, impact = shot[same], impact[same]
@@ -364,22 +380,30 @@ def _solve(shot: np.ndarray, impact: np.ndarray, deviation: np.ndarray) -> np.nd
     return np.array([place[pair] for pair in pairs], np.int64)
 
 
-def _describe(
-    impacts: Impacts, shot_of_impact: np.ndarray, delay: np.ndarray, sensor: int, estimate: _Estimate
-) -> SensorDelay:
-    mine = impacts.sensor == sensor
-    matched = mine & (shot_of_impact >= 0)
-    delays = delay[matched] / 1000
+def _describe(parts: Parts, assigned: Sequence[Assigned], estimate: _Estimate) -> Iterator[SensorDelay]:
+    """Each sensor in turn."""
+    if not len(estimate.offset):
+        return
+    when = np.concatenate([impacts.ts for _, impacts in parts])
+    sensors = np.concatenate([one.sensor for one in assigned])
+    hit = np.concatenate([one.hit for one in assigned])
+    for sensor in range(len(estimate.offset)):
+        mine = sensors == sensor
+        delays = np.concatenate([one.delays(sensor) for one in assigned]) / 1000
+        yield _described(sensor, int(mine.sum()), when[mine & hit], delays, estimate)
+
+
+def _described(sensor: int, impacts: int, ts: np.ndarray, delays: np.ndarray, estimate: _Estimate) -> SensorDelay:
     median = float(np.median(delays)) if len(delays) else None
-    drift = _drift(impacts.ts[matched], delays)
+    drift = _drift(ts, delays)
     known, settings = bool(estimate.known[sensor]), estimate.settings
     flags = ["offset_fallback"] if settings.estimate_offsets and not known else []
-    if drift is not None and abs(drift) * np.ptp(impacts.ts[matched]) / 3.6e9 > settings.gate_ms / 2:
+    if drift is not None and abs(drift) * np.ptp(ts) / 3.6e9 > settings.gate_ms / 2:
         flags.append("drift")
     return SensorDelay(
         offset_ms=round(float(estimate.offset[sensor]) / 1000, 3),
         estimated=known,
-        impacts=int(mine.sum()),
+        impacts=impacts,
         matched=len(delays),
         median_ms=median,
         mad_ms=None if median is None else float(np.median(np.abs(delays - median))),
@@ -430,9 +454,7 @@ def _of_jitter(delays: np.ndarray) -> Interval:
     return round(max(0.0, jitter * (1 - half)), 3), round(jitter * (1 + half), 3)
 
 
-def _outside_window(
-    shots: Shots, impacts: Impacts, sensors: tuple[SensorDelay, ...], settings: Correlation
-) -> tuple[SensorDelay, ...]:
+def _outside_window(parts: Parts, sensors: tuple[SensorDelay, ...], settings: Correlation) -> tuple[SensorDelay, ...]:
     """Flag sensors whose impacts follow the shots regularly, but sooner or later than is allowed."""
     poor = [
         index
@@ -442,11 +464,12 @@ def _outside_window(
     if not poor:
         return sensors
     window = round(settings.window_ms * 1000)
-    mine = np.isin(impacts.sensor, poor)
-    some = Impacts(impacts.run[mine], impacts.ts[mine], impacts.sensor[mine])
     flagged = set()
     counts = np.zeros((len(sensors), (4 * window + 2 * _BIN_US) // _BIN_US + 1), np.int64)
-    for pairs in _pairs(shots, some, 3 * window, -window):
+    for shots, impacts in parts:
+        mine = np.isin(impacts.sensor, poor)
+        some = Impacts(impacts.run[mine], impacts.ts[mine], impacts.sensor[mine])
+        pairs = _pairs(shots, some, 3 * window, -window)
         np.add.at(counts, (some.sensor[pairs.impact], (pairs.delay + window) // _BIN_US), 1)
     first, last = (window + _EARLIEST_US) // _BIN_US, 2 * window // _BIN_US
     for index in poor:

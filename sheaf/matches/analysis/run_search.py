@@ -13,13 +13,14 @@ which shot (`correlate`).
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from sheaf.matches.analysis import run_search_clean
 from sheaf.matches.analysis.run_clock import Repair, is_set, steps
-from sheaf.matches.analysis.run_columns import RUN_SCHEMA, Found, extend, in_order
+from sheaf.matches.analysis.run_columns import RUN_SCHEMA, Found, extend
 from sheaf.matches.analysis.run_events import IMPACT, KINDS, LONGEST_US, SHOT, Event, Events, codes
 from sheaf.matches.analysis.run_search_clean import CleanRuns
 from sheaf.matches.analysis.run_shots import Fit, Shot, Shots
@@ -46,7 +47,7 @@ class _Run:
     countdown: int | None = None
     shots: Shots = field(default_factory=Shots)
     told: Shots = field(default_factory=Shots)  # the same, by the numbers in the text
-    impacts: list[int] = field(default_factory=list)  # places in `Found.impact_ts`
+    impacts: list[tuple[int, int, int]] = field(default_factory=list)  # event, time and sensor
     joined: list[tuple[int, int]] = field(default_factory=list)  # all its events: number and time
     flags: set[str] = field(default_factory=set)
 
@@ -56,13 +57,14 @@ class _Stray:
     """A shot or an impact outside of any run, which may turn out to be of one whose start was lost."""
 
     event: Event
-    impact: int | None = None
+    impact: bool = False
 
 
 class RunBuilder:
     """Takes the events of a match in order and finds its runs.
 
     Args:
+        scratch: a folder for what is found.
         devices: the match's devices by address; they say which sensor belongs to which timer.
         window_us: impacts this long after the stop still belong to the run.
         min_split_us: a shot without a number that follows another sooner than this is its echo.
@@ -72,12 +74,13 @@ class RunBuilder:
 
     def __init__(
         self,
+        scratch: Path,
         devices: Mapping[str, Device],
         window_us: int,
         min_split_us: int = 60_000,
         timer_of: Mapping[str, str] | None = None,
     ) -> None:
-        self.found = Found()
+        self.found = Found(scratch)
         self._devices = devices
         self._window = window_us
         self._min_split = min_split_us
@@ -137,14 +140,15 @@ class RunBuilder:
             "flags": pa.array(np.where(taken.agrees, "", "count_mismatch")).dictionary_encode(),
         }
         self._flush()
-        found.runs.append(pa.RecordBatch.from_arrays([columns[name] for name in RUN_SCHEMA.names], schema=RUN_SCHEMA))
-        extend(found.shot_event, events.number[taken.shots])
-        extend(found.shot_run, taken.shot_run + first)
-        extend(found.shot_ts, events.ts[taken.shots])
-        extend(found.impact_event, events.number[taken.impacts])
-        extend(found.impact_run, taken.impact_run + first)
-        extend(found.impact_ts, events.ts[taken.impacts])
-        extend(found.impact_sensor, self._sensors_of(events, taken.impacts))
+        shots, impacts = taken.shots, taken.impacts
+        found.note(
+            (events.number[shots], taken.shot_run + first, events.ts[shots]),
+            (
+                *(events.number[impacts], taken.impact_run + first, events.ts[impacts]),
+                self._sensors_of(events, impacts),
+            ),
+        )
+        found.close(pa.RecordBatch.from_arrays([columns[name] for name in RUN_SCHEMA.names], schema=RUN_SCHEMA))
         numbers = events.number[runs.button[0] : runs.summary[-1] + 1]
         known = len(found.run_of_event)
         run_of_event = np.full(numbers[-1] + 1 - known, -1, np.int32)
@@ -171,17 +175,9 @@ class RunBuilder:
             self._close(key, None, "unfinished")
         self._forget_strays()
         self._flush()
-        found = self.found
-        found.runs = in_order(found.runs)
-        found.sensors = list(self._sensors)
-        kept = np.array(found.impact_run, np.int32) >= 0
-        if not kept.all():
-            for name in ("impact_event", "impact_run", "impact_ts", "impact_sensor"):
-                column = getattr(found, name)
-                left = np.array(column, column.typecode)[kept]
-                del column[:]
-                extend(column, left)
-        return found
+        self.found.sensors = list(self._sensors)
+        self.found.finish()
+        return self.found
 
     def _button(self, event: Event) -> None:
         run = self._start(event)
@@ -232,7 +228,7 @@ class RunBuilder:
         else:
             self._add(self._start_unheard(event), event)
 
-    def _stray(self, event: Event, impact: int | None = None) -> None:
+    def _stray(self, event: Event, *, impact: bool = False) -> None:
         self._strays.append(_Stray(event, impact))
         if len(self._strays) > _MOST_STRAYS:
             self._forget_strays()
@@ -263,22 +259,15 @@ class RunBuilder:
         self._join(run, event)
 
     def _impact(self, event: Event) -> None:
-        found = self.found
-        place = len(found.impact_ts)
         run = self._run_of_sensor(event)
-        found.impact_event.append(event.number)
-        found.impact_run.append(-1)
-        found.impact_ts.append(event.ts)
-        found.impact_sensor.append(-1)
         if run is None:
-            self._stray(event, place)
+            self._stray(event, impact=True)
         else:
-            self._hit(run, event, place)
+            self._hit(run, event)
 
-    def _hit(self, run: _Run, event: Event, place: int) -> None:
-        self.found.impact_run[place] = run.number
-        self.found.impact_sensor[place] = self._sensors.setdefault(event.sensor, len(self._sensors))
-        run.impacts.append(place)
+    def _hit(self, run: _Run, event: Event) -> None:
+        sensor = self._sensors.setdefault(event.sensor, len(self._sensors))
+        run.impacts.append((event.number, event.ts, sensor))
         self._join(run, event)
 
     def _stop(self, event: Event) -> None:
@@ -331,11 +320,11 @@ class RunBuilder:
             cut -= 1
         later, edge = run.joined[cut:], run.joined[cut][0]
         shots = [shot for shot in run.shots.heard if shot.event >= edge]
-        impacts = [place for place in run.impacts if self.found.impact_event[place] >= edge]
+        impacts = [impact for impact in run.impacts if impact[0] >= edge]
         stop = run.stop if run.stop is not None and run.stop >= first.ts else None
         run.joined = run.joined[:cut]
         run.shots.keep([shot for shot in run.shots.heard if shot.event < edge])
-        run.impacts = [place for place in run.impacts if self.found.impact_event[place] < edge]
+        run.impacts = [impact for impact in run.impacts if impact[0] < edge]
         run.stop = None if stop is not None else run.stop
         self._close(key, None, "restarted")
         second = _Run(self._opened, start, run.device, run.device_id, run.position, stop=stop, impacts=impacts)
@@ -345,13 +334,11 @@ class RunBuilder:
         second.flags.add("no_start")
         for event, _ in later:
             self.found.run_of_event[event] = second.number
-        for place in impacts:
-            self.found.impact_run[place] = second.number
         self._open[key] = second
         return second
 
     def _shots_astray(self, event: Event) -> bool:
-        return any(stray.impact is None and self._same_timer(stray.event, event) for stray in self._strays)
+        return any(not stray.impact and self._same_timer(stray.event, event) for stray in self._strays)
 
     def _same_timer(self, shot: Event, event: Event) -> bool:
         if event.device != "Timer":  # a summary names the bridge
@@ -363,9 +350,9 @@ class RunBuilder:
         mine = [
             stray
             for stray in self._strays
-            if stray.impact is not None or (not stray.event.shot_number and self._same_timer(stray.event, event))
+            if stray.impact or (not stray.event.shot_number and self._same_timer(stray.event, event))
         ]
-        times = [stray.event.ts for stray in mine if stray.impact is None]
+        times = [stray.event.ts for stray in mine if not stray.impact]
         if lasted is not None:
             first = min((ts for ts in times if ts >= event.ts - lasted - _SLACK_US), default=None)
         else:
@@ -378,18 +365,18 @@ class RunBuilder:
             return None
         shots = [stray for stray in mine if stray.event.ts >= first - _SLACK_US]
         self._strays = [stray for stray in self._strays if stray not in shots]
-        run = self._start(next(stray.event for stray in shots if stray.impact is None))
+        run = self._start(next(stray.event for stray in shots if not stray.impact))
         run.flags.add("no_start")
         for stray in shots:
-            if stray.impact is not None:
-                self._hit(run, stray.event, stray.impact)
+            if stray.impact:
+                self._hit(run, stray.event)
             else:
                 self._add(run, stray.event)
         return run
 
     def _forget_strays(self) -> None:
         """What no run wanted is of none."""
-        hits = sum(stray.impact is not None for stray in self._strays)
+        hits = sum(stray.impact for stray in self._strays)
         self.found.orphans["shots"] += len(self._strays) - hits
         self.found.orphans["impacts"] += hits
         self._strays = []
@@ -464,8 +451,9 @@ class RunBuilder:
         shots = sorted(shots, key=lambda shot: (shot.number if by_number else 0, shot.event))
         repair = self._repair(run, shots, string_time)
         lost = max(run.shots.lost, run.told.lost, len(run.told.heard) - len(shots))
-        times = self._note_shots(run, shots, repair)
-        hits = [self._repaired(repair, self.found.impact_event[place], place) for place in run.impacts]
+        times = repair.shots(shots)
+        hits = [repair.time(event, ts) for event, ts, _ in run.impacts]
+        self._note(run, shots, times, hits)
         if said and (string_time is None or said[1:] != (len(shots), len(hits))):
             run.flags.add("count_mismatch")
         if lost:
@@ -517,25 +505,19 @@ class RunBuilder:
             run.flags.add("clock_step")
         return Repair(found, run.start)
 
-    def _note_shots(self, run: _Run, shots: list[Shot], repair: Repair) -> list[int]:
-        """Note the shots of a run, and return when they happened."""
-        found, times = self.found, repair.shots(shots)
-        for shot, ts in zip(shots, times, strict=True):
-            found.shot_event.append(shot.event)
-            found.shot_run.append(run.number)
-            found.shot_ts.append(ts)
-            if ts != shot.ts:
-                found.moved[shot.event] = ts
-        return times
-
-    def _repaired(self, repair: Repair, event: int, place: int) -> int:
-        """The time of an impact, noted where it is another than it was."""
-        found = self.found
-        before = found.impact_ts[place]
-        after = repair.time(event, before)
-        if after != before:
-            found.impact_ts[place] = found.moved[event] = after
-        return after
+    def _note(self, run: _Run, shots: list[Shot], times: list[int], hits: list[int]) -> None:
+        """Note the shots and impacts of a run, and where their times are others than they were."""
+        before = [(shot.event, shot.ts) for shot in shots] + [(event, ts) for event, ts, _ in run.impacts]
+        for (event, was), ts in zip(before, times + hits, strict=True):
+            if ts != was:
+                self.found.moved[event] = ts
+        self.found.note(
+            ([shot.event for shot in shots], [run.number] * len(shots), times),
+            (
+                *([event for event, _, _ in run.impacts], [run.number] * len(hits), hits),
+                [sensor for _, _, sensor in run.impacts],
+            ),
+        )
 
     def _place(self, device_id: str | None, position: str | None) -> tuple[str | None, str | None]:
         """Stage and bay of a timer."""
@@ -546,7 +528,7 @@ class RunBuilder:
         if not self._closed:
             return
         arrays = [pa.array([row[kind.name] for row in self._closed], kind.type) for kind in RUN_SCHEMA]
-        self.found.runs.append(pa.RecordBatch.from_arrays(arrays, schema=RUN_SCHEMA))
+        self.found.close(pa.RecordBatch.from_arrays(arrays, schema=RUN_SCHEMA))
         self._closed = []
 
 

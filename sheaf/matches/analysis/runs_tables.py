@@ -1,6 +1,7 @@
 """Runs and sensor delays of one match, and which run each event belongs to, computed from its events.
 
-One pass reads the events; run rows need the correlation, so both are computed and written together.
+One pass reads the events; run rows need the correlation, so both are computed and written together. What is found lies
+aside meanwhile; what is held are a few numbers for each run and impact, and the run of each event.
 A pure function of the tables that `ingest` wrote and the settings. Not here: the tables of shots and impacts (`shots`).
 """
 
@@ -9,7 +10,7 @@ A pure function of the tables that `ingest` wrote and the settings. Not here: th
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +19,10 @@ from sheaf import memory
 from sheaf.ahead import ahead
 from sheaf.matches import schema
 from sheaf.matches.analysis import bays
-from sheaf.matches.analysis.correlate import Correlated, Impacts, Interval, Shots, correlate, share_interval
+from sheaf.matches.analysis.aside import Aside
+from sheaf.matches.analysis.correlate import Assigned, Impacts, Interval, Shots, correlate, share_interval
 from sheaf.matches.analysis.run_clock import NOT_SET_US, YEARS_US
-from sheaf.matches.analysis.run_columns import RUN_SCHEMA, Found
+from sheaf.matches.analysis.run_columns import Found
 from sheaf.matches.analysis.run_events import COLUMNS, LONGEST_US, STEP_US, TEXTS
 from sheaf.matches.analysis.run_search import RunBuilder
 from sheaf.matches.readers import devices
@@ -36,6 +38,12 @@ from sheaf.tables.work import Work
 _PART = 32 * 1024
 _KEPT = 8
 """Batches after which free memory goes back: it lies in pieces, between what is found."""
+_OF_EVENT = pa.schema(
+    [
+        *(("event", pa.int32()), ("shot_no", pa.int32()), ("split_s", pa.float64()), ("delay_us", pa.int32())),
+        ("matched", pa.bool_()),
+    ]
+)
 _SILENT = 0.15
 _FALSE = 0.2
 
@@ -56,7 +64,7 @@ def build_runs(work: Work) -> Report:
     known = devices.resolve((), manifest.devices).devices
     timer_of = bays.timer_of_sensors(work.tables, known, correlation)
     min_split = manifest.min_split_ms if manifest.min_split_ms is not None else work.settings.min_split_ms
-    builder = RunBuilder(known, round(correlation.window_ms * 1000), round(min_split * 1000), timer_of)
+    builder = RunBuilder(work.scratch, known, round(correlation.window_ms * 1000), round(min_split * 1000), timer_of)
     events = 0
     for number, batch in enumerate(ahead(work.tables.batches(schema.EVENTS, COLUMNS, TEXTS))):
         builder.feed(batch)
@@ -65,16 +73,18 @@ def build_runs(work: Work) -> Report:
             memory.give_back()
     found = builder.finish()
     memory.give_back()
-    result = _Result(found, known, events, correlation, manifest.squad)
+    result = _Result(work.scratch, found, known, events, correlation)
+    squad = _Squads(manifest.squad)
+    work.write(schema.RUNS, result.runs(squad))
+    memory.give_back()
     counts, sensors = result.counts(), result.sensors()
-    warnings = [*_warnings(counts, manifest.squad, result.unused_squad), *_of_sensors(sensors, timer_of)]
+    warnings = [*_warnings(counts, manifest.squad, squad.unused), *_of_sensors(sensors, timer_of)]
     pending = work.tables.row(schema.MATCH, ["pending"])["pending"]
     if pending or result.unfinished:
         warnings.append(
             "The logs end within a line or a run: the match may still go on, and its results are provisional."
         )
     work.write(schema.TOTALS, from_rows(schema.TOTALS, [{**counts, "warnings": warnings}]))
-    work.write(schema.RUNS, result.runs())
     work.write(schema.SENSORS, sensors)
     work.write(schema.EVENT_RUNS, result.event_runs())
     return _report(work.tables, counts, warnings)
@@ -87,146 +97,148 @@ def load_manifest(tables: Tables) -> Manifest:
 
 
 class _Result:
-    """The analysis in arrays, given out table by table.
+    """The analysis, given out table by table.
 
-    `number[i]` is the final number of the run that opened as the i-th: by start time, from 1.
+    `number[i]` is the final number of the run that opened as the i-th: by start time, from 1. What else is held of runs
+    is in the order in which they opened.
     """
 
     def __init__(
-        self,
-        found: Found,
-        known: Mapping[str, Device],
-        events: int,
-        settings: Correlation,
-        squad: Sequence[Squad] = (),
+        self, scratch: Path, found: Found, known: Mapping[str, Device], events: int, settings: Correlation
     ) -> None:
         self.found, self.known, self.events_count = found, known, events
-        self.opened = _of_other_years(pa.Table.from_batches(found.runs, RUN_SCHEMA))
-        self.by_start = np.argsort(_ints(self.opened["start"]), kind="stable")
-        self.number = np.empty(len(self.by_start), np.int32)
-        self.number[self.by_start] = np.arange(1, len(self.by_start) + 1)
-        self.shot_run, self.shot_ts = np.asarray(found.shot_run), np.asarray(found.shot_ts)
-        self.impact_run, self.impact_ts = np.asarray(found.impact_run), np.asarray(found.impact_ts)
-        self.impact_sensor = np.asarray(found.impact_sensor)
-        self.correlated: Correlated = correlate(
-            Shots(self.shot_run, self.shot_ts),
-            Impacts(self.impact_run, self.impact_ts, self.impact_sensor),
-            len(found.sensors),
-            settings,
-        )
+        start, self._timer = self._of_runs()
+        by_start = np.argsort(start, kind="stable")
+        self.number = np.empty(len(start), np.int32)
+        self.number[by_start] = np.arange(1, len(start) + 1)
+        self._of_other_years = _of_other_years(start)
+        self.correlated = correlate(_Parts(found), len(found.sensors), settings)
         memory.give_back()
-        self.opened = _flagged(self.opened, self.correlated.contested, "contested_impact")
-        self.impact_of_shot = np.full(len(self.shot_ts), -1, np.int32)
-        hits = np.flatnonzero(self.correlated.shot_of_impact >= 0)
-        self.impact_of_shot[self.correlated.shot_of_impact[hits]] = hits
-        # The shots of a run lie together, because they were noted when it closed.
-        first = np.flatnonzero(np.diff(self.shot_run, prepend=-1)).astype(np.int32)
-        size = np.diff(first, append=np.int32(len(self.shot_run)))
-        self.shot_no = np.arange(1, len(self.shot_run) + 1, dtype=np.int32) - np.repeat(first, size)
+        self._contested = np.zeros(len(start), bool)
+        self._contested[self.correlated.contested] = True
+        self._totals: Counter[str] = Counter()
+        self._flags: Counter[str] = Counter()
+        self._matched, self._first = np.zeros(len(start), np.int32), np.full(len(start), np.nan)
+        self._median = np.full(len(start), np.nan)
+        self._has_shot = np.zeros(len(start), bool)
+        self._answered = np.zeros(len(found.sensors), np.int64)
+        self._timers: set[tuple[int, int]] = set()
+        self._of_events = Aside(scratch, "of_events", _OF_EVENT)
+        for shots, impacts, assigned in zip(found.shots, found.impacts, self.correlated.assigned, strict=True):
+            self._settle(shots, impacts, assigned)
         # Without a sensor nobody can know whether a shot hit.
-        self.sensed = bool(len(self.impact_ts)) or bool(found.orphans["impacts"])
-        self.stage, self.string, self.shooter, self.unused_squad = self._squad(squad)
+        self.sensed = bool(self._totals["impacts"]) or bool(found.orphans["impacts"])
 
-    def _squad(self, squad: Sequence[Squad]) -> tuple[pa.Array, np.ndarray, pa.Array, int]:
-        """Stage, number of the string there, and shooter of each run by start time; how many entries fit none."""
-        stage, bay = (_texts(self.opened[name]) for name in ("stage", "bay"))
-        by_run = {entry.run.removeprefix("run_"): entry for entry in squad if entry.run is not None}
-        by_string = {(entry.stage, entry.bay, entry.string): entry for entry in squad if entry.run is None}
-        strings: Counter[tuple[str | None, str | None]] = Counter()
-        numbers, stages, shooters, used = [], [], [], set()
-        for place, index in enumerate(self.by_start.tolist(), 1):
-            named = by_run.get(str(place))
-            at = (named.stage if named and named.stage else stage[index]), bay[index]
-            strings[at] += 1
-            for key in (
-                (*at, strings[at]),
-                (at[0], None, strings[at]),
-                (None, at[1], strings[at]),
-                (None, None, strings[at]),
-            ):
-                named = named or by_string.get(key)
-            if named:
-                used.add(named)
-            numbers.append(strings[at])
-            stages.append(at[0])
-            shooters.append(named.shooter if named else None)
-        return (
-            pa.array(stages, pa.string()),
-            np.array(numbers, np.int32),
-            pa.array(shooters, pa.string()),
-            len(set(squad) - used),
+    def _of_runs(self) -> tuple[np.ndarray, np.ndarray]:
+        """When each run began, and a number for its timer."""
+        count = sum(part.num_rows for part in self.found.runs)
+        start, timer = np.empty(count, np.int64), np.empty(count, np.int32)
+        numbers: dict[str, int] = {}
+        for part in self.found.runs:
+            opened, names = part["opened"].to_numpy(), part["start_device_id"].combine_chunks()
+            start[opened] = part["start"].to_numpy()
+            of_names = [numbers.setdefault(name or "", len(numbers)) for name in [*names.dictionary.to_pylist(), ""]]
+            timer[opened] = np.array(of_names)[names.indices.fill_null(-1).to_numpy()]
+        return start, timer
+
+    def _settle(self, shots: pa.Table, impacts: pa.Table, assigned: Assigned) -> None:
+        """Note what the assignment says of some runs and their events."""
+        run, ts = shots["run"].to_numpy(), shots["ts"].to_numpy()
+        impact_run, sensor = impacts["run"].to_numpy(), impacts["sensor"].to_numpy()
+        hit = assigned.hit
+        impact_of_shot = np.full(len(run), -1, np.int32)
+        impact_of_shot[assigned.shot_of_impact[hit]] = np.flatnonzero(hit)
+        self._totals.update(shots=len(run), impacts=len(hit), correlated=int(hit.sum()))
+        # The shots of a run lie together, because they were noted when it closed.
+        opening = np.flatnonzero(np.diff(run, prepend=-1))
+        size = np.diff(opening, append=len(run))
+        shot_no = (np.arange(1, len(run) + 1) - np.repeat(opening, size)).astype(np.int32)
+        self._first[run[opening]], self._has_shot[run[opening]] = ts[opening], True
+        self._note_hits(impact_run[hit], sensor[hit], assigned.delay_us[hit])
+        pairs = np.unique(np.stack([sensor, self._timer[impact_run]]), axis=1)
+        self._timers |= set(zip(*pairs.tolist(), strict=True))
+        self._of_events.put(
+            pa.table(
+                {
+                    "event": np.concatenate([shots["event"].to_numpy(), impacts["event"].to_numpy()]),
+                    "shot_no": np.concatenate([shot_no, np.where(hit, _at(shot_no, assigned.shot_of_impact), 0)]),
+                    "split_s": np.concatenate([_splits(ts, shot_no), np.full(len(hit), np.nan)]),
+                    "delay_us": np.concatenate([_at(assigned.delay_us, impact_of_shot), assigned.delay_us]),
+                    "matched": np.concatenate([impact_of_shot >= 0, hit]),
+                }
+            ).cast(_OF_EVENT)
         )
 
-    @cached_property
-    def _timer(self) -> np.ndarray:
-        """A number for the timer of each run."""
-        names = self.opened["start_device_id"].cast(pa.string()).combine_chunks().fill_null("")
-        return names.dictionary_encode().indices.to_numpy()
+    def _note_hits(self, run: np.ndarray, sensor: np.ndarray, delay_us: np.ndarray) -> None:
+        """How many shots of each run were heard, how late in the median, and by which sensors."""
+        delay = delay_us / 1000
+        order = np.lexsort((delay, run))
+        run, sensor, delay = run[order], sensor[order], delay[order]
+        first = np.flatnonzero(np.diff(run, prepend=-1))
+        size = np.diff(first, append=len(run))
+        self._matched[run[first]] = size
+        self._median[run[first]] = (delay[first + (size - 1) // 2] + delay[first + size // 2]) / 2
+        pairs = np.unique(np.stack([sensor, run]), axis=1)
+        self._answered += np.bincount(pairs[0], minlength=len(self._answered))
 
-    def _target(self, sensor: str) -> str | None:
-        device = self.known.get(sensor)
-        return device.target if device else None
+    def counts(self) -> dict[str, int]:
+        """What the analysis found, in numbers, once `runs` has gone through all of them."""
+        totals, orphans = self._totals, self.found.orphans
+        return {
+            "runs": len(self.number),
+            "completed": totals["completed"],
+            "incomplete": len(self.number) - totals["completed"],
+            **{name: totals[name] for name in ("shots", "impacts", "correlated")},
+            **{f"orphan_{name}": orphans[name] for name in ("shots", "impacts", "stops", "summaries")},
+            "count_mismatches": self._flags["count_mismatch"],
+            "offset_fallbacks": sum("offset_fallback" in sensor.flags for sensor in self.correlated.sensors),
+            **{name: totals[name] for name in ("shots_doubled", "shots_lost")},
+            "clock_steps": self._flags["clock_step"],
+        }
 
     @property
     def unfinished(self) -> bool:
-        """Whether the log ends while a run goes on."""
-        import pyarrow.compute as pc
+        """Whether the log ends while a run goes on, once `runs` has gone through all of them."""
+        return self._flags["unfinished"] > 0
 
-        return bool(pc.any(pc.match_substring(self.opened["flags"].cast(pa.string()), "unfinished")).as_py())
-
-    def counts(self) -> dict[str, int]:
-        """What the analysis found, in numbers."""
-        import pyarrow.compute as pc
-
-        completed = pc.sum(pc.equal(self.opened["status"].cast(pa.string()), "completed")).as_py() or 0
-        return {
-            "runs": len(self.number),
-            "completed": completed,
-            "incomplete": len(self.number) - completed,
-            "shots": len(self.shot_ts),
-            "impacts": len(self.impact_ts),
-            "correlated": int((self.impact_of_shot >= 0).sum()),
-            **{f"orphan_{name}": self.found.orphans[name] for name in ("shots", "impacts", "stops", "summaries")},
-            "count_mismatches": pc.sum(
-                pc.match_substring(self.opened["flags"].cast(pa.string()), "count_mismatch")
-            ).as_py()
-            or 0,
-            "offset_fallbacks": sum("offset_fallback" in sensor.flags for sensor in self.correlated.sensors),
-            **{name: pc.sum(self.opened[name]).as_py() or 0 for name in ("shots_doubled", "shots_lost")},
-            "clock_steps": pc.sum(pc.match_substring(self.opened["flags"].cast(pa.string()), "clock_step")).as_py()
-            or 0,
-        }
-
-    def runs(self) -> Iterator[pa.RecordBatch]:
+    def runs(self, squads: "_Squads") -> Iterator[pa.RecordBatch]:
         """The run table, by start time."""
-        count = len(self.by_start)
-        matched = np.bincount(self.shot_run[self.impact_of_shot >= 0], minlength=count)[self.by_start]
-        first = np.full(count, np.nan)
-        opening = np.flatnonzero(self.shot_no == 1)
-        first[self.number[self.shot_run[opening]] - 1] = self.shot_ts[opening]
-        for part in _parts(np.arange(count)):
-            medians = self._median_delays(part[0], len(part))
-            yield from self._some_runs(part, matched[part], first[part], medians).to_batches()
+        ends = [*range(1 + _PART, len(self.number) + 1, _PART), len(self.number) + 1]
+        for some in self.found.runs.in_order(lambda part: self.number[part["opened"].to_numpy()], ends):
+            yield from self._some_runs(some, squads).to_batches()
             memory.give_back()
 
-    def _some_runs(self, part: np.ndarray, matched: np.ndarray, first: np.ndarray, medians: np.ndarray) -> pa.Table:
-        table = self.opened.take(pa.array(self.by_start[part]))
-        shots, impacts = _ints(table["shots_detected"]), _ints(table["impacts_detected"])
+    def _some_runs(self, some: pa.Table, squads: "_Squads") -> pa.Table:
+        import pyarrow.compute as pc
+
+        opened = some["opened"].to_numpy()
+        number, matched, first = self.number[opened], self._matched[opened], self._first[opened]
+        flags = some["flags"].cast(pa.string()).combine_chunks()
+        flags = _flagged(flags, self._of_other_years[opened], "clock_not_set", "clock_step")
+        flags = _flagged(flags, self._contested[opened], "contested_impact")
+        for said in pc.value_counts(flags).to_pylist():
+            self._flags.update(dict.fromkeys(said["values"].split(";"), said["counts"]))
+        self._totals["completed"] += pc.sum(pc.equal(some["status"].cast(pa.string()), "completed")).as_py() or 0
+        for name in ("shots_doubled", "shots_lost"):
+            self._totals[name] += pc.sum(some[name]).as_py() or 0
+        stage, string, shooter = squads.of(number, *(some[name].cast(pa.string()) for name in ("stage", "bay")))
+        shots, impacts = _ints(some["shots_detected"]), _ints(some["impacts_detected"])
         with np.errstate(invalid="ignore", divide="ignore"):
             rate = np.round(matched / shots, 4)
-        beep = table["beep"].fill_null(-1).to_numpy()
+        beep = some["beep"].fill_null(-1).to_numpy()
         return pa.table(
             {
-                "run_no": (part + 1).astype(np.int32),
-                "run_id": run_ids(pa.array(part + 1)),
-                **{name: table[name] for name in ("status", "duration_seconds", "shots_detected", "impacts_detected")},
-                **{name: table[name] for name in ("shots_doubled", "shots_lost", "start_device", "start_device_id")},
-                **{name: table[name] for name in ("bay", "flags")},
-                "stage": self.stage.slice(part[0], len(part)),
-                "string": self.string[part],
-                "shooter": self.shooter.slice(part[0], len(part)),
+                "run_no": number,
+                "run_id": run_ids(pa.array(number)),
+                **{name: some[name] for name in ("status", "duration_seconds", "shots_detected", "impacts_detected")},
+                **{name: some[name] for name in ("shots_doubled", "shots_lost", "start_device", "start_device_id")},
+                "bay": some["bay"],
+                "flags": flags,
+                "stage": stage,
+                "string": string,
+                "shooter": shooter,
                 **{
-                    name: table[source].cast(arrow_type(UTC_TIME))
+                    name: some[source].cast(arrow_type(UTC_TIME))
                     for name, source in (
                         ("start_time", "start"),
                         ("beep_time", "beep"),
@@ -236,31 +248,18 @@ class _Result:
                     )
                 },
                 "correlation_success_rate": _floats(np.where((shots > 0) & self.sensed, rate, np.nan)),
-                "impacts_correlated": matched.astype(np.int32),
+                "impacts_correlated": matched,
                 "uncorrelated_impacts": (impacts - matched).astype(np.int32),
-                "median_delay_ms": _floats(medians),
+                "median_delay_ms": _floats(self._median[opened]),
                 "first_shot_s": _floats(
                     np.where((beep >= 0) & (np.abs(first - beep) <= LONGEST_US), (first - beep) / 1e6, np.nan)
                 ),
             }
         ).select(schema.RUNS.schema.names)
 
-    def _median_delays(self, start: int, count: int) -> np.ndarray:
-        """Median delay in ms of some runs by start time, from the `start`-th."""
-        run = self.number[self.impact_run] - (start + 1)
-        mine = np.flatnonzero((self.correlated.shot_of_impact >= 0) & (run >= 0) & (run < count))
-        run, delay = run[mine], self.correlated.delay_us[mine] / 1000
-        order = np.lexsort((delay, run))
-        run, delay = run[order], delay[order]
-        medians = np.full(count, np.nan)
-        if len(run):
-            first = np.flatnonzero(np.diff(run, prepend=-1))
-            size = np.diff(np.append(first, len(run)))
-            medians[run[first]] = (delay[first + (size - 1) // 2] + delay[first + size // 2]) / 2
-        return medians
-
     def sensors(self) -> pa.Table:
         """One row for each sensor, by name."""
+        shots_of_timer = np.bincount(self._timer[self._has_shot], minlength=int(self._timer.max(initial=0)) + 1)
         rows = [
             {
                 "sensor": name or None,
@@ -275,7 +274,7 @@ class _Result:
                 "jitter_ms": delay.jitter_ms,
                 **_interval("jitter", delay.jitter_interval, "_ms"),
                 "drift_ms_per_h": delay.drift_ms_per_h,
-                **self._heard(number, delay.impacts, delay.matched),
+                **self._heard(number, delay.impacts, delay.matched, shots_of_timer),
                 "flags": set(delay.flags),
             }
             for number, (name, delay) in enumerate(zip(self.found.sensors, self.correlated.sensors, strict=True))
@@ -291,14 +290,15 @@ class _Result:
             row["flags"] = ";".join(sorted(row["flags"]))
         return from_rows(schema.SENSORS, sorted(rows, key=lambda row: row["sensor"] or ""))
 
-    def _heard(self, sensor: int, impacts: int, matched: int) -> dict[str, float | None]:
+    def _target(self, sensor: str) -> str | None:
+        device = self.known.get(sensor)
+        return device.target if device else None
+
+    def _heard(self, sensor: int, impacts: int, matched: int, runs_of_timer: np.ndarray) -> dict[str, float | None]:
         """In how many runs of its timer a sensor was heard, and how often for nothing."""
-        mine = self.impact_sensor == sensor
-        answered = np.unique(self.impact_run[mine & (self.correlated.shot_of_impact >= 0)])
-        shot = np.unique(self.shot_run)
-        own = np.unique(self._timer[np.unique(self.impact_run[mine])])
-        runs = int(np.isin(self._timer[shot], own).sum()) if len(own) else len(shot)
-        silent, false = runs - len(answered), impacts - matched
+        own = [timer for one, timer in self._timers if one == sensor]
+        runs = int(runs_of_timer[own].sum()) if own else int(self._has_shot.sum())
+        silent, false = runs - int(self._answered[sensor]), impacts - matched
         return {
             "runs": runs,
             "silent_share": round(silent / runs, 4) if runs else None,
@@ -310,35 +310,25 @@ class _Result:
     def event_runs(self) -> Iterator[pa.RecordBatch]:
         """What is known about each event, one row for each, in order."""
         run_of_event = np.asarray(self.found.run_of_event)
-        shot_event, impact_event = np.asarray(self.found.shot_event), np.asarray(self.found.impact_event)
-        shot_sorted = np.argsort(shot_event).astype(np.int32)
-        for start in range(0, self.events_count, _PART):
-            end = min(start + _PART, self.events_count)
-            size = end - start
-            opened = run_of_event[start:end]
-            run = np.zeros(size, np.int32)
+        starts = range(0, self.events_count, _PART)
+        ends = [min(start + _PART, self.events_count) for start in starts]
+        known = self._of_events.in_order(lambda part: part["event"].to_numpy(), ends)
+        for start, end, some in zip(starts, ends, known, strict=True):
+            opened, run = run_of_event[start:end], np.zeros(end - start, np.int32)
             run[: len(opened)][opened >= 0] = self.number[opened[opened >= 0]]
-            shot_no, split, impact = np.zeros(size, np.int32), np.full(size, np.nan), np.full(size, -1, np.int64)
-            matched, known = np.zeros(size, bool), np.zeros(size, bool)
-            first, last = np.searchsorted(shot_event, [start, end], sorter=shot_sorted)
-            mine = shot_sorted[first:last]
-            at = shot_event[mine] - start
-            shot_no[at], split[at], known[at] = self.shot_no[mine], self.splits(mine), True
-            impact[at], matched[at] = self.impact_of_shot[mine], self.impact_of_shot[mine] >= 0
-            first, last = np.searchsorted(impact_event, [start, end])
-            at = impact_event[first:last] - start
-            impact_shot = self.correlated.shot_of_impact[first:last]
-            known[at], matched[at] = True, impact_shot >= 0
-            impact[at] = np.where(impact_shot >= 0, np.arange(first, last), -1)
-            shot_no[at] = np.where(impact_shot >= 0, self.shot_no[impact_shot] if len(self.shot_no) else 0, 0)
+            at = some["event"].to_numpy() - start
+            told, matched = _spread(end - start, at, True), _spread(end - start, at, some["matched"].to_numpy())
+            shot_no = _spread(end - start, at, some["shot_no"].to_numpy())
+            split = np.full(end - start, np.nan)
+            split[at] = some["split_s"].to_numpy()
             yield pa.RecordBatch.from_pydict(
                 {
                     "event_no": np.arange(start, end),
                     "run_no": pa.array(run, mask=run == 0),
                     "shot_no": pa.array(shot_no, mask=shot_no == 0),
                     "split_s": _floats(split),
-                    "delay_ms": self._delays(impact),
-                    "matched": pa.array(matched, mask=~known),
+                    "delay_ms": pa.array(_spread(end - start, at, some["delay_us"].to_numpy()) / 1000, mask=~matched),
+                    "matched": pa.array(matched, mask=~told),
                     "corrected_time": self._moved(start, end),
                 }
             )
@@ -352,45 +342,91 @@ class _Result:
             times[event - start] = self.found.moved.get(event, 0)
         return pa.array(times, mask=times == 0).cast(arrow_type(UTC_TIME))
 
-    def splits(self, shot: np.ndarray) -> np.ndarray:
-        """Time since the previous shot of the run in seconds; NaN for a first one, or where a clock was set between."""
-        split = self.shot_ts[shot] - self.shot_ts[shot - 1]
-        known = (self.shot_no[shot] > 1) & (split >= -STEP_US) & (split <= LONGEST_US)
-        return np.where(known, split / 1e6, np.nan)
 
-    def _delays(self, impact: np.ndarray) -> pa.Array:
-        """Delay in ms of the impacts; null where there is none (-1)."""
-        if not len(self.impact_ts):
-            return pa.nulls(len(impact), pa.float64())
-        return pa.array(self.correlated.delay_us[impact] / 1000, mask=impact < 0)
+class _Parts:
+    """Shots and impacts as `correlate` goes through them."""
+
+    def __init__(self, found: Found) -> None:
+        self._found = found
+
+    def __iter__(self) -> Iterator[tuple[Shots, Impacts]]:
+        for shots, impacts in zip(self._found.shots, self._found.impacts, strict=True):
+            yield (
+                Shots(shots["run"].to_numpy(), shots["ts"].to_numpy()),
+                Impacts(impacts["run"].to_numpy(), impacts["ts"].to_numpy(), impacts["sensor"].to_numpy()),
+            )
 
 
-def _of_other_years(opened: pa.Table) -> pa.Table:
-    """The runs, with a flag on those that are years away from the middle one of the match: their clock was not set."""
-    start = _ints(opened["start"])
+class _Squads:
+    """Who shot which run: strings count at each stage and bay, as runs come by start time."""
+
+    def __init__(self, squad: Sequence[Squad]) -> None:
+        self._squad = set(squad)
+        self._by_run = {entry.run.removeprefix("run_"): entry for entry in squad if entry.run is not None}
+        self._by_string = {(entry.stage, entry.bay, entry.string): entry for entry in squad if entry.run is None}
+        self._strings: Counter[tuple[str | None, str | None]] = Counter()
+        self._used: set[Squad] = set()
+
+    @property
+    def unused(self) -> int:
+        """How many entries fit no run."""
+        return len(self._squad - self._used)
+
+    def of(self, numbers: np.ndarray, stages: pa.Array, bays: pa.Array) -> tuple[pa.Array, np.ndarray, pa.Array]:
+        """Stage, number of the string there, and shooter of the next runs."""
+        strings = self._strings
+        found = []
+        for number, stage, bay in zip(numbers.tolist(), stages.to_pylist(), bays.to_pylist(), strict=True):
+            named = self._by_run.get(str(number))
+            at = (named.stage if named and named.stage else stage), bay
+            strings[at] += 1
+            for key in (
+                (*at, strings[at]),
+                (at[0], None, strings[at]),
+                (None, at[1], strings[at]),
+                (None, None, strings[at]),
+            ):
+                named = named or self._by_string.get(key)
+            if named:
+                self._used.add(named)
+            found.append((at[0], strings[at], named.shooter if named else None))
+        stage, string, shooter = zip(*found, strict=True) if found else ((), (), ())
+        return pa.array(stage, pa.string()), np.array(string, np.int32), pa.array(shooter, pa.string())
+
+
+def _at(values: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Values at some places, where -1 is none and gives anything."""
+    return values[places] if len(values) else np.zeros(len(places), values.dtype)
+
+
+def _spread(size: int, places: np.ndarray, values: np.ndarray | bool) -> np.ndarray:
+    """Values at some places among zeros."""
+    spread = np.zeros(size, np.asarray(values).dtype)
+    spread[places] = values
+    return spread
+
+
+def _splits(ts: np.ndarray, shot_no: np.ndarray) -> np.ndarray:
+    """Time since the previous shot of the run in seconds; NaN for a first one, or where a clock was set between."""
+    split = np.diff(ts, prepend=ts[:1])
+    known = (shot_no > 1) & (split >= -STEP_US) & (split <= LONGEST_US)
+    return np.where(known, split / 1e6, np.nan)
+
+
+def _of_other_years(start: np.ndarray) -> np.ndarray:
+    """Which runs are years away from the middle one of the match: their clock was not set."""
     known = np.sort(start[(start >= NOT_SET_US) & (start < BEYOND_US)])
-    if not len(known):
-        return opened
-    away = np.abs(start - known[(len(known) - 1) // 2]) > YEARS_US
-    return _flagged(opened, np.flatnonzero(away), "clock_not_set", "clock_step")
+    return np.abs(start - known[(len(known) - 1) // 2]) > YEARS_US if len(known) else np.zeros(len(start), bool)
 
 
-def _flagged(opened: pa.Table, runs: np.ndarray, *names: str) -> pa.Table:
-    """The runs, some of them with more flags."""
+def _flagged(flags: pa.Array, some: np.ndarray, *names: str) -> pa.Array:
+    """Flags of runs, some of them with more."""
     import pyarrow.compute as pc
 
-    if not len(runs):
-        return opened
-    place, some = opened.schema.get_field_index("flags"), np.zeros(opened.num_rows, bool)
-    some[runs] = True
-    flags = opened["flags"].cast(pa.string()).combine_chunks()
+    if not some.any():
+        return flags
     more = [";".join(sorted({*filter(None, said.split(";")), *names})) for said in flags.filter(some).to_pylist()]
-    column = pc.replace_with_mask(flags, pa.array(some), pa.array(more, pa.string())).dictionary_encode()
-    return opened.set_column(place, opened.schema.field(place), pa.chunked_array([column]))
-
-
-def _parts(indices: np.ndarray) -> Iterator[np.ndarray]:
-    return (indices[start : start + _PART] for start in range(0, len(indices), _PART))
+    return pc.replace_with_mask(flags, pa.array(some), pa.array(more, pa.string()))
 
 
 def run_ids(numbers: pa.Array) -> pa.Array:
@@ -402,13 +438,6 @@ def run_ids(numbers: pa.Array) -> pa.Array:
 
 def _ints(column: pa.ChunkedArray) -> np.ndarray:
     return column.to_numpy().astype(np.int64)
-
-
-def _texts(column: pa.ChunkedArray) -> list[str | None]:
-    """The values of a dictionary, each of them in memory once."""
-    encoded = column.unify_dictionaries().combine_chunks()
-    values = [*encoded.dictionary.to_pylist(), None]
-    return [values[place] for place in encoded.indices.fill_null(-1).to_pylist()]
 
 
 def _floats(values: np.ndarray) -> pa.Array:
