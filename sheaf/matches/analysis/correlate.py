@@ -25,6 +25,8 @@ _SIGMA = 1.4826
 """From the median absolute deviation to the standard deviation of a normal distribution."""
 _SETTLED_US = 500
 _DRIFT_AFTER_US = 30 * 60 * 1_000_000
+_AS_OTHERS = 50
+"""Hits of a sensor from which on its own spread says more of it than that of the match's other sensors."""
 _SURE = np.log(99)
 """Logarithm of the odds that a pair needs against all else it could be: 99 to 1."""
 
@@ -189,12 +191,12 @@ class _Estimate:
         usual = np.sqrt(np.mean(np.clip(deviations, -3 * jitter, 3 * jitter) ** 2))
         self.spread[index] = max(float(usual), _BIN_US / 6)
 
-    def log_density(self, sensor: np.ndarray, delay: np.ndarray) -> np.ndarray:
+    def log_density(self, sensor: np.ndarray, delay: np.ndarray, spread: np.ndarray) -> np.ndarray:
         """Logarithm of how usual delays are: normal about a delay that is known, the same within a gate otherwise."""
         known = self.known[sensor]
         with np.errstate(divide="ignore", invalid="ignore"):
-            away = (delay - self.offset[sensor]) / self.spread[sensor]
-            width = np.where(known, self.spread[sensor] * np.sqrt(2 * np.pi), 2 * self.gate[sensor])
+            away = (delay - self.offset[sensor]) / spread
+            width = np.where(known, spread * np.sqrt(2 * np.pi), 2 * self.gate[sensor])
         return np.where(known, -away * away / 2, 0) - np.log(width)
 
 
@@ -225,16 +227,16 @@ def _contested(parts: Parts, assigned: Sequence[Assigned], estimate: _Estimate) 
     was left over belongs there instead. How often each happens is counted in the match itself. That two pairs should be
     exchanged is not asked: shots are further from each other than a sensor is uncertain.
     """
-    usual = _usual_odds(parts, assigned, estimate)
+    weights = _Weights.of(parts, assigned, estimate)
     found = [np.empty(0, np.int64)]
     for (shots, impacts), one in zip(parts, assigned, strict=True):
         if one.hit.any():
-            found.append(_contested_of(shots, impacts, one, usual, estimate))
+            found.append(_contested_of(shots, impacts, one, weights, estimate))
     return np.concatenate(found)
 
 
 def _contested_of(
-    shots: Shots, impacts: Impacts, assigned: Assigned, usual: np.ndarray, estimate: _Estimate
+    shots: Shots, impacts: Impacts, assigned: Assigned, weights: "_Weights", estimate: _Estimate
 ) -> np.ndarray:
     hit, shot_of_impact = assigned.hit, assigned.shot_of_impact
     impact_of_shot = np.full(len(shots.ts), -1, np.int32)
@@ -242,8 +244,10 @@ def _contested_of(
     pair, margin = np.empty(len(hit), np.float32), np.full(len(hit), np.inf, np.float32)
     pairs = _pairs(shots, impacts, estimate.window)
     sensor = impacts.sensor[pairs.impact]
-    odds = usual[sensor] + estimate.log_density(sensor, pairs.delay)
+    spread = weights.spread[sensor]
     chosen = np.flatnonzero(shot_of_impact[pairs.impact] == pairs.shot)
+    spread[chosen] = weights.without(sensor[chosen], pairs.delay[chosen] - estimate.offset[sensor[chosen]])
+    odds = weights.usual[sensor] + estimate.log_density(sensor, pairs.delay, spread)
     pair[pairs.impact[chosen]] = odds[chosen]
     # Where a delay is only expected, nothing says how far from it a hit may be.
     known = chosen[estimate.known[sensor[chosen]]]
@@ -256,21 +260,44 @@ def _contested_of(
     return np.unique(impacts.run[margin < _SURE])
 
 
-def _usual_odds(parts: Parts, assigned: Sequence[Assigned], estimate: _Estimate) -> np.ndarray:
-    """For each sensor, how much more often it hears a shot than a false hit comes where a shot is not heard.
+@dataclass(frozen=True)
+class _Weights:
+    """What one pair is weighed with against another.
 
-    As logarithm, and for a delay anywhere in the window.
+    Attributes:
+        usual: for each sensor, how much more often it hears a shot than a false hit comes where a shot is not heard, as
+            logarithm, and for a delay anywhere in the window.
+        spread: of each sensor. It is nearer to the truth where it leans on the others of the match, the more the fewer
+            hits there are.
+        hits: how many the spread of each sensor rests on.
     """
-    count, total = len(estimate.offset), 0
-    false = np.ones(count)  # as if one more came: none so far does not mean never
-    heard = np.full(count, 0.5)
-    for (shots, impacts), one in zip(parts, assigned, strict=True):
-        free = Impacts(impacts.run[~one.hit], impacts.ts[~one.hit], impacts.sensor[~one.hit])
-        false += np.bincount(free.sensor[_pairs(shots, free, estimate.window).impact], minlength=count)
-        heard += np.bincount(impacts.sensor[one.hit], minlength=count)
-        total += len(shots.ts)
-    unheard = (total - (heard - 0.5).sum() + 1) / (total + 2)
-    return np.log(heard / false / unheard * (estimate.window - _EARLIEST_US))
+
+    usual: np.ndarray
+    spread: np.ndarray
+    hits: np.ndarray
+
+    @classmethod
+    def of(cls, parts: Parts, assigned: Sequence[Assigned], estimate: _Estimate) -> Self:
+        """Counted in the match."""
+        count, total = len(estimate.offset), 0
+        false, heard = np.ones(count), np.zeros(count)  # as if one more came: none so far does not mean never
+        for (shots, impacts), one in zip(parts, assigned, strict=True):
+            free = Impacts(impacts.run[~one.hit], impacts.ts[~one.hit], impacts.sensor[~one.hit])
+            false += np.bincount(free.sensor[_pairs(shots, free, estimate.window).impact], minlength=count)
+            heard += np.bincount(impacts.sensor[one.hit], minlength=count)
+            total += len(shots.ts)
+        unheard = (total - heard.sum() + 1) / (total + 2)
+        usual = np.log((heard + 0.5) / false / unheard * (estimate.window - _EARLIEST_US))
+        known = estimate.known * heard
+        of_all = (known * estimate.spread**2).sum() / max(known.sum(), 1)
+        hits = heard + _AS_OTHERS
+        return cls(usual, np.sqrt((heard * estimate.spread**2 + _AS_OTHERS * of_all) / hits), hits)
+
+    def without(self, sensor: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+        """The spread as it is without one of the hits: an outlier hides itself in a spread that it has widened."""
+        spread, hits = self.spread[sensor], self.hits[sensor]
+        own = np.clip(deviation, -3 * spread, 3 * spread)
+        return np.maximum(np.sqrt((hits * spread**2 - own**2) / (hits - 1)), _BIN_US / 6)
 
 
 @dataclass(frozen=True)
