@@ -1,19 +1,18 @@
 r"""The series `occurrences_api_json`: one array of objects as the API of Antenna gives them.
 
-Here: the objects, put together in columns, because a million of them are gigabytes: SQL makes the text of what
-is a row's own, Arrow puts the texts that many rows share between its pieces. Not here: choosing occurrences
-(`selection`). Characters beyond ASCII are written as `\u` escapes.
+Here: the objects, put together of pieces, because a million of them are gigabytes: SQL makes the text of what is a
+row's own, once, objects that many rows share are made once for all, and which pieces follow each other in the file is
+told by their numbers, so that each byte is copied to its place but once. Not here: choosing occurrences (`selection`),
+runs of pieces (`pieces`). Characters beyond ASCII are written as `\u` escapes.
 """
 
 # pyarrow.compute makes its functions when it is imported.
 # pyright: reportAttributeAccessIssue=false
 
 import codecs
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
-from string import Template
 from typing import TYPE_CHECKING
 
 import orjson
@@ -25,15 +24,14 @@ from sheaf.exports.series import Draft, Written
 from sheaf.occurrences import schema
 from sheaf.occurrences.input_tables import DATE_ONLY
 from sheaf.occurrences.writers.occurrences_simple_csv import DURATION, TIMED, pixels
-from sheaf.occurrences.writers.selection import remarks, select, text_bytes, text_lists
+from sheaf.occurrences.writers.pieces import Runs, Texts, weave
+from sheaf.occurrences.writers.selection import InOrder, remarks, select, text_bytes
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from sheaf.occurrences.writers.selection import Selection
 
-_DETECTIONS = 512  # of which objects are made at once: each is kilobytes
-_PARTS = 24  # of so many detections that are read at once: looking for them takes its time
+_DETECTIONS = 2048  # of which objects are made at once: each is kilobytes
 
 
 class _Between(str):
@@ -68,15 +66,12 @@ class _Object:
             f"{part} AS {self.name}_{index}" for index, part in enumerate(self.parts) if not isinstance(part, _Between)
         )
 
-    def texts(self, rows: "_Rows", **between: pa.Array) -> pa.Array:
-        """The objects of all rows."""
-        import pyarrow.compute as pc
-
-        parts = (
-            between[part] if isinstance(part, _Between) else rows.text(f"{self.name}_{index}")
+    def runs(self, texts: Texts, rows: pa.Table, order: "np.ndarray", **between: "np.ndarray | Runs") -> Runs:
+        """The objects of rows in some order, and after what is between their pieces."""
+        return weave(
+            between[part] if isinstance(part, _Between) else texts.add(rows.column(f"{self.name}_{index}"))[order]
             for index, part in enumerate(self.parts)
         )
-        return pc.binary_join_element_wise(*parts, "", null_handling="replace", null_replacement="null")
 
 
 def _flat(values: "Mapping[str, str | _Object]") -> Iterator[str]:
@@ -114,10 +109,6 @@ def _seen_at(value: str, offset: str) -> str:
 
 def _link(kind: str, value: str) -> str:
     return f"""'"$api/{kind}/' || {value} || '/"'"""
-
-
-def _list(value: str, order: str = "") -> str:
-    return f"'[' || string_agg({value}, ','{' ORDER BY ' + order if order else ''}) || ']'"
 
 
 _TAXON = _object(
@@ -238,30 +229,24 @@ _OCCURRENCE = _Object(
     detections=_Between("detections"),
     predictions=_Between("predictions"),
 )
+# Each of them is read once, in the order of positions.
 _OCCURRENCES = f"""
 SELECT o.position, o.event_id, o.deployment_id, o.determination_id, o.identification_id, o.prediction_id,
     o.prediction_taxon_id, CASE WHEN o.identification_id IS NULL THEN o.prediction_id END AS deciding_prediction_id,
     {_MACHINE.columns()}, {_OCCURRENCE.columns()}
-FROM chosen o WHERE o.position BETWEEN $first AND $last ORDER BY o.position
+FROM occurrences o
 """
-_CHOSEN = """BETWEEN $first AND $last
-    AND {0}.position IN (SELECT position FROM chosen WHERE position BETWEEN $first AND $last)"""
 _DETECTED = f"""
-SELECT d.position, d.id, {_text("d.url")} AS image, {_DETECTION.columns()}
-FROM detections d WHERE d.position {_CHOSEN.format("d")}
-ORDER BY d.position, d.timestamp DESC NULLS LAST, d.id DESC
+SELECT d.position, d.id, epoch_us(d.timestamp) AS seen_at, {_text("d.url")} AS image, {_DETECTION.columns()}
+FROM detections d
 """
 _PREDICTED = f"""
-SELECT c.position, c.detection_id, c.id, c.taxon_id, c.algorithm_id,
-    row_number() OVER (PARTITION BY c.position, c.algorithm_id
-        ORDER BY c.terminal DESC, c.score DESC NULLS LAST, c.id DESC) = 1 AS best_of_algorithm,
-    {_PREDICTION.columns()}
-FROM predictions c WHERE c.position {_CHOSEN.format("c")} ORDER BY c.position, c.id
+SELECT c.position, c.detection_id, c.id, c.taxon_id, c.algorithm_id, c.terminal, c.score, {_PREDICTION.columns()}
+FROM predictions c
 """
 _IDENTIFIED = f"""
-SELECT i.position, i.id, i.taxon_id, {_IDENTIFICATION.columns()}
-FROM identifications i WHERE i.position {_CHOSEN.format("i")}
-ORDER BY i.position, i.created_at DESC NULLS LAST, i.id DESC
+SELECT i.position, i.id, i.taxon_id, epoch_us(i.created_at) AS said_at, {_IDENTIFICATION.columns()}
+FROM identifications i
 """
 _QUERIES = (_OCCURRENCES, _DETECTED, _PREDICTED, _IDENTIFIED)
 _TABLES = (
@@ -279,132 +264,152 @@ def write_json(draft: Draft) -> Written:
     rows = 0
     with select(draft, _TABLES) as chosen:
         api = sql.literal(orjson.dumps(chosen.dataset["api_url"]).decode()[1:-1])[1:-1]  # within other texts
-        shared = {name: _Rows(chosen.arrow(query.replace("$api", api))) for name, query in _SHARED.items()}
-        queries = [query.replace("$api", api) for query in _QUERIES]
+        shared = {name: chosen.arrow(query.replace("$api", api)) for name, query in _SHARED.items()}
         path = draft.folder / f"{chosen.dataset['slug']}_export-v{draft.version}.json"
+        tables = [chosen.in_position_order(query.replace("$api", api)) for query in _QUERIES]
         with path.open("wb") as file:
             file.write(b"[")
-            read = chosen.ahead(partial(_read, chosen, queries, parts) for parts in _parts(chosen))
-            for objects in chosen.ahead(partial(_objects, shared, *part) for found in read for part in found):
+            for count, objects in chosen.ahead(partial(_objects, shared, *part) for part in _parts(*tables)):
                 file.write(text_bytes(objects)[0 if rows else 2 :])  # no comma before the first
-                rows += len(objects)
+                rows += count
+                del objects  # megabytes, which the next ones can have
             file.write(b"]\n")
     return Written(rows, {path.name: rows}, warnings=remarks(draft))
 
 
-def _parts(chosen: "Selection") -> "Iterator[np.ndarray]":
-    """Positions of chosen occurrences, with which parts begin that together have some thousand detections.
-
-    Each array holds those that are read at once, and where the next ones begin.
-    """
-    import numpy as np
-
-    found = chosen.arrow("SELECT position, detections_count FROM chosen ORDER BY 1")
-    positions = found.column(0).to_numpy()
-    part = np.cumsum(found.column(1).to_numpy()) // _DETECTIONS
-    begins = positions[np.flatnonzero(np.diff(part, prepend=-1))]
-    for first in range(0, len(begins), _PARTS):
-        yield np.append(begins, positions[-1:] + 1)[first : first + _PARTS + 1]
-
-
-def _read(chosen: "Selection", queries: Sequence[str], begins: "np.ndarray") -> "list[list[_Rows]]":
-    """The rows of each part, of each query."""
-    import numpy as np
-
-    between = {"first": int(begins[0]), "last": int(begins[-1]) - 1}
-    tables = []
-    for query in queries:
-        table = chosen.arrow(Template(query).safe_substitute(between))
-        ends = np.searchsorted(table.column("position").to_numpy(), begins).tolist()
-        tables.append([_Rows(table.slice(start, end - start)) for start, end in pairwise(ends)])
-    return [list(rows) for rows in zip(*tables, strict=True)]
-
-
-class _Rows:
-    """What a query gave."""
-
-    def __init__(self, table: pa.Table) -> None:
-        self._table = table
-
-    def column(self, name: str) -> pa.Array:
-        return self._table.column(name).combine_chunks()
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    def text(self, name: str) -> pa.Array:
-        """A column of JSON text, in ASCII."""
-        texts = self.column(name)
-        if bytes(text_bytes(texts)).isascii():
-            return texts
-        return pa.array([text and ascii_json(text.encode()).decode() for text in texts.to_pylist()], texts.type)
-
-    def of(self, ids: pa.Array, name: str, texts: pa.Array | None = None) -> pa.Array:
-        """For each id the text of the row that has it, null where none has; `texts` instead of those of a column."""
-        import pyarrow.compute as pc
-
-        return (self.text(name) if texts is None else texts).take(pc.index_in(ids, value_set=self.column("id")))
+def _parts(occurrences: InOrder, detections: InOrder, *others: InOrder) -> Iterator[list[pa.Table]]:
+    """The rows of each table, by parts of some thousand detections."""
+    while True:
+        last = detections.position_of(_DETECTIONS)
+        part = [table.until(last) for table in (occurrences, detections, *others)]
+        if not len(part[0]):
+            return
+        yield part
 
 
 def _objects(
-    shared: "Mapping[str, _Rows]", occurrences: _Rows, detections: _Rows, predictions: _Rows, identifications: _Rows
-) -> pa.Array:
-    """The objects of some occurrences, in order, each after a comma and a line feed."""
+    shared: Mapping[str, pa.Table],
+    occurrences: pa.Table,
+    detections: pa.Table,
+    predictions: pa.Table,
+    identifications: pa.Table,
+) -> tuple[int, pa.Array]:
+    """How many occurrences, and the pieces of their objects, in order, each object after a comma and a line feed."""
     import numpy as np
-    import pyarrow.compute as pc
 
-    taxa, algorithms, events, stations = (shared[name] for name in ("taxa", "algorithms", "events", "deployments"))
-    positions = occurrences.column("position").to_numpy()
-    predicted = _PREDICTION.texts(
+    texts = Texts(_ascii)
+
+    def share(name: str, ids: pa.ChunkedArray, column: str = "json") -> "np.ndarray":
+        return texts.found(shared[name].column(column), _index(ids, shared[name].column("id")))
+
+    positions = _numbers(occurrences, "position")
+    every = np.arange(len(occurrences))
+    in_order = np.lexsort(
+        (-_numbers(detections, "id"), -_numbers(detections, "seen_at"), _numbers(detections, "position"))
+    )
+    of_occurrence = np.searchsorted(positions, _numbers(detections, "position")[in_order])
+
+    by_id = np.lexsort((_numbers(predictions, "id"), _numbers(predictions, "position")))
+    predicted = _PREDICTION.runs(
+        texts,
         predictions,
-        taxon=taxa.of(predictions.column("taxon_id"), "json"),
-        algorithm=algorithms.of(predictions.column("algorithm_id"), "json"),
+        by_id,
+        taxon=share("taxa", predictions.column("taxon_id"))[by_id],
+        algorithm=share("algorithms", predictions.column("algorithm_id"))[by_id],
     )
-    of_detection = pc.index_in(predictions.column("detection_id"), value_set=detections.column("id"))
-    of_detection = of_detection.fill_null(-1).to_numpy()
-    by_detection = np.argsort(of_detection, kind="stable")
-    detected = _DETECTION.texts(
+    ids = predictions.column("id").take(by_id)
+    place = np.argsort(in_order)[_index(predictions.column("detection_id"), detections.column("id"))[by_id]]
+    by_detection = np.argsort(place, kind="stable")
+    detected = _DETECTION.runs(
+        texts,
         detections,
-        predictions=_lists(predicted.take(by_detection), of_detection[by_detection], np.arange(len(detections))),
+        in_order,
+        predictions=texts.lists(predicted.take(by_detection), place[by_detection], len(detections)),
     )
-    of_occurrence = detections.column("position").to_numpy()
-    images = detections.text("image")
-    seen = images.is_valid()
-    best = predictions.column("best_of_algorithm")
-    identified = _IDENTIFICATION.texts(identifications, taxon=taxa.of(identifications.column("taxon_id"), "json"))
-
-    prediction_ids = occurrences.column("prediction_id")
-    algorithm_ids = predictions.of(prediction_ids, "algorithm_id", predictions.column("algorithm_id"))
-    machine = _MACHINE.texts(
-        occurrences,
-        taxon=taxa.of(occurrences.column("prediction_taxon_id"), "json"),
-        algorithm=algorithms.of(algorithm_ids, "json"),
+    images = texts.add(detections.column("image"))[in_order]
+    seen = detections.column("image").is_valid().to_numpy()[in_order]
+    best = np.sort(np.argsort(by_id)[_best(predictions)])
+    newest = np.lexsort(
+        (-_numbers(identifications, "id"), -_numbers(identifications, "said_at"), _numbers(identifications, "position"))
     )
-    return _OCCURRENCE.texts(
+    identified = _IDENTIFICATION.runs(
+        texts, identifications, newest, taxon=share("taxa", identifications.column("taxon_id"))[newest]
+    )
+    decided = _index(occurrences.column("prediction_id"), ids)
+    algorithms = predictions.column("algorithm_id").take(by_id)
+    machine = _MACHINE.runs(
+        texts,
         occurrences,
-        event=events.of(occurrences.column("event_id"), "json"),
-        deployment=stations.of(occurrences.column("deployment_id"), "json"),
-        determination=taxa.of(occurrences.column("determination_id"), "determination"),
-        images=_lists(images.filter(seen), of_occurrence[seen.to_numpy(zero_copy_only=False)], positions),
-        taxon=taxa.of(occurrences.column("determination_id"), "json"),
-        best_identification=identifications.of(occurrences.column("identification_id"), "", identified),
-        best_prediction=predictions.of(occurrences.column("deciding_prediction_id"), "", predicted),
-        machine=pc.if_else(prediction_ids.is_valid(), machine, None),
-        identifications=_lists(identified, identifications.column("position").to_numpy(), positions),
-        detections=_lists(detected, of_occurrence, positions),
-        predictions=_lists(
-            predicted.filter(best),
-            predictions.column("position").to_numpy()[best.to_numpy(zero_copy_only=False)],
-            positions,
+        every,
+        taxon=share("taxa", occurrences.column("prediction_taxon_id")),
+        algorithm=share("algorithms", algorithms.take(pa.array(decided, mask=decided < 0))),
+    )
+    determined = share("taxa", occurrences.column("determination_id"))
+    objects = _OCCURRENCE.runs(
+        texts,
+        occurrences,
+        every,
+        event=share("events", occurrences.column("event_id")),
+        deployment=share("deployments", occurrences.column("deployment_id")),
+        determination=share("taxa", occurrences.column("determination_id"), "determination"),
+        images=texts.lists(Runs.single(images[seen]), of_occurrence[seen], len(positions)),
+        taxon=determined,
+        best_identification=texts.one_of(
+            identified, _index(occurrences.column("identification_id"), identifications.column("id").take(newest))
+        ),
+        best_prediction=texts.one_of(predicted, _index(occurrences.column("deciding_prediction_id"), ids)),
+        machine=texts.one_of(machine, np.where(occurrences.column("prediction_id").is_valid().to_numpy(), every, -1)),
+        identifications=texts.lists(
+            identified, np.searchsorted(positions, _numbers(identifications, "position")[newest]), len(positions)
+        ),
+        detections=texts.lists(detected, of_occurrence, len(positions)),
+        predictions=texts.lists(
+            predicted.take(best),
+            np.searchsorted(positions, _numbers(predictions, "position")[by_id][best]),
+            len(positions),
         ),
     )
+    return len(occurrences), texts.of(objects)
 
 
-def _lists(texts: pa.Array, keys: "np.ndarray", wanted: "np.ndarray") -> pa.Array:
-    """For each wanted key the JSON array of the texts that have it; both are sorted by key."""
+def _best(predictions: pa.Table) -> "np.ndarray":
+    """Which are the best of an algorithm for an occurrence: terminal first, then highest score, then highest id."""
+    import numpy as np
+
+    of = _numbers(predictions, "position"), _numbers(predictions, "algorithm_id")
+    terminal, score, id_ = (_numbers(predictions, name) for name in ("terminal", "score", "id"))
+    ranked = np.lexsort((-id_, -score, -terminal, *reversed(of)))
+    groups = [column[ranked] for column in of]
+    first = np.ones(len(ranked), bool)
+    first[1:] = np.any([column[1:] != column[:-1] for column in groups], axis=0)
+    return ranked[first]
+
+
+def _numbers(rows: pa.Table, name: str) -> "np.ndarray":
+    """A column of numbers; where there is none, the lowest, which comes last where the highest come first."""
+    import numpy as np
+
+    column = rows.column(name)
+    if pa.types.is_floating(column.type):
+        return column.fill_null(-np.inf).to_numpy()
+    return column.cast(pa.int64()).fill_null(-(1 << 62)).to_numpy()
+
+
+def _index(ids: pa.ChunkedArray, among: pa.ChunkedArray) -> "np.ndarray":
+    """Where ids are among others, -1 where they are not."""
     import pyarrow.compute as pc
 
-    return pc.binary_join_element_wise("[", text_lists(texts, keys, wanted, ","), "]", "")
+    return pc.index_in(ids, value_set=among).fill_null(-1).to_numpy()
+
+
+def _ascii(texts: pa.Array) -> pa.Array:
+    """The same JSON texts, in ASCII."""
+    import numpy as np
+
+    data = np.frombuffer(text_bytes(texts), np.uint8)
+    if not len(data) or data.max() < 128:
+        return texts
+    return pa.array([text and ascii_json(text.encode()).decode() for text in texts.to_pylist()], texts.type)
 
 
 def ascii_json(data: bytes) -> bytes:

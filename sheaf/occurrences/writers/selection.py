@@ -10,8 +10,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sheaf.errors import VerificationError
 from sheaf.exports.series import Draft
 from sheaf.occurrences import schema
 from sheaf.occurrences.working_database import ROWS, open_tables
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _AT_ONCE = 2 * 1024  # rows in one piece of a result
+_BUFFER = "1MB"  # of rows that are made before they are asked for
+_HIGHEST = (1 << 63) - 1
 _T = TypeVar("_T")
 
 
@@ -129,6 +133,19 @@ class Selection:
             cursor.register(name, table)
         return cursor.sql(query).to_arrow_table(_AT_ONCE)
 
+    def in_position_order(self, query: str) -> "InOrder":
+        """The rows of a query on one table that belong to chosen occurrences, read while they are taken.
+
+        Whether they do is looked up in a row of bits: a join would not keep them in order.
+        """
+        ((last,),) = self.rows("SELECT max(position) FROM occurrences")
+        cursor = self.database.cursor()
+        bits = f"bitstring_agg(position, 0, {last or 0})"
+        cursor.execute(f"SET VARIABLE chosen = (SELECT {bits} FROM chosen)")
+        cursor.execute(f"SET streaming_buffer_size = '{_BUFFER}'")
+        query = f"{query} WHERE get_bit(getvariable('chosen')::BIT, position::INTEGER) = 1"
+        return InOrder(cursor.sql(query).to_arrow_reader(_AT_ONCE))
+
     def in_order(self, query: str, order: str, **beside: "pa.Table") -> "pa.Table":
         """The same, with rows that are stored in order, as their column `position` shows; sorted if they are not.
 
@@ -138,6 +155,63 @@ class Selection:
         positions = found.column("position").to_numpy()
         in_order = (positions[1:] >= positions[:-1]).all()
         return found if in_order else self.arrow(f"{query} ORDER BY {order}", **beside)
+
+
+class InOrder:
+    """Rows by position, of which the next ones are taken."""
+
+    def __init__(self, rows: "pa.RecordBatchReader") -> None:
+        self._rows = rows
+        self._waiting: deque[pa.RecordBatch] = deque()
+        self._last = -1
+
+    def position_of(self, row: int) -> int:
+        """The position of the row that comes so many rows on; the highest possible where there are not so many.
+
+        Raises:
+            VerificationError: the rows are not stored in order.
+        """
+        before = 0
+        for index in count():
+            if index == len(self._waiting) and not self._read():
+                return _HIGHEST
+            batch = self._waiting[index]
+            if row < before + len(batch):
+                return batch.column("position")[row - before].as_py()
+            before += len(batch)
+        raise AssertionError
+
+    def until(self, last: int) -> "pa.Table":
+        """The rows that are left up to a position.
+
+        Raises:
+            VerificationError: they are not stored in order.
+        """
+        import numpy as np
+        import pyarrow as pa
+
+        taken = []
+        while self._waiting or self._read():
+            batch = self._waiting.popleft()
+            end = int(np.searchsorted(batch.column("position").to_numpy(), last, side="right"))
+            taken.append(batch.slice(0, end))
+            if end < len(batch):
+                self._waiting.appendleft(batch.slice(end))
+                break
+        return pa.Table.from_batches(taken, self._rows.schema)
+
+    def _read(self) -> bool:
+        """Read on, if anything is left."""
+        batch = next(self._rows, None)
+        if batch is None:
+            return False
+        if len(batch):
+            positions = batch.column("position").to_numpy()
+            if positions[0] < self._last or (positions[1:] < positions[:-1]).any():
+                raise VerificationError("The tables are not in the order of the occurrences: run the step occurrences.")
+            self._last = positions[-1]
+        self._waiting.append(batch)
+        return True
 
 
 @contextmanager
