@@ -10,6 +10,8 @@ from sheaf.plain_paths import plain
 if TYPE_CHECKING:
     import duckdb
 
+_QUIET = "SET enable_progress_bar = false"
+
 
 def connect(path: str = ":memory:", **config: Any) -> "duckdb.DuckDBPyConnection":
     """Open a database that draws no progress bar.
@@ -22,8 +24,15 @@ def connect(path: str = ":memory:", **config: Any) -> "duckdb.DuckDBPyConnection
     # To DuckDB they are a separator and an option, whatever link leads there; it then spills what would be its file.
     misread = any(sign in os.path.realpath(path) for sign in "\\?")
     connection = duckdb.connect(":memory:" if misread else path, config=config)
-    connection.execute("SET enable_progress_bar = false")
+    connection.execute(_QUIET)
     return connection
+
+
+def beside(connection: "duckdb.DuckDBPyConnection") -> "duckdb.DuckDBPyConnection":
+    """Another connection to the same database, for a query at the same time; it knows no registered objects."""
+    other = connection.cursor()
+    other.execute(_QUIET)
+    return other
 
 
 def quoted(path: Path) -> str:

@@ -4,8 +4,10 @@ Here: opening it, seeing stored tables as views, and values of ours as tables. N
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from sheaf.tables.table import Table
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
 
 MEMORY = "180MB"
 _THREADS = 2  # each needs some of it for itself: with more of them a million occurrences would not fit
@@ -28,7 +31,7 @@ def working_database(folder: Path) -> "Iterator[duckdb.DuckDBPyConnection]":
         database.execute(f"SET memory_limit = '{MEMORY}'")
         database.execute(f"SET threads = {min(_THREADS, os.cpu_count() or 1)}")
         database.execute(f"SET temp_directory = {duck.quoted(folder / 'spill')}")
-        database.execute("SET TimeZone = 'UTC'")
+        database.execute("SET GLOBAL TimeZone = 'UTC'")
         database.execute("SET preserve_insertion_order = true")  # rows that came in order are written so, unsorted
         yield database
 
@@ -64,6 +67,29 @@ def open_tables(
             file = sql.literal(str(local))
             database.execute(f"CREATE VIEW {sql.name(table.name)} AS {select(table.name)} FROM read_parquet({file})")
         yield database
+
+
+def in_turn(
+    database: "duckdb.DuckDBPyConnection", queries: Iterable[str], rows: int
+) -> "Iterator[pa.RecordBatchReader]":
+    """The answers to some queries, one after another; while one of them is read, the next is worked at.
+
+    Args:
+        rows: how many of them come at once.
+    """
+    with (
+        closing(duck.beside(database)) as one,
+        closing(duck.beside(database)) as other,
+        ThreadPoolExecutor(1) as aside,
+    ):
+        waiting = None
+        for query, connection in zip(queries, cycle((one, other)), strict=False):
+            asked = aside.submit(lambda query=query, connection=connection: connection.sql(query).to_arrow_reader(rows))
+            if waiting:
+                yield waiting.result()
+            waiting = asked
+        if waiting:
+            yield waiting.result()
 
 
 def table_of(

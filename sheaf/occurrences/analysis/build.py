@@ -4,7 +4,9 @@ Here: which detection, prediction and identification is the best, names, ancestr
 are missing never win: nulls come last everywhere. Not here: what an export shows of it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ from sheaf.occurrences.analysis import names, public
 from sheaf.occurrences.analysis.dataset import name_collections, write_dataset
 from sheaf.occurrences.analysis.plots import season_plots
 from sheaf.occurrences.input_tables import DATE_ONLY
-from sheaf.occurrences.working_database import open_tables, table_of
+from sheaf.occurrences.working_database import in_turn, open_tables, table_of
 from sheaf.report import Report
 from sheaf.tables.table import Table
 from sheaf.tables.work import Work
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 _PREVIEW = 20
 _PART = 48 * 1024  # occurrences that are put together at once: what belongs to them lies together in all tables
-_RUN = 512 * 1024  # detections or classifications that are sorted at once
+_RUN = 256 * 1024  # detections or classifications that are sorted at once, two times beside each other
 _RUN_GROUP = 8 * 1024  # rows of a run that are read together
 _AT_ONCE = 8 * 1024  # rows that DuckDB turns into Arrow at once
 _SAME_PLACE = 0.001  # degrees
@@ -155,7 +157,7 @@ SELECT o.id, row_number() OVER (ORDER BY e.start NULLS LAST, o.event_id NULLS LA
 FROM main_occurrence o LEFT JOIN events e ON e.id = o.event_id
 LEFT JOIN deployment d ON d.id = coalesce(o.deployment_id, e.deployment_id)
 WHERE o.determination_id IS NOT NULL
-AND o.id IN (SELECT occurrence_id FROM main_detection WHERE bbox IS NOT NULL AND occurrence_id IS NOT NULL)
+AND o.id IN (SELECT DISTINCT occurrence_id FROM main_detection WHERE bbox IS NOT NULL AND occurrence_id IS NOT NULL)
 """
 
 # Images that a human being was seen on are nobody's business, nor is where a sensitive station is.
@@ -169,21 +171,21 @@ CREATE TABLE image AS
 SELECT id, timestamp, timestamp_offset, width, height, public_url(joined(public_base_url, path)) AS url
 FROM main_sourceimage
 """
-_BEST_SCORE = """
-CREATE TABLE best_score AS SELECT detection_id, max(score) AS score FROM main_classification
-WHERE score IS NOT NULL GROUP BY detection_id
-"""
 _DETECTED = """
 SELECT p.position, t.id, t.occurrence_id, t.source_image_id, t.detection_algorithm_id, t.bbox, t.path, t.timestamp,
     t.timestamp_offset, t.detection_score, s.score
 FROM main_detection t JOIN place p ON p.id = t.occurrence_id
-LEFT JOIN (FROM best_score WHERE detection_id BETWEEN {first} AND {last}) s ON s.detection_id = t.id
+LEFT JOIN (
+    SELECT detection_id, max(score) AS score FROM main_classification
+    WHERE score IS NOT NULL AND detection_id BETWEEN {first} AND {last} GROUP BY detection_id
+) s ON s.detection_id = t.id
 WHERE t.bbox IS NOT NULL AND t.id BETWEEN {first} AND {last}
 """
 _DETECTIONS = f"""
 SELECT p.position, d.occurrence_id, d.id, d.source_image_id AS capture_id,
     {clocks.wall("z", "d.at", "d.minutes")} AS timestamp, {clocks.minutes("z", "d.minutes")} AS timestamp_offset,
-    d.bbox, length_of(d.box[1], d.box[3]) AS width, length_of(d.box[2], d.box[4]) AS height,
+    d.bbox, CASE WHEN len(d.box) = 4 THEN length_of(d.box[1], d.box[3]) END AS width,
+    CASE WHEN len(d.box) = 4 THEN length_of(d.box[2], d.box[4]) END AS height,
     CASE WHEN NOT p.sensitive AND NOT d.person THEN public_url(d.url) END AS url,
     CASE WHEN NOT p.sensitive AND NOT d.person THEN d.image_url END AS capture_url,
     {clocks.wall("y", "d.taken", "d.taken_minutes")} AS capture_time,
@@ -196,8 +198,7 @@ FROM (
         i.timestamp AS taken, i.timestamp_offset AS taken_minutes,
         coalesce(joined({{media_url}}, t.path), nullif(t.path, '')) AS url, i.url AS image_url,
         i.width AS image_width, i.height AS image_height, w.id IS NOT NULL AS person,
-        CASE WHEN json_valid(t.bbox) THEN CASE WHEN json_type(t.bbox) = 'ARRAY' AND json_array_length(t.bbox) = 4
-            THEN from_json(t.bbox, '["DOUBLE"]') END END AS box
+        CASE WHEN json_valid(t.bbox) THEN from_json(t.bbox, '["DOUBLE"]') END AS box
     FROM (FROM {{runs}} WHERE position BETWEEN {{first}} AND {{last}}) t
     LEFT JOIN image i ON i.id = t.source_image_id LEFT JOIN with_people w ON w.id = t.source_image_id
 ) d
@@ -210,7 +211,7 @@ ORDER BY d.position, d.id
 _PREDICTED = """
 SELECT d.position, c.detection_id, c.id, c.taxon_id, c.algorithm_id, c.applied_to_id, c.score, c.terminal,
     c.created_at, c.timestamp, c.timestamp_offset, c.created_at_offset AS created_offset
-FROM main_classification c JOIN detections d ON d.id = c.detection_id
+FROM main_classification c JOIN seat d ON d.id = c.detection_id
 WHERE c.taxon_id IS NOT NULL AND c.id BETWEEN {first} AND {last}
 """
 _PREDICTIONS = """
@@ -239,7 +240,7 @@ WITH seen AS (
     SELECT position, count(*) AS detections_count, min(timestamp) AS first_appearance,
         max(timestamp) AS last_appearance, arg_min(struct_pack(m := timestamp_offset), timestamp).m AS first_offset,
         arg_max(struct_pack(m := timestamp_offset), timestamp).m AS last_offset,
-        arg_max(struct_pack(id, url, bbox, width, height, capture_url), (coalesce(score, -1), -id)) AS best
+        arg_max(id, (coalesce(score, -1), -id)) AS best
     FROM detections WHERE position BETWEEN {first} AND {last} GROUP BY position
 ), predicted AS (
     SELECT position, arg_max(struct_pack(id, taxon_id, algorithm_id, score,
@@ -272,12 +273,12 @@ SELECT o.position, o.id, o.event_id, e.name AS event_name, e.start AS event_star
     seen.detections_count, coalesce(o.individual_count, 1) AS individual_count,
     coalesce(o.basis_of_record, 'MachineObservation') AS basis_of_record,
     seen.first_appearance, seen.first_offset, seen.last_appearance, seen.last_offset,
-    seen.best.id AS detection_id,
-    seen.best.url AS detection_url, seen.best.bbox AS detection_bbox, seen.best.width AS detection_width,
-    seen.best.height AS detection_height, seen.best.capture_url AS detection_capture_url, o.created_at, o.updated_at,
+    best.id AS detection_id, best.url AS detection_url, best.bbox AS detection_bbox, best.width AS detection_width,
+    best.height AS detection_height, best.capture_url AS detection_capture_url, o.created_at, o.updated_at,
     o.updated_at_offset AS updated_offset
-FROM (FROM place WHERE position BETWEEN {first} AND {last}) o JOIN taxa t ON t.id = o.determination_id
-JOIN seen ON seen.position = o.position
+FROM (FROM detections WHERE position BETWEEN {first} AND {last}) best JOIN seen ON seen.best = best.id
+JOIN (FROM place WHERE position BETWEEN {first} AND {last}) o ON o.position = seen.position
+JOIN taxa t ON t.id = o.determination_id
 LEFT JOIN predicted ON predicted.position = o.position
 LEFT JOIN identified ON identified.position = o.position
 LEFT JOIN agreed ON agreed.id = identified.best.id
@@ -317,7 +318,7 @@ def build_occurrences(work: Work) -> Report:
             name = sql.name(keep_as or table.name)
             database.execute(f"CREATE TABLE {name} AS {query}", parameters or None)
             columns = sql.names(table.schema.names)
-            work.write(table, _batches(database, f"SELECT {columns} FROM {name}"))
+            work.write(table, _batches(database, [f"SELECT {columns} FROM {name}"]))
 
         def sort(table: Table, source: str, run: str, merged: str, **parameters: str) -> str:
             """Write a large table in order: runs of rows by their ids, each sorted, then all of them range by range.
@@ -326,17 +327,22 @@ def build_occurrences(work: Work) -> Report:
             """
             folder = work.scratch / f"runs-{table.name}"
             folder.mkdir()
-            for first, last in _ranges(database, source):
-                database.execute(
-                    f"COPY ({run.format(first=first, last=last)} ORDER BY position)"
-                    f" TO {duck.quoted(folder / f'{first}.parquet')}"
-                    f" (FORMAT parquet, COMPRESSION lz4_raw, ROW_GROUP_SIZE {_RUN_GROUP})"
-                )
+
+            def sort_run(of: tuple[int, int]) -> None:
+                with closing(duck.beside(database)) as one:
+                    one.execute(
+                        f"COPY ({run.format(first=of[0], last=of[1])} ORDER BY position)"
+                        f" TO {duck.quoted(folder / f'{of[0]}.parquet')}"
+                        f" (FORMAT parquet, COMPRESSION lz4_raw, ROW_GROUP_SIZE {_RUN_GROUP})"
+                    )
+
+            with ThreadPoolExecutor(2) as both:  # one alone leaves a processor idle while it reads and writes
+                list(both.map(sort_run, _ranges(database, source)))
             runs = f"read_parquet({duck.quoted(folder / '*.parquet')})"
             queries = (
                 merged.format(runs=runs, first=first, last=last, **parameters) for first, last in _parts(database)
             )
-            work.write(table, (rows for query in queries for rows in _batches(database, query)))
+            work.write(table, _batches(database, queries))
             return runs
 
         make(schema.DEPLOYMENTS, _DEPLOYMENTS, "deployment")
@@ -354,21 +360,24 @@ def build_occurrences(work: Work) -> Report:
         database.execute(_PLACE)
         database.execute(_PEOPLE)
         database.execute(_IMAGES)
-        database.execute(_BEST_SCORE)
         media_url = sql.literal(settings.media_url)
-        sort(schema.DETECTIONS, "main_detection", _DETECTED, _DETECTIONS, media_url=media_url)
+        detected = sort(schema.DETECTIONS, "main_detection", _DETECTED, _DETECTIONS, media_url=media_url)
         _see(database, schema.DETECTIONS, work.files[schema.DETECTIONS.name])
-        database.execute("DROP TABLE best_score; DROP TABLE image")
+        database.execute(f"CREATE TABLE seat AS SELECT id, position::INTEGER AS position FROM {detected}")
+        database.execute("DROP TABLE image")
         predicted = sort(schema.PREDICTIONS, "main_classification", _PREDICTED, _PREDICTIONS)
         make(schema.IDENTIFICATIONS, _IDENTIFICATIONS)
         make(schema.COLLECTION_OCCURRENCES, _COLLECTION_OCCURRENCES)
         named = ", ".join(f't."{rank}"' for rank in schema.RANKS)
         database.execute(_AGREED)
+        # Joined as it is written: by its estimates DuckDB would keep the rows with all their texts in memory.
+        database.execute("SET GLOBAL disabled_optimizers = 'join_order,build_side_probe_side'")
         parts = (
             _OCCURRENCES.format(ranks=named, predicted=predicted, first=first, last=last)
             for first, last in _parts(database)
         )
-        work.write(schema.OCCURRENCES_TABLE, (part for query in parts for part in _batches(database, query)))
+        work.write(schema.OCCURRENCES_TABLE, _batches(database, parts))
+        database.execute("RESET GLOBAL disabled_optimizers")
         _see(database, schema.OCCURRENCES_TABLE, work.files[schema.OCCURRENCES_TABLE.name])
         return _report(database)
 
@@ -395,8 +404,10 @@ def _see(database: "duckdb.DuckDBPyConnection", table: Table, path: Path) -> Non
     database.execute(f"CREATE VIEW {sql.name(table.name)} AS FROM read_parquet({sql.literal(str(path))})")
 
 
-def _batches(database: "duckdb.DuckDBPyConnection", query: str) -> "Iterator[pa.RecordBatch]":
-    yield from database.sql(query).to_arrow_reader(_AT_ONCE)
+def _batches(database: "duckdb.DuckDBPyConnection", queries: Iterable[str]) -> "Iterator[pa.RecordBatch]":
+    """The rows of some queries, one after another."""
+    for answer in in_turn(database, queries, _AT_ONCE):
+        yield from answer
 
 
 def _at_rank(rank: str) -> str:
@@ -538,7 +549,8 @@ def _about_addresses(database: "duckdb.DuckDBPyConnection") -> list[str]:
     ((private, people, hidden),) = database.execute(
         """SELECT count(*) FILTER (NOT sensitive AND w.id IS NULL), count(*) FILTER (w.id IS NOT NULL),
             count(*) FILTER (sensitive AND w.id IS NULL)
-        FROM detections d JOIN place USING (position) JOIN main_detection m ON m.id = d.id
+        FROM (FROM detections WHERE url IS NULL OR capture_url IS NULL) d
+        JOIN place USING (position) JOIN main_detection m ON m.id = d.id
         LEFT JOIN main_sourceimage i ON i.id = d.capture_id LEFT JOIN with_people w ON w.id = d.capture_id
         WHERE (m.path <> '' AND d.url IS NULL)
             OR (i.path <> '' AND i.public_base_url <> '' AND d.capture_url IS NULL)"""

@@ -27,15 +27,16 @@ _KEYS = (
 )
 _TEXT_URL = rf"[a-z][a-z0-9+.-]*://(?:[^/?#\s]*@\S*|\S*{_SECRET_QUERY}\S*|(?:{_INSIDE})\.?(?::\d+)?(?:[/?#]\S*|$|([^\w.:/?#@-])))"
 
-# Millions of addresses are looked at: what is found without a pattern says which patterns are worth trying.
+# Millions of addresses are looked at: what is found without a pattern says which patterns are worth trying. In a CASE:
+# of a condition that is negated DuckDB tries every part.
 MACROS = f"""
-CREATE MACRO has_secret(url) AS (contains(url, '?') OR contains(url, '&') OR contains(url, ';') OR contains(url, '#')
-        OR contains(url, '%'))
-    AND regexp_matches(url, '(?i){_SECRET_QUERY}');
-CREATE MACRO has_person(url) AS contains(url, '@')
-    AND (regexp_matches(url, '(?i){_LOGIN}') OR regexp_matches(url, '{_MAIL}'));
-CREATE MACRO is_inside(url) AS regexp_matches(url, '(?i)^https?{_INSIDE_URL}')
-    OR contains(substr(url, 8), '://') AND regexp_matches(url, '(?i){_INSIDE_URL}');
+CREATE MACRO has_secret(url) AS CASE
+    WHEN contains(url, '?') OR contains(url, '&') OR contains(url, ';') OR contains(url, '#') OR contains(url, '%')
+        THEN regexp_matches(url, '(?i){_SECRET_QUERY}') ELSE false END;
+CREATE MACRO has_person(url) AS CASE WHEN contains(url, '@')
+    THEN regexp_matches(url, '(?i){_LOGIN}') OR regexp_matches(url, '{_MAIL}') ELSE false END;
+CREATE MACRO is_inside(url) AS CASE WHEN regexp_matches(url, '(?i)^https?{_INSIDE_URL}') THEN true
+    WHEN contains(substr(url, 8), '://') THEN regexp_matches(url, '(?i){_INSIDE_URL}') ELSE false END;
 CREATE MACRO public_url(url) AS CASE
     WHEN regexp_matches(url, '(?i)^https?://') AND NOT has_person(url) AND NOT has_secret(url) AND NOT is_inside(url)
         THEN url
