@@ -197,6 +197,27 @@ def test_timer_backup_debug_modular_and_web_logs(match: Match) -> None:
     assert (report.counts["skipped"], report.counts["runs"], report.counts["completed"]) == (1, 1, 0)
 
 
+def test_a_log_of_several_dialects_is_read_in_the_order_of_its_lines(match: Match) -> None:
+    backup = {"timestamp": "2025-09-14T10:00:01Z", "device_id": TIMER, "event_type": "shot_detected"}
+    debug = {"timestamp_iso": "2025-09-14T10:00:02Z", "device": "Sensor", "device_id": PLATE_1, "type": "bt50_raw"}
+    match.log(
+        beep(0),
+        backup | {"current_shot": 1, "current_time": "none"},
+        debug | {"data": {"impact_magnitude": True}},
+        hit(3),
+        backup | {"timestamp": "yesterday"},
+        debug | {"timestamp_iso": "2025-09-14T10:00:04Z", "data": {"impact_magnitude": "3.5"}},
+        stop(5) | {"timestamp_iso": None},
+    )
+    report = match.read()
+    events = match.rows(schema.EVENTS)
+    assert [event["source_line"] for event in events] == [1, 2, 3, 4, 6]
+    assert [event["shot_number"] for event in events] == [None, 1, None, None, None]
+    assert [event["magnitude"] for event in events] == [None, None, None, None, 3.5]
+    assert report.codes() == {"bad_time": 2}
+    assert report.codes(kind=Kind.CHANGE) == {"not_a_number": 2}
+
+
 CONSOLE = b"""[2025-09-14 10:00:02] INFO: Start Beep ------- String #1 at 10:00:02.250
 [2025-09-14 10:00:03] INFO: String 1, Shot #1 - Time 1.50s, Split 0.00s, First 1.50s
 [2025-09-14 10:00:04] INFO: String 1, Impact #1 - Time 2.02s, Shot->Impact 0.52s, Peak 180

@@ -5,9 +5,6 @@ Not here: how a source is read (`json_lines`, `text_logs`, `sqlite`).
 
 import re
 from functools import lru_cache
-from typing import TypeVar
-
-T = TypeVar("T")
 
 EVENT_TYPES = (
     "bridge_initialized",
@@ -116,24 +113,6 @@ def shot_number(value: object) -> int | None:
     return int(result) if result is not None and result == int(result) and 0 <= result < 1_000_000 else None
 
 
-class Numbers:
-    """Reads the numbers of one record; `lost` says whether one that it has is none."""
-
-    def __init__(self) -> None:
-        self.lost = False
-
-    def number(self, value: object) -> float | None:
-        """As `number`."""
-        return self._noted(value, number(value))
-
-    def shot_number(self, value: object) -> int | None:
-        """As `shot_number`."""
-        return self._noted(value, shot_number(value))
-
-    def integer(self, value: object) -> int | None:
-        """An integer that eight bytes hold; None for anything else."""
-        return self._noted(value, value if type(value) is int and -(2**63) <= value < 2**63 else None)
-
-    def _noted(self, value: object, found: T) -> T:
-        self.lost = self.lost or (found is None and value is not None and value != "")
-        return found
+def integer(value: object) -> int | None:
+    """An integer that eight bytes hold; None for anything else."""
+    return value if type(value) is int and -(2**63) <= value < 2**63 else None

@@ -22,10 +22,13 @@ _LATEST = 7_258_118_400_000_000  # 2200-01-01: later is a broken clock, or not a
 BEYOND_US = 4_102_444_800_000_000
 """2100-01-01: a clock that shows this or later was never set; one that counts seconds in four bytes ends in 2106."""
 _TWELVE_HOURS = re.compile(
-    r"(\d{1,2})/(\d{1,2})/(\d{2}|\d{4}) (\d{1,2}):(\d{2}):(\d{2})(?:\.(\d{1,6}))? ?([ap])m", re.I
+    r"(?P<month>\d{1,2})/(?P<day>\d{1,2})/(?P<year>\d{2}|\d{4})"
+    r" (?P<hour>\d{1,2}):(?P<minute>\d{2}):(?P<second>\d{2})(?:\.(?P<fraction>\d{1,6}))? ?(?P<half>[ap])m",
+    re.I,
 )
 _ZULU = re.compile(r" ?(Z|UTC|GMT)$", re.I)
 _NUMBER = re.compile(r"\d{9,20}(\.\d+)?")
+_HMS_ALIKE = r"^\d\d:\d\d:\d\d(\.\d{1,6})?$"
 _HMS = re.compile(r"(\d{1,2}):(\d{2}):(\d{2})(?:\.(\d{1,6}))?")
 
 Moment = tuple[int, bool]
@@ -90,6 +93,14 @@ class Clock:
         self.naive += naive
         return times
 
+    def time_of_day_column(self, day: date, texts: "pa.StringArray") -> "pa.Int64Array | None":
+        """As `time_of_day`, for many; None when they need to be looked at one by one."""
+        import pyarrow.compute as pc
+
+        if texts.null_count or not pc.all(pc.match_substring_regex(texts, _HMS_ALIKE)).as_py():
+            return None
+        return self.iso_column(pc.binary_join_element_wise(day.isoformat(), texts, "T"))
+
     def twelve_hours(self, text: object) -> Moment | None:
         """`9/9/25 8:44:01.22am`: month, day, year; always local."""
         found = _TWELVE_HOURS.fullmatch(text.strip()) if isinstance(text, str) else None
@@ -104,6 +115,30 @@ class Clock:
             return self._moment(local)
         except (ValueError, OverflowError):
             return None
+
+    def twelve_hours_column(self, texts: "pa.StringArray") -> "pa.Int64Array | None":
+        """As `twelve_hours`, for many; None when they need to be looked at one by one."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        found = pc.extract_regex(texts, f"(?i)^{_TWELVE_HOURS.pattern}$")
+        if found.null_count:
+            return None
+        month, day, year, hour, minute, second, fraction, half = found.flatten()
+        hour = hour.cast(pa.int32())
+        span = pc.min_max(hour).as_py()
+        if span["min"] is None or not 1 <= span["min"] <= span["max"] <= 12:
+            return None
+        afternoon = pc.equal(pc.utf8_lower(half), "p")
+        hour = pc.add(pc.if_else(pc.equal(hour, 12), 0, hour), pc.if_else(afternoon, 12, 0))
+        year = pc.if_else(pc.equal(pc.binary_length(year), 2), pc.binary_join_element_wise("20", year, ""), year)
+        month, day, hour = (pc.utf8_lpad(part.cast(pa.string()), 2, "0") for part in (month, day, hour))
+        fraction = pc.utf8_rpad(pc.coalesce(fraction, ""), 6, "0")
+        days = pc.binary_join_element_wise(year, month, day, "-")
+        times = pc.binary_join_element_wise(hour, minute, second, ":")
+        return self.iso_column(
+            pc.binary_join_element_wise(pc.binary_join_element_wise(days, times, "T"), fraction, ".")
+        )
 
     def time_of_day(self, day: date, text: object) -> Moment | None:
         """`HH:MM:SS.mmm` on a day known from elsewhere; always local."""

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from sheaf.matches.readers.clocks import Clock
 from sheaf.matches.readers.log_blocks import Block
-from sheaf.matches.vocabulary import classify
+from sheaf.matches.readers.records import meanings
 
 _TEXT = ("type", "device", "device_id", "device_position", "details", "session_id")
 _SCHEMA = pa.schema(
@@ -71,7 +71,7 @@ def bridge_columns(block: Block, clock: Clock, max_line: int) -> dict[str, pa.Ar
         "dialect": pa.repeat("bridge_log", len(ends)),
         "source_type": found["type"],
         **{name: found[name] for name in (*_TEXT[1:], "seq")},
-        **_meanings(found["device"], found["details"]),
+        **meanings(found["device"], found["details"]),
         "raw": _without_end(raw),
     }
 
@@ -92,25 +92,6 @@ def _is_json(line: bytes) -> bool:
     except orjson.JSONDecodeError:
         return False
     return True
-
-
-def _meanings(device: pa.StringArray, details: pa.StringArray) -> dict[str, pa.Array]:
-    """What each line means; the same text means the same, so each is looked at once."""
-    devices, texts = device.dictionary_encode(), details.dictionary_encode()
-    whose = devices.indices.fill_null(len(devices.dictionary)).to_numpy()
-    pairs = pa.array(whose.astype(np.int64) * len(texts.dictionary) + texts.indices.to_numpy()).dictionary_encode()
-    who, what = [*devices.dictionary.to_pylist(), None], texts.dictionary.to_pylist()
-    meanings = [classify(who[pair // len(what)], what[pair % len(what)]) for pair in pairs.dictionary.to_pylist()]
-    kinds = {
-        "event_type": pa.string(),
-        "shot_number": pa.int32(),
-        "shot_time_s": pa.float64(),
-        "magnitude": pa.float64(),
-    }
-    return {
-        name: pa.array([meaning[index] for meaning in meanings], kind).take(pairs.indices)
-        for index, (name, kind) in enumerate(kinds.items())
-    }
 
 
 def _without_end(raw: pa.StringArray) -> pa.StringArray:

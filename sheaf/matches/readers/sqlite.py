@@ -4,6 +4,9 @@ Databases are read in a child process (`sqlite_child`), from snapshots. Tables a
 incompatible ones are called `timer_events`. Not here: SQLite itself.
 """
 
+# pyarrow.compute makes its functions when it is imported.
+# pyright: reportAttributeAccessIssue=false
+
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,16 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
 
 from sheaf import sql
 from sheaf.errors import InputError
 from sheaf.matches import faults
 from sheaf.matches.readers import timer_frames
 from sheaf.matches.readers.clocks import Clock, Moment
-from sheaf.matches.readers.json_lines import backup_values
+from sheaf.matches.readers.json_lines import backup
 from sheaf.matches.readers.match_yaml import Device
+from sheaf.matches.readers.records import Records, mapped
 from sheaf.matches.readers.staging import Batch
-from sheaf.matches.vocabulary import TIMER_BACKUP_TYPES, Numbers
+from sheaf.matches.vocabulary import TIMER_BACKUP_TYPES
 from sheaf.outside import child
 
 MAGIC = b"SQLite format 3\0"
@@ -92,8 +97,8 @@ def read(path: Path, clock: Clock) -> Iterator[Batch]:
     Raises:
         InputError: rows cannot be read, although SQLite finds the database whole.
     """
-    for table, values, moment in _tables(path, clock):
-        yield from _read_table(path, table, values, moment)
+    for table, columns, moment in _tables(path, clock):
+        yield from _read_table(path, table, columns, moment)
 
 
 def describe(path: Path) -> Found:
@@ -126,7 +131,7 @@ def describe(path: Path) -> Found:
     return Found(devices, notes)
 
 
-Values = Callable[[dict[str, Any], Numbers], dict[str, Any]]
+Columns = Callable[[Records], dict[str, pa.Array]]
 When = Callable[[dict[str, Any]], Moment | None]
 
 
@@ -136,87 +141,111 @@ def _columns(path: Path) -> dict[str, Mapping[str, str]]:
     return {table: found.get(table, {}) for table in _TABLES}
 
 
-def _tables(path: Path, clock: Clock) -> Iterator[tuple[str, Values, When]]:
+def _tables(path: Path, clock: Clock) -> Iterator[tuple[str, Columns, When]]:
     tables = _columns(path)
     timer, sensor, impacts = (tables[name].keys() for name in ("timer_events", "sensor_events", "impacts"))
     if {"ts_ns", "event_type"} <= timer:
         yield "timer_events", _runtime_timer, lambda row: clock.epoch(row["ts_ns"])
     elif {"timestamp", "event_type"} <= timer:
-        yield "timer_events", backup_values, lambda row: clock.iso(row["timestamp"])
+        yield "timer_events", backup, lambda row: clock.iso(row["timestamp"])
     elif {"ts_utc", "type"} <= timer:
         yield "timer_events", _site_timer, lambda row: _utc(clock, row["ts_utc"])
     if {"ts_utc", "sensor_id"} <= sensor:
         if addresses := _sensor_addresses(path, tables):
             yield (
                 "sensor_events",
-                lambda row, numbers: _hit(row, numbers, addresses.get(row["sensor_id"])),
+                lambda rows: _hits(rows, [addresses.get(one) for one in rows.values("sensor_id")]),
                 lambda row: _utc(clock, row["ts_utc"]),
             )
         else:  # the runtime database: ts_utc is local time in spite of its name
             yield (
                 "sensor_events",
-                lambda row, numbers: _hit(row, numbers, row["sensor_id"]),
+                lambda rows: _hits(rows, rows.values("sensor_id")),
                 lambda row: clock.iso(row["ts_utc"]),
             )
     if {"sensor_mac", "impact_ts_ns"} <= impacts:
-        yield "impacts", _captured_impact, lambda row: clock.epoch(row["impact_ts_ns"])
+        yield (
+            "impacts",
+            lambda rows: _hits(rows, rows.values("sensor_mac"), "peak_mag"),
+            lambda row: clock.epoch(row["impact_ts_ns"]),
+        )
 
 
-def _read_table(path: Path, table: str, values: Values, moment: When) -> Iterator[Batch]:
+def _read_table(path: Path, table: str, columns: Columns, moment: When) -> Iterator[Batch]:
     for names, rows in _rows(path, f"SELECT rowid AS _row, * FROM {sql.name(table)} ORDER BY rowid"):
         batch = Batch(lines=len(rows))
+        lines, moments, raws, items = [], [], [], []
         for row in rows:
             content: dict[str, Any] = {}
             for name, value in zip(names, row, strict=True):
                 content.setdefault(name, _plain(value))
             line = content.pop("_row")
-            raw = orjson.dumps({"table": table, **content}).decode()
+            raw = orjson.dumps({"table": table, **content})
             when = moment(content)
             if when is None:
-                batch.reject(line, None, faults.BAD_TIME, raw)
+                batch.reject(line, None, faults.BAD_TIME, raw.decode())
                 continue
-            numbers = Numbers()
-            batch.add(f"database:{table}", when, line=line, **values(content, numbers), raw=raw)
-            if numbers.lost:
-                batch.change(line, None, faults.NO_NUMBER, raw)
+            for values, value in zip((lines, moments, raws, items), (line, when, raw, content), strict=True):
+                values.append(value)
+        records = Records(items)
+        found = columns(records)
+        batch.take(
+            {
+                "line": pa.array(lines, pa.int64()),
+                "ts": pa.array([ts for ts, _ in moments], pa.int64()),
+                "ambiguous_time": pa.array([ambiguous for _, ambiguous in moments], pa.bool_()),
+                "dialect": pa.repeat(f"database:{table}", len(items)),
+                "raw": pa.array(raws, pa.string()),
+                **found,
+            }
+        )
+        for place in sorted(records.lost):
+            batch.change(lines[place], None, faults.NO_NUMBER, raws[place].decode())
         yield batch
 
 
-def _runtime_timer(row: dict[str, Any], numbers: Numbers) -> dict[str, Any]:
-    frame = timer_frames.decode(row.get("raw_hex"))
-    event_type = TIMER_BACKUP_TYPES.get(str(row["event_type"]), "other")
-    split = numbers.number(row.get("split_seconds"))
-    stop = event_type == "timer_stop_button"  # there split_seconds is the total time
-    time = split if stop else numbers.number(row.get("string_total_time"))
+def _runtime_timer(rows: Records) -> dict[str, pa.Array]:
+    import pyarrow.compute as pc
+
+    named = pa.array([str(value) for value in rows.values("event_type")], pa.string())
+    event_type = mapped(named, _type)
+    split = rows.numbers(rows.values("split_seconds"))
+    stop = pc.equal(event_type, "timer_stop_button")  # there split_seconds is the total time
+    totals = zip(stop.to_pylist(), rows.values("string_total_time"), strict=True)
+    time = pc.if_else(stop, split, rows.numbers([None if is_stop else total for is_stop, total in totals]))
     return {
-        "source_type": str(row["event_type"]),
+        "source_type": named,
         "event_type": event_type,
-        "device": "Timer",
-        "device_id": _text(row.get("device_id")),
-        "shot_number": numbers.shot_number(row.get("current_shot")),
-        "shot_time_s": frame.time_s if time is None and frame else time,
-        "split_s": None if stop else split,
-        "timer_shots": numbers.shot_number(row.get("total_shots")),
+        "device": pa.repeat("Timer", len(named)),
+        "device_id": _texts(rows.values("device_id")),
+        "shot_number": rows.shot_numbers("current_shot"),
+        "shot_time_s": timer_frames.times(time, rows.values("raw_hex")),
+        "split_s": pc.if_else(stop, None, split),
+        "timer_shots": rows.shot_numbers("total_shots"),
     }
 
 
-def _site_timer(row: dict[str, Any], _numbers: Numbers) -> dict[str, Any]:
-    event_type = TIMER_BACKUP_TYPES.get(str(row["type"]), "other")
-    return {"source_type": str(row["type"]), "event_type": event_type, "device": "Timer", "device_id": "AMG_TIMER"}
+def _site_timer(rows: Records) -> dict[str, pa.Array]:
+    named = pa.array([str(value) for value in rows.values("type")], pa.string())
+    timer, device_id = (pa.repeat(text, len(named)) for text in ("Timer", "AMG_TIMER"))
+    return {"source_type": named, "event_type": mapped(named, _type), "device": timer, "device_id": device_id}
 
 
-def _hit(row: dict[str, Any], numbers: Numbers, sensor: object) -> dict[str, Any]:
+def _hits(rows: Records, sensors: Sequence[object], magnitude: str = "magnitude") -> dict[str, pa.Array]:
+    source_type, event_type, device = (
+        pa.repeat(text, len(sensors)) for text in ("sensor_event", "impact_detected", "Sensor")
+    )
     return {
-        "source_type": "sensor_event",
-        "event_type": "impact_detected",
-        "device": "Sensor",
-        "device_id": _text(sensor),
-        "magnitude": numbers.number(row.get("magnitude")),
+        "source_type": source_type,
+        "event_type": event_type,
+        "device": device,
+        "device_id": _texts(sensors),
+        "magnitude": rows.numbers(rows.values(magnitude)),
     }
 
 
-def _captured_impact(row: dict[str, Any], numbers: Numbers) -> dict[str, Any]:
-    return _hit({"magnitude": row.get("peak_mag")}, numbers, row["sensor_mac"])
+def _type(named: str | None) -> str:
+    return TIMER_BACKUP_TYPES.get(named or "", "other")
 
 
 def _sensor_addresses(path: Path, tables: Mapping[str, Mapping[str, str]]) -> dict[object, str]:
@@ -240,5 +269,5 @@ def _plain(value: Any) -> Any:
     return value["hex"] if isinstance(value, dict) else value
 
 
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+def _texts(values: Sequence[object]) -> pa.StringArray:
+    return pa.array([None if value is None else str(value) for value in values], pa.string())

@@ -6,6 +6,7 @@ Every reader fills a `Batch`; `ingest` writes batches to a Parquet file per sour
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from sheaf.matches.readers.clocks import Moment
@@ -81,14 +82,24 @@ class Batch:
         values["ts"], values["ambiguous_time"] = moment
         self.rows.append(values)
 
-    def take(self, columns: dict[str, pa.Array]) -> None:
-        """Append many events at once; columns that are not named are empty."""
+    def take(self, *some: dict[str, pa.Array]) -> None:
+        """Append many events at once, in the order of their lines where they come in several pieces.
+
+        Columns that are not named are empty.
+        """
         if self.rows:
             rows = pa.array(self.rows, pa.struct(list(_TYPES.items())))
             self.pieces.append(dict(zip(_TYPES, rows.flatten(), strict=True)))
             self.rows = []
-        size = len(columns["ts"])
-        self.pieces.append({name: columns.get(name, pa.nulls(size, kind)) for name, kind in _TYPES.items()})
+        pieces = [
+            {name: columns.get(name, pa.nulls(len(columns["ts"]), kind)) for name, kind in _TYPES.items()}
+            for columns in some
+        ]
+        if len(pieces) > 1:
+            together = {name: pa.concat_arrays([piece[name] for piece in pieces]) for name in _TYPES}
+            order = pa.array(np.argsort(together["line"].to_numpy(), kind="stable"))
+            pieces = [{name: column.take(order) for name, column in together.items()}]
+        self.pieces += pieces
 
     def reject(self, line: int | None, offset: int | None, code: str, raw: bytes | str) -> None:
         """Keep one line that cannot be used."""
@@ -97,6 +108,11 @@ class Batch:
     def change(self, line: int | None, offset: int | None, code: str, raw: bytes | str) -> None:
         """Note that the line of an event was not taken as it is."""
         self.changed.append(Remark(line, offset, code, raw))
+
+    def in_order(self) -> None:
+        """Put what was rejected and changed into the order of the lines."""
+        for remarks in (self.rejected, self.changed):
+            remarks.sort(key=lambda remark: remark.line or 0)
 
     def arrow(self) -> dict[str, pa.Array]:
         """The events' columns as arrays."""

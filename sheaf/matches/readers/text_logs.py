@@ -4,16 +4,20 @@ import csv
 import re
 from collections.abc import Callable, Iterator
 from datetime import date
+from itertools import compress
 
 import orjson
+import pyarrow as pa
 
 from sheaf.matches import faults
 from sheaf.matches.readers.clocks import Clock, Moment
 from sheaf.matches.readers.log_blocks import Block, Line
+from sheaf.matches.readers.records import mapped, meanings
 from sheaf.matches.readers.staging import Batch
-from sheaf.matches.vocabulary import classify, number, shot_number
+from sheaf.matches.vocabulary import number, shot_number
 
 CSV_COLUMNS = ("Datetime", "Type", "Device", "DeviceID", "DevicePosition", "Details")
+_HEADER = list(CSV_COLUMNS)
 _CONSOLE = re.compile(r"\[(\d{4})-(\d\d)-(\d\d) (\d\d:\d\d:\d\d)\] (\w+): ?(.*)")
 _BEEP = re.compile(r"Start Beep -+ String #(\d+) at \(?(\d\d:\d\d:\d\d\.\d{3})\)?")
 _STOP = re.compile(r"Stop Beep for String #(\d+) at \(?(\d\d:\d\d:\d\d\.\d{3})\)?(?: \(total: ([\d.]+)s\))?")
@@ -35,7 +39,10 @@ def looks_like_console(line: bytes) -> bool:
 
 
 class MainCsv:
-    """Reads the blocks of a main log in CSV. Rows are read one by one, so that an open quote spoils only its own."""
+    """Reads the blocks of a main log in CSV.
+
+    Rows are taken from their lines one by one, so that an open quote spoils only its own, and become columns together.
+    """
 
     def __init__(self, clock: Clock, _day: date | None, max_line: int) -> None:
         self.clock = clock
@@ -44,37 +51,56 @@ class MainCsv:
     def read(self, block: Block) -> Batch:
         """All lines of a block, each accounted for."""
         batch = Batch(lines=block.count, pending=int(block.tail is not None))
+        lines: list[Line] = []
+        rows: list[list[str]] = []
         for line, text in _texts(block, batch, self.max_line):
             row = _row(text)
-            if row == list(CSV_COLUMNS):
+            if row == _HEADER:
                 batch.skipped += 1
-                continue
-            if row is None or len(row) != len(CSV_COLUMNS):
+            elif row is None or len(row) != len(CSV_COLUMNS):
                 batch.reject(line.number, line.offset, faults.CORRUPT_CSV, line.raw)
-                continue
-            moment = self.clock.twelve_hours(row[0]) or self.clock.iso(row[0])
+            else:
+                lines.append(line)
+                rows.append(row)
+        times, ambiguous = self._times(lines, rows, batch)
+        if times.null_count:
+            known = times.is_valid().to_pylist()
+            lines, rows = list(compress(lines, known)), list(compress(rows, known))
+            times, ambiguous = times.drop_null(), ambiguous.drop_null()
+        if rows:
+            _, type_, device, device_id, position, details = (pa.array(column) for column in zip(*rows, strict=True))
+            batch.take(
+                {
+                    "line": pa.array([line.number for line in lines]),
+                    "byte_offset": pa.array([line.offset for line in lines]),
+                    "ts": times,
+                    "ambiguous_time": ambiguous,
+                    "dialect": pa.repeat("bridge_csv", len(rows)),
+                    "source_type": type_,
+                    "device": device,
+                    "device_id": mapped(device_id, lambda name: name or None),
+                    "device_position": position,
+                    "details": details,
+                    **meanings(device, details),
+                    "raw": pa.array(
+                        [orjson.dumps(dict(zip(CSV_COLUMNS, row, strict=True))) for row in rows], pa.string()
+                    ),
+                }
+            )
+        batch.in_order()
+        return batch
+
+    def _times(self, lines: list[Line], rows: list[list[str]], batch: Batch) -> tuple[pa.Int64Array, pa.BooleanArray]:
+        """When rows happened, and whether that was twice; null for those that are rejected since nobody can tell."""
+        found = self.clock.twelve_hours_column(pa.array([row[0] for row in rows], pa.string()))
+        if found is not None:
+            return found, pa.repeat(False, len(rows))
+        moments = [self.clock.twelve_hours(row[0]) or self.clock.iso(row[0]) for row in rows]
+        for line, moment in zip(lines, moments, strict=True):
             if moment is None:
                 batch.reject(line.number, line.offset, faults.BAD_TIME, line.raw)
-                continue
-            _, type_, device, device_id, position, details = row
-            event_type, shot, time, magnitude = classify(device, details)
-            batch.add(
-                "bridge_csv",
-                moment,
-                line=line.number,
-                byte_offset=line.offset,
-                source_type=type_,
-                event_type=event_type,
-                device=device,
-                device_id=device_id or None,
-                device_position=position,
-                details=details,
-                shot_number=shot,
-                shot_time_s=time,
-                magnitude=magnitude,
-                raw=orjson.dumps(dict(zip(CSV_COLUMNS, row, strict=True))).decode(),
-            )
-        return batch
+        ts, ambiguous = zip(*(moment or (None, None) for moment in moments), strict=True) if moments else ((), ())
+        return pa.array(ts, pa.int64()), pa.array(ambiguous, pa.bool_())
 
 
 class Console:
@@ -173,6 +199,8 @@ def _texts(block: Block, batch: Batch, max_line: int) -> Iterator[tuple[Line, st
 
 
 def _row(text: str) -> list[str] | None:
+    if '"' not in text and "\r" not in text:
+        return text.split(",")
     try:
         return next(csv.reader([text], strict=True), None)
     except csv.Error:

@@ -5,7 +5,12 @@ split.
 """
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _EVENTS = {0x03: "shot_detected", 0x05: "timer_start_beep", 0x08: "timer_stop_button"}
 
@@ -37,3 +42,16 @@ def decode(text: object) -> Frame | None:
         return None
     time, split = struct.unpack(">HH", frame[4:8])
     return Frame(_EVENTS[frame[1]], time / 100, split / 100, frame[13])
+
+
+def times(told: "pa.DoubleArray", texts: Sequence[object]) -> "pa.DoubleArray":
+    """Times since the beep as records tell them, or where they do not, as their frames do."""
+    import pyarrow as pa
+
+    if not told.null_count:
+        return told
+    found = told.to_pylist()
+    for place, time in enumerate(found):
+        if time is None and (frame := decode(texts[place])):
+            found[place] = frame.time_s
+    return pa.array(found, pa.float64())
