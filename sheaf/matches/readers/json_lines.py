@@ -31,7 +31,7 @@ from sheaf.matches.readers.records import Records, mapped, meanings, texts
 from sheaf.matches.readers.staging import Batch
 from sheaf.matches.vocabulary import EVENT_TYPES, TIMER_BACKUP_TYPES
 
-_FEW = 128
+_FEW = 512
 """Lines that are read one by one as soon as they are found not to be alike."""
 _LOOKED_AT = 8
 
