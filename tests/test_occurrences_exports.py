@@ -11,6 +11,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import duckdb
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -42,7 +43,7 @@ from sheaf.occurrences.settings import OccurrencesSettings
 from sheaf.occurrences.writers.dwca_terms import SPEC_FILES
 from sheaf.occurrences.writers.occurrences_api_json import ascii_json
 from sheaf.occurrences.writers.occurrences_simple_csv import COLUMNS
-from sheaf.occurrences.writers.selection import select
+from sheaf.occurrences.writers.selection import InOrder, select
 from sheaf.occurrences.writers.text_lines import delimited, one_line, quoted
 from sheaf.store.store import Store
 
@@ -532,8 +533,22 @@ def test_hostile_texts_pass_through_every_format(tmp_path: Path, local_store: St
 def test_lines_that_come_out_of_order_are_brought_in_order(tmp_path: Path, published: Store) -> None:
     with select(draft(published, "dwca", tmp_path), []) as chosen:
         query = "SELECT line, position FROM (VALUES ('third', 7), ('first', 1), ('second', 2)) v(line, position)"
-        found = chosen.in_order(query, "position")
+        found = chosen.in_order(query)
     assert found.column("line").to_pylist() == ["first", "second", "third"]
+
+
+def test_rows_are_taken_by_position_and_in_order_only() -> None:
+    def of(*positions: int) -> InOrder:
+        batches = [pa.record_batch({"position": pa.array([one, one])}) for one in positions]
+        return InOrder(pa.RecordBatchReader.from_batches(batches[0].schema, batches))
+
+    rows = of(1, 2, 2, 5)
+    assert rows.position_of(3) == 2
+    assert [rows.until(last).column("position").to_pylist() for last in (0, 2, 3, 5, 9)] == [
+        [], [1, 1, 2, 2, 2, 2], [], [5, 5], [],
+    ]  # fmt: skip
+    with pytest.raises(VerificationError, match="not in the order"):
+        of(2, 1).until(9)
 
 
 @settings(deadline=None, max_examples=20)

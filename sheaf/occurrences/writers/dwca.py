@@ -1,15 +1,12 @@
 """The series `dwca`: a Darwin Core Archive with events as its core.
 
-Here: the zip, its files in a streaming way, meta.xml. Not here: which columns they have (`terms`,
-`gbif_terms`), the metadata (`dwca_eml`), the checks (`dwca_verify`, `dwca_xml_schemas`).
+Here: the zip, meta.xml, what an archive cannot hold. Not here: which columns its files have (`dwca_terms`,
+`dwca_gbif_terms`), their lines (`dwca_lines`), the metadata (`dwca_eml`), the checks (`dwca_verify`,
+`dwca_xml_schemas`).
 """
 
-from collections.abc import Callable, Iterator
-from functools import partial
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
-
-import pyarrow as pa
 
 from sheaf import sql
 from sheaf.exports.series import Draft, Written
@@ -18,12 +15,12 @@ from sheaf.licences import GBIF_LICENCES
 from sheaf.occurrences import schema
 from sheaf.occurrences.writers.dwca_eml import Coverage, eml
 from sheaf.occurrences.writers.dwca_gbif_terms import GBIF_FILES
-from sheaf.occurrences.writers.dwca_terms import SPEC_FILES, DwcFile, Term
+from sheaf.occurrences.writers.dwca_lines import file_lines
+from sheaf.occurrences.writers.dwca_terms import SPEC_FILES, DwcFile
 from sheaf.occurrences.writers.dwca_xml_schemas import check_schemas
 from sheaf.occurrences.writers.gbif_issues import count_issues
 from sheaf.occurrences.writers.request import Profile
-from sheaf.occurrences.writers.selection import remarks, select, text_lists
-from sheaf.occurrences.writers.text_lines import delimited, quoted
+from sheaf.occurrences.writers.selection import remarks, select
 
 if TYPE_CHECKING:
     from sheaf.occurrences.writers.selection import Selection
@@ -118,38 +115,13 @@ def leave_out(chosen: "Selection") -> list[str]:
 
 
 def _write_file(archive: Zip, chosen: "Selection", file: DwcFile, quote: str) -> int:
-    line = delimited([_column(term, quote) for term in file.terms], "\t").replace("$slug", chosen.dataset["slug"])
     rows = 0
     with archive.member(file.name) as entry:
         entry.write("\t".join(term.name for term in file.terms).encode() + b"\n")
-        for lines in chosen.lines_of(_queries(chosen, file, line)):
+        for lines in file_lines(chosen, file, quote):
             entry.write(lines.data)
             rows += lines.count
     return rows
-
-
-def _queries(chosen: "Selection", file: DwcFile, line: str) -> "Iterator[Callable[[], pa.Table]]":
-    if file.by_event:
-        yield partial(chosen.arrow, f"SELECT {line} FROM {file.source} ORDER BY {file.order}")
-        return
-    for start, end in chosen.ranges():
-        yield partial(_rows, chosen, file, line, f"position BETWEEN {start} AND {end - 1}")
-
-
-def _rows(chosen: "Selection", file: DwcFile, line: str, wanted: str) -> "pa.Table":
-    query = f"SELECT {line}, o.position FROM {file.source}".replace("$rows", wanted)
-    if not file.beside:
-        return chosen.in_order(query, file.order)
-    found = chosen.arrow(file.beside.replace("$rows", wanted))
-    positions = found.column("position").unique()
-    texts = text_lists(
-        found.column("text").combine_chunks(), found.column("position").to_numpy(), positions.to_numpy(), " | "
-    )
-    return chosen.in_order(query, file.order, beside=pa.table({"position": positions, "text": texts}))
-
-
-def _column(term: Term, quote: str) -> str:
-    return quoted(term.value, quote) if term.text and quote else term.value
 
 
 def _coverage(chosen: "Selection") -> Coverage:

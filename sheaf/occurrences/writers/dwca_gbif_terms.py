@@ -7,6 +7,7 @@ registered for their row types (https://rs.gbif.org/extensions.html). Not here: 
 
 from sheaf.occurrences.writers import dwca_terms
 from sheaf.occurrences.writers.dwca_terms import DESCRIPTION, DWC, DwcFile, Term, dcterms, dwc, iso_time, urn
+from sheaf.occurrences.writers.text_lines import one_line
 
 _ECO = "http://rs.tdwg.org/eco/terms/"
 _OBIS = "http://rs.iobis.org/obis/terms/"
@@ -46,9 +47,8 @@ _EVENT = DwcFile(
         _RIGHTS_HOLDER,
         dcterms("modified", iso_time("e.updated_at", "e.updated_offset")),
     ),
-    dwca_terms.EVENT_SOURCE,
-    "e.start, e.id",
-    by_event=True,
+    (dwca_terms.EVENT_SOURCE,),
+    order="e.start, e.id",
 )
 _OCCURRENCE = DwcFile(
     "occurrence.txt",
@@ -56,21 +56,20 @@ _OCCURRENCE = DwcFile(
     "occurrences",
     (
         *dwca_terms.RECORD,
-        dwc("scientificNameAuthorship", "o.authorship", text=True),
+        dwc("scientificNameAuthorship", "o.authorship", text=True, of="taxon"),
         *dwca_terms.TAXONOMY,
         dwc("identifiedBy", "o.identified_by", text=True),
         dwc("dateIdentified", iso_time("o.identified_at", "o.identified_offset")),
         dwca_terms.VERIFICATION,
         _LICENCE,
         _RIGHTS_HOLDER,
-        dwc("associatedMedia", "m.text", text=True),
+        dwc("associatedMedia", "", of="list"),
         dwca_terms.MODIFIED,
         *dwca_terms.OWN_TIME,
         *dwca_terms.AS_WRITTEN,
     ),
-    "shown o LEFT JOIN beside m USING (position), dataset d WHERE $rows",
-    "o.position",
-    beside=f"""SELECT position, url AS text FROM (
+    (dwca_terms.OCCURRENCE_SOURCE,),
+    beside=f"""SELECT position, {one_line("url")} AS text FROM (
         SELECT position, capture_url AS url, min(capture_time) AS taken FROM detections WHERE $rows GROUP BY ALL
     ) WHERE {_WHOLE_URL} ORDER BY position, taken, url""",
 )
@@ -101,9 +100,8 @@ _HUMBOLDT = DwcFile(
         ),
         _eco("hasMaterialSamples", "'false'"),  # images are no material samples
     ),
-    dwca_terms.EVENT_SOURCE,
-    "e.start, e.id",
-    by_event=True,
+    (dwca_terms.EVENT_SOURCE,),
+    order="e.start, e.id",
 )
 
 _FORMAT = """CASE WHEN ends_with(url, '.jpg') THEN 'image/jpeg'
@@ -116,7 +114,7 @@ _MULTIMEDIA = DwcFile(
     _GBIF + "Multimedia",
     "media",
     (
-        dwc("eventID", urn("event", "o.event_id")),
+        dwc("eventID", urn("event", "o.id"), of="event"),
         dwc("occurrenceID", urn("occurrence", "o.occurrence_id")),
         dcterms("type", "'StillImage'"),
         dcterms("format", _FORMAT),
@@ -127,21 +125,27 @@ _MULTIMEDIA = DwcFile(
         dcterms("creator", "nullif(d.publisher, '')", text=True),
         dcterms("description", "o.description"),
     ),
-    f"""(
-        SELECT s.event_id, NULL AS occurrence_id, min(m.capture_time) AS taken, min(m.capture_offset) AS minutes,
-            m.capture_url AS url, 'Whole image' AS description, min(s.position) AS position, 0 AS part
-        FROM detections m JOIN shown s USING (position) WHERE $rows AND m.capture_url IS NOT NULL
-        GROUP BY s.event_id, m.capture_url
-        UNION ALL
-        SELECT s.event_id, s.id, m.timestamp, m.timestamp_offset, m.url, 'Crop of a detection', m.position, m.id
-        FROM detections m JOIN shown s USING (position) WHERE $rows AND m.url IS NOT NULL
-        ORDER BY position, part, url
-    ) o, dataset d WHERE {_WHOLE_URL}""",
-    "o.position, o.part, o.url",
+    (
+        f"""(
+            SELECT NULL AS occurrence_id, min(m.capture_time) AS taken, min(m.capture_offset) AS minutes,
+                m.capture_url AS url, 'Whole image' AS description, min(s.position) AS position
+            FROM detections m JOIN shown s USING (position)
+            WHERE $rows AND m.capture_url IS NOT NULL AND {_WHOLE_URL.replace("url", "m.capture_url")}
+            GROUP BY s.event_id, m.capture_url ORDER BY min(s.position), m.capture_url
+        ) o, dataset d""",
+        f"""(
+            SELECT occurrence_id, timestamp AS taken, timestamp_offset AS minutes, url,
+                'Crop of a detection' AS description, position
+            FROM detections WHERE $rows AND url IS NOT NULL AND {_WHOLE_URL}
+        ) o, dataset d""",
+    ),
 )
 
 
-_SCORE = "printf('%.6f', {})"
+def _score(kind: str, value: str, by: str) -> dict[str, str]:
+    return {"$given": value, "$kind": kind, "$value": f"printf('%.6f', {value})", "$unit": "proportion", "$by": by}
+
+
 _MEASUREMENTS = DwcFile(
     "extendedmeasurementorfact.txt",
     _OBIS + "ExtendedMeasurementOrFact",
@@ -149,25 +153,25 @@ _MEASUREMENTS = DwcFile(
     (
         dwc("eventID", urn("event", "o.event_id")),
         dwc("occurrenceID", urn("occurrence", "o.id")),
-        dwc("measurementID", urn("occurrence", "o.id") + " || ':' || o.kind"),
-        dwc("measurementType", "o.kind"),
-        dwc("measurementValue", "o.value", text=True),
-        dwc("measurementUnit", "CASE part WHEN 3 THEN 'pixels' ELSE 'proportion' END"),
-        dwc("measurementDeterminedBy", "CASE part WHEN 1 THEN o.prediction_algorithm ELSE o.name END", text=True),
+        dwc("measurementID", urn("occurrence", "o.id") + " || ':$kind'"),
+        dwc("measurementType", "'$kind'"),
+        dwc("measurementValue", "$value"),
+        dwc("measurementUnit", "'$unit'"),
+        dwc("measurementDeterminedBy", "$by", text=True),
     ),
-    f"""(
-        SELECT *, CASE part WHEN 1 THEN 'classificationScore' WHEN 2 THEN 'detectionScore' ELSE 'boundingBox' END
-            AS kind,
-            CASE part WHEN 1 THEN {_SCORE.format("prediction_score")} WHEN 2 THEN {_SCORE.format("detection_score")}
-                ELSE bbox END AS value
-        FROM (
+    (
+        """(
             SELECT s.position, s.event_id, s.id, s.prediction_score, s.prediction_algorithm, m.detection_score, m.bbox,
-                a.name, unnest([1, 2, 3]) AS part
+                a.name
             FROM shown s LEFT JOIN detections m ON m.position = s.position AND m.id = s.detection_id
             LEFT JOIN algorithms a ON a.id = m.algorithm_id WHERE s.$rows
-        )
-    ) o, dataset d WHERE o.value IS NOT NULL""",
-    "o.position, o.part",
+        ) o""",
+    ),
+    each=(
+        _score("classificationScore", "o.prediction_score", "o.prediction_algorithm"),
+        _score("detectionScore", "o.detection_score", "o.name"),
+        {"$given": "o.bbox", "$kind": "boundingBox", "$value": one_line("o.bbox"), "$unit": "pixels", "$by": "o.name"},
+    ),
 )
 
 GBIF_FILES = (_EVENT, _OCCURRENCE, _HUMBOLDT, _MULTIMEDIA, _MEASUREMENTS)

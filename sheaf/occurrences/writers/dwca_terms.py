@@ -6,6 +6,7 @@ wants beyond (`dwca_gbif_terms`), writing (`dwca`).
 Each column is SQL: on `o`, a row of `occurrences`, or `e`, one of `events`; `d` is the row of `dataset`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sheaf.occurrences.input_tables import DATE_ONLY
@@ -34,11 +35,14 @@ class Term:
         uri: the term.
         sql: its value; null is an empty field.
         text: whether the value is somebody's text, which may hold anything.
+        of: of what it is: of the `taxon` or `event` of the occurrence, which `o` is then; the `list` of texts that are
+            beside it; else of a row of the file.
     """
 
     uri: str
     sql: str
     text: bool = False
+    of: str = ""
 
     @property
     def name(self) -> str:
@@ -60,26 +64,31 @@ class DwcFile:
         row_type: what a row is.
         counted_as: name of the number of rows in a report.
         terms: the columns.
-        source: SQL after FROM, with `$rows` for the condition on positions where rows hang on occurrences.
-        order: SQL of the order of rows; `source` gives those that hang on occurrences `o` in it.
-        by_event: whether rows are events, written in one go.
-        beside: SQL of rows of `position` and `text`, in order: `source` has the texts of each position, with ` | `
-            between them, as the table `beside`.
+        sources: SQL after FROM, of events `e`, or of rows `o` with a `position`, in its order, with `$rows` for the
+            condition on positions; rows of the first come before those of the next of the same position.
+        order: SQL of the order of events.
+        beside: SQL of rows of `position` and `text`, in order, of which each occurrence has a list.
+        each: the lines that a row of the source has, as what `$…` is in the terms; `$given` is null where it has not.
     """
 
     name: str
     row_type: str
     counted_as: str
     terms: tuple[Term, ...]
-    source: str
-    order: str
-    by_event: bool = False
+    sources: tuple[str, ...]
+    order: str = ""
     beside: str = ""
+    each: tuple[Mapping[str, str], ...] = ()
+
+    @property
+    def by_event(self) -> bool:
+        """Whether rows are events, written in one go."""
+        return bool(self.order)
 
 
-def dwc(name: str, sql: str, *, text: bool = False) -> Term:
+def dwc(name: str, sql: str, *, text: bool = False, of: str = "") -> Term:
     """A term of Darwin Core."""
-    return Term(DWC + name, sql, text)
+    return Term(DWC + name, sql, text, of)
 
 
 def dcterms(name: str, sql: str, *, text: bool = False) -> Term:
@@ -174,9 +183,8 @@ SPEC_EVENT = DwcFile(
         dcterms("modified", iso_time("e.updated_at", "e.updated_offset")),
         *WITHHELD,
     ),
-    EVENT_SOURCE,
-    "e.start, e.id",
-    by_event=True,
+    (EVENT_SOURCE,),
+    order="e.start, e.id",
 )
 
 OCCURRENCE_EVENT_ID = dwc("eventID", urn("event", "o.event_id"))
@@ -186,14 +194,18 @@ RECORD = (
     OCCURRENCE_ID,
     dwc("basisOfRecord", "o.basis_of_record"),
     dwc("occurrenceStatus", "'present'"),
-    dwc("scientificName", "o.scientific_name", text=True),
+    dwc("scientificName", "o.scientific_name", text=True, of="taxon"),
 )
 TAXONOMY = (
-    dwc("taxonRank", f"CASE WHEN lower(o.scientific_rank) IN {_KNOWN_RANKS} THEN lower(o.scientific_rank) END"),
-    *(dwc(rank, f'o."{rank}"', text=True) for rank in RANKS),
-    dwc("specificEpithet", "o.specific_epithet"),
-    dwc("vernacularName", "o.common_name", text=True),
-    dwc("taxonID", "o.gbif_taxon_key"),
+    dwc(
+        "taxonRank",
+        f"CASE WHEN lower(o.scientific_rank) IN {_KNOWN_RANKS} THEN lower(o.scientific_rank) END",
+        of="taxon",
+    ),
+    *(dwc(rank, f'o."{rank}"', text=True, of="taxon") for rank in RANKS),
+    dwc("specificEpithet", "o.specific_epithet", of="taxon"),
+    dwc("vernacularName", "o.common_name", text=True, of="taxon"),
+    dwc("taxonID", "o.gbif_taxon_key", of="taxon"),
     dwc("individualCount", "o.individual_count"),
 )
 VERIFICATION = dwc("identificationVerificationStatus", "CASE WHEN o.verified THEN 'verified' ELSE 'unverified' END")
@@ -203,8 +215,8 @@ OWN_TIME = (  # when it was seen, which is not all of its session
     dwc("eventTime", time_of_day("o.first_appearance", "o.first_offset")),
 )
 AS_WRITTEN = (
-    dwc("verbatimIdentification", "o.determination_name", text=True),
-    dwc("identificationQualifier", "o.qualifier", text=True),
+    dwc("verbatimIdentification", "o.name", text=True, of="taxon"),
+    dwc("identificationQualifier", "o.qualifier", text=True, of="taxon"),
 )
 OCCURRENCE_SOURCE = "shown o, dataset d WHERE $rows"
 
@@ -213,8 +225,7 @@ SPEC_OCCURRENCE = DwcFile(
     DWC + "Occurrence",
     "occurrences",
     (*RECORD, *TAXONOMY, VERIFICATION, MODIFIED, *OWN_TIME, *AS_WRITTEN),
-    OCCURRENCE_SOURCE,
-    "o.position",
+    (OCCURRENCE_SOURCE,),
 )
 
 SPEC_FILES = (SPEC_EVENT, SPEC_OCCURRENCE)

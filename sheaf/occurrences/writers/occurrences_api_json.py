@@ -6,9 +6,6 @@ told by their numbers, so that each byte is copied to its place but once. Not he
 runs of pieces (`pieces`). Characters beyond ASCII are written as `\u` escapes.
 """
 
-# pyarrow.compute makes its functions when it is imported.
-# pyright: reportAttributeAccessIssue=false
-
 import codecs
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -24,7 +21,7 @@ from sheaf.exports.series import Draft, Written
 from sheaf.occurrences import schema
 from sheaf.occurrences.input_tables import DATE_ONLY
 from sheaf.occurrences.writers.occurrences_simple_csv import DURATION, TIMED, pixels
-from sheaf.occurrences.writers.pieces import Runs, Texts, weave
+from sheaf.occurrences.writers.pieces import Runs, Texts, index, weave
 from sheaf.occurrences.writers.selection import InOrder, remarks, select, text_bytes
 
 if TYPE_CHECKING:
@@ -75,8 +72,8 @@ class _Object:
 
 
 def _flat(values: "Mapping[str, str | _Object]") -> Iterator[str]:
-    for index, (key, value) in enumerate(values.items()):
-        yield f"""'{"," if index else "{"}"{key}":'"""
+    for number, (key, value) in enumerate(values.items()):
+        yield f"""'{"," if number else "{"}"{key}":'"""
         if isinstance(value, _Object):
             yield from _flat(value.values)
         else:
@@ -297,10 +294,10 @@ def _objects(
     """How many occurrences, and the pieces of their objects, in order, each object after a comma and a line feed."""
     import numpy as np
 
-    texts = Texts(_ascii)
+    texts = Texts("null", _ascii)
 
     def share(name: str, ids: pa.ChunkedArray, column: str = "json") -> "np.ndarray":
-        return texts.found(shared[name].column(column), _index(ids, shared[name].column("id")))
+        return texts.found(shared[name].column(column), index(ids, shared[name].column("id")))
 
     positions = _numbers(occurrences, "position")
     every = np.arange(len(occurrences))
@@ -318,7 +315,7 @@ def _objects(
         algorithm=share("algorithms", predictions.column("algorithm_id"))[by_id],
     )
     ids = predictions.column("id").take(by_id)
-    place = np.argsort(in_order)[_index(predictions.column("detection_id"), detections.column("id"))[by_id]]
+    place = np.argsort(in_order)[index(predictions.column("detection_id"), detections.column("id"))[by_id]]
     by_detection = np.argsort(place, kind="stable")
     detected = _DETECTION.runs(
         texts,
@@ -335,7 +332,7 @@ def _objects(
     identified = _IDENTIFICATION.runs(
         texts, identifications, newest, taxon=share("taxa", identifications.column("taxon_id"))[newest]
     )
-    decided = _index(occurrences.column("prediction_id"), ids)
+    decided = index(occurrences.column("prediction_id"), ids)
     algorithms = predictions.column("algorithm_id").take(by_id)
     machine = _MACHINE.runs(
         texts,
@@ -355,9 +352,9 @@ def _objects(
         images=texts.lists(Runs.single(images[seen]), of_occurrence[seen], len(positions)),
         taxon=determined,
         best_identification=texts.one_of(
-            identified, _index(occurrences.column("identification_id"), identifications.column("id").take(newest))
+            identified, index(occurrences.column("identification_id"), identifications.column("id").take(newest))
         ),
-        best_prediction=texts.one_of(predicted, _index(occurrences.column("deciding_prediction_id"), ids)),
+        best_prediction=texts.one_of(predicted, index(occurrences.column("deciding_prediction_id"), ids)),
         machine=texts.one_of(machine, np.where(occurrences.column("prediction_id").is_valid().to_numpy(), every, -1)),
         identifications=texts.lists(
             identified, np.searchsorted(positions, _numbers(identifications, "position")[newest]), len(positions)
@@ -393,13 +390,6 @@ def _numbers(rows: pa.Table, name: str) -> "np.ndarray":
     if pa.types.is_floating(column.type):
         return column.fill_null(-np.inf).to_numpy()
     return column.cast(pa.int64()).fill_null(-(1 << 62)).to_numpy()
-
-
-def _index(ids: pa.ChunkedArray, among: pa.ChunkedArray) -> "np.ndarray":
-    """Where ids are among others, -1 where they are not."""
-    import pyarrow.compute as pc
-
-    return pc.index_in(ids, value_set=among).fill_null(-1).to_numpy()
 
 
 def _ascii(texts: pa.Array) -> pa.Array:

@@ -6,7 +6,7 @@ texts are (`occurrences_api_json`).
 To join texts in columns copies them once for each level at which they are joined; numbers are short.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_CONSTANT = ("null", "[", ",", "]", "[]")
-_NULL, _BEGIN, _NEXT, _END, _NOTHING = range(len(_CONSTANT))
+_NULL = 0
 
 
 @dataclass(frozen=True)
@@ -59,11 +58,19 @@ def weave(columns: "Iterable[np.ndarray | Runs]") -> Runs:
     return Runs(pieces, lengths)
 
 
+def index(ids: "pa.ChunkedArray", among: "pa.ChunkedArray") -> np.ndarray:
+    """Where ids are among others, -1 where they are not."""
+    import pyarrow.compute as pc
+
+    found = pc.index_in(ids, value_set=among)  # pyright: ignore[reportAttributeAccessIssue]  # made when it is imported
+    return found.fill_null(-1).to_numpy()
+
+
 class Texts:
     """The texts of which there are pieces."""
 
-    def __init__(self, cleaned: "Callable[[pa.Array], pa.Array]") -> None:
-        """Begin with none.
+    def __init__(self, null: str, cleaned: "Callable[[pa.Array], pa.Array]" = lambda texts: texts) -> None:
+        """Begin with what stands where there is none.
 
         Args:
             cleaned: what is made of texts that are added.
@@ -71,11 +78,11 @@ class Texts:
         import pyarrow as pa
 
         self._cleaned = cleaned
-        self._arrays = [pa.array(_CONSTANT)]
-        self._count = len(_CONSTANT)
+        self._arrays = [pa.array([null])]
+        self._count = 1
 
     def add(self, texts: "pa.ChunkedArray") -> np.ndarray:
-        """Add texts, and give their numbers; `null` where there is none."""
+        """Add texts, and give their numbers."""
         first, self._count = self._count, self._count + len(texts)
         self._arrays += map(self._cleaned, texts.chunks)
         numbers = np.arange(first, self._count, dtype=np.int32)
@@ -92,18 +99,25 @@ class Texts:
         numbers[used] = self.add(texts.take(np.flatnonzero(used)))
         return numbers[places]
 
-    def lists(self, runs: Runs, keys: np.ndarray, count: int) -> Runs:
-        """For each key below a number the JSON array of the runs that have it; they are sorted by key."""
+    def lists(self, runs: Runs, keys: np.ndarray, count: int, marks: Sequence[str] = ("[", ",", "]", "[]")) -> Runs:
+        """For each key below a number the runs that have it, as the array of JSON; they are sorted by key.
+
+        Args:
+            marks: what comes before, between and after them, and what there is where there are none.
+        """
+        import pyarrow as pa
+
+        begin, between, end, nothing = self.add(pa.chunked_array([marks]))
         first = np.ones(len(keys), bool)
         first[1:] = keys[1:] != keys[:-1]
-        parted = weave([np.where(first, _BEGIN, _NEXT), runs])
+        parted = weave([np.where(first, begin, between), runs])
         lengths = np.bincount(keys, parted.lengths, count).astype(np.int64)
-        return weave([Runs(parted.pieces, lengths), np.where(lengths, _END, _NOTHING)])
+        return weave([Runs(parted.pieces, lengths), np.where(lengths, end, nothing)])
 
     def one_of(self, runs: Runs, places: np.ndarray) -> Runs:
-        """For each place the run there, `null` where it is below 0."""
-        with_null = Runs(np.append(runs.pieces, np.int32(_NULL)), np.append(runs.lengths, 1))
-        return with_null.take(places)
+        """For each place the run there; below 0 is none."""
+        with_none = Runs(np.append(runs.pieces, np.int32(_NULL)), np.append(runs.lengths, 1))
+        return with_none.take(places)
 
     def of(self, runs: Runs) -> "pa.Array":
         """The pieces as texts."""

@@ -24,7 +24,6 @@ from sheaf.tables.table import Table
 
 if TYPE_CHECKING:
     import duckdb
-    import numpy as np
     import pyarrow as pa
 
 _AT_ONCE = 2 * 1024  # rows in one piece of a result
@@ -104,11 +103,7 @@ class Selection:
         Args:
             queries: in the order of the file; each text holds whole lines.
         """
-        return self.lines_of(partial(self.arrow, query) for query in queries)
-
-    def lines_of(self, calls: Iterable[Callable[[], "pa.Table"]]) -> Iterator[Lines]:
-        """The lines in the first column of what the calls return, each called as in `ahead`."""
-        for texts in self.ahead(calls):
+        for texts in self.ahead(partial(self.arrow, query) for query in queries):
             chunks = deque(texts.column(0).chunks)
             del texts  # each piece is let go when it is written
             while chunks:
@@ -126,12 +121,9 @@ class Selection:
             if waiting:
                 yield waiting.popleft().result()
 
-    def arrow(self, query: str, **beside: "pa.Table") -> "pa.Table":
-        """The result of a query, from any thread; beside what is stored it may read tables of these names."""
-        cursor = self.database.cursor()
-        for name, table in beside.items():
-            cursor.register(name, table)
-        return cursor.sql(query).to_arrow_table(_AT_ONCE)
+    def arrow(self, query: str) -> "pa.Table":
+        """The result of a query, from any thread."""
+        return self.database.cursor().sql(query).to_arrow_table(_AT_ONCE)
 
     def in_position_order(self, query: str) -> "InOrder":
         """The rows of a query on one table that belong to chosen occurrences, read while they are taken.
@@ -146,15 +138,20 @@ class Selection:
         query = f"{query} WHERE get_bit(getvariable('chosen')::BIT, position::INTEGER) = 1"
         return InOrder(cursor.sql(query).to_arrow_reader(_AT_ONCE))
 
-    def in_order(self, query: str, order: str, **beside: "pa.Table") -> "pa.Table":
-        """The same, with rows that are stored in order, as their column `position` shows; sorted if they are not.
+    def in_order(self, query: str) -> "pa.Table":
+        """The result of a query by its column `position`; rows of one position stay as they come.
 
-        To have whole lines sorted in any case takes as long as making them.
+        Joins do not keep the order in which rows are stored, and to have DuckDB sort whole lines takes as long as
+        making them.
         """
-        found = self.arrow(query, **beside)
+        import numpy as np
+        import pyarrow as pa
+
+        found = self.arrow(query)
         positions = found.column("position").to_numpy()
-        in_order = (positions[1:] >= positions[:-1]).all()
-        return found if in_order else self.arrow(f"{query} ORDER BY {order}", **beside)
+        if (positions[1:] >= positions[:-1]).all():
+            return found
+        return found.take(pa.array(np.argsort(positions, kind="stable")))
 
 
 class InOrder:
@@ -250,18 +247,6 @@ def text_bytes(texts: "pa.StringArray") -> memoryview:
     width = 8 if pa.types.is_large_string(texts.type) else 4
     numbers = memoryview(offsets).cast("q" if width == 8 else "i")
     return memoryview(data)[numbers[texts.offset] : numbers[texts.offset + len(texts)]]
-
-
-def text_lists(texts: "pa.Array", keys: "np.ndarray", wanted: "np.ndarray", between: str) -> "pa.Array":
-    """For each wanted key the texts that have it, with something between them; both are sorted by key."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    end = np.searchsorted(keys, wanted[-1], side="right") if len(wanted) else 0
-    offsets = np.append(np.searchsorted(keys, wanted), end)
-    lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), texts)
-    return pc.binary_join(lists, between)  # pyright: ignore[reportAttributeAccessIssue]  # made when it is imported
 
 
 def remarks(draft: Draft) -> tuple[str, ...]:
