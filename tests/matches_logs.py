@@ -146,10 +146,12 @@ class Match:
         """The inbox this match lies in."""
         return Sources({"matches": (MatchInbox(self.inbox, settings),)})
 
-    def read(self, *, accept_loss: bool = False, only: tuple[str, ...] | None = None, **settings: Any) -> Read:
+    def read(
+        self, *, accept_loss: bool = False, again: bool = False, only: tuple[str, ...] | None = None, **settings: Any
+    ) -> Read:
         """Do the steps, all or some, as long as none is refused."""
         own = MatchesSettings(**settings)
-        how = How(accept_loss=accept_loss)
+        how = How(accept_loss=accept_loss, again=again)
         return Read(run_steps(self.store, MATCHES, self.name, own, self.sources(own), only=only, how=how))
 
     @property

@@ -236,7 +236,7 @@ def joined(match: Match, folder: Path, left: list[int], right: list[int]) -> lis
     ):
         path = folder / f"{table.name}.parquet"
         write_parquet(path, table.schema, from_rows(table, rows))
-        tables.add(table, TableFile(path="", rows=len(rows), size=0, sha256=""), path)
+        tables.add(table, TableFile(path="", rows=len(rows), size=0, sha256=""), {"": path})
     return [row for batch in events(tables) for row in batch.to_pylist()]
 
 
@@ -295,7 +295,7 @@ def judged(judge: Any, table: Table, rows: list[dict[str, Any]], folder: Path) -
     path = folder / "table.parquet"
     write_parquet(path, table.schema, from_rows(table, rows))
     tables = Tables(None, "m1", {})  # type: ignore[arg-type]  # nothing is read from a store
-    tables.add(table, TableFile(path="", rows=len(rows), size=0, sha256=""), path)
+    tables.add(table, TableFile(path="", rows=len(rows), size=0, sha256=""), {"": path})
     verdict = judge(tables, Report(), MatchesSettings())
     return verdict.passed, verdict.detail
 

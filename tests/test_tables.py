@@ -34,7 +34,7 @@ def test_a_table_comes_back_with_its_schema(work: Work) -> None:
     assert found.to_pylist() == [{"id": 1, "value": "a"}, {"id": 2, "value": None}]
     assert work.tables.read(READINGS, ["value"]).column_names == ["value"]
     assert [batch.num_rows for batch in work.tables.batches(READINGS)] == [2]
-    assert (written.rows, written.size) == (2, work.files["readings"].stat().st_size)
+    assert (written.rows, written.size) == (2, work.local(READINGS)[0].stat().st_size)
 
 
 @settings(max_examples=10, deadline=None)

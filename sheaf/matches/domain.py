@@ -10,7 +10,7 @@ from sheaf.tables.pinned import Tables
 EVENTS = Step(
     "events",
     "Events of all logs and databases of a match in UTC, each once, with the file and line it came from.",
-    writes=(schema.EVENTS, schema.SOURCES, schema.MATCH),
+    writes=(schema.EVENTS, schema.SOURCES, schema.MATCH, schema.PROGRESS),
     settings=("timezone", "max_line_bytes"),
     version=4,
     checks=(

@@ -183,6 +183,14 @@ SOURCES = Table(
     "The files the match was read from.",
 )
 
+PROGRESS = Table(
+    "matches",
+    "progress",
+    "match",
+    (column("state", TEXT, "JSON, for the next reading", null=False),),
+    "One row: how far each source was read, so that what logs have grown by is all that is read the next time.",
+)
+
 TOTALS = Table(
     "matches",
     "totals",

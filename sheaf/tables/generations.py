@@ -3,9 +3,9 @@
     tables/<domain>/<step>/<kind>=<partition>/000012-<attempt>/<table>.parquet    written first, never changed
     tables/<domain>/<step>/<kind>=<partition>/000012.json                         the commit, created last
 
-A generation exists when its commit does, and the newest is the current one. A table that did not
-change is named by its commit where an earlier generation put it. Not here: what a step does
-(`sheaf/steps.py`), nor whether generations belong together (`sheaf/coherence.py`).
+A generation exists when its commit does, and the newest is the current one. What did not change, a table or
+the first parts of a long one that grew, is named by its commit where an earlier generation put it. Not here:
+what a step does (`sheaf/steps.py`), nor whether generations belong together (`sheaf/coherence.py`).
 """
 
 import re
@@ -29,8 +29,8 @@ _COMMIT = re.compile(r"([0-9]{6,})\.json")
 _ATTEMPT = re.compile(r"([0-9]{6,})-[0-9a-f]{8}")
 
 
-class TableFile(BaseModel):
-    """One table of a generation; `sha256` is its data version, `size` in bytes."""
+class Part(BaseModel):
+    """One file of a table; `size` in bytes."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -38,6 +38,21 @@ class TableFile(BaseModel):
     rows: int
     size: int
     sha256: str
+
+
+class TableFile(Part):
+    """One table of a generation; `sha256` is its data version, `size` in bytes.
+
+    Attributes:
+        parts: where it lies in several files, those, in the order of its rows; `path` is empty then.
+    """
+
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def files(self) -> tuple[Part, ...]:
+        """Its files, in the order of its rows."""
+        return self.parts or (self,)
 
 
 class MadeWith(BaseModel):
@@ -103,6 +118,12 @@ class Generation(BaseModel):
     def data_version(self) -> str:
         """Differs whenever the tables do."""
         return "-".join(file.sha256[:16] for name, file in self.tables.items() if name != REJECTS_FILE)
+
+    @property
+    def parts(self) -> Iterator[Part]:
+        """The files of all its tables."""
+        for file in self.tables.values():
+            yield from file.files
 
 
 @dataclass(frozen=True)
@@ -170,14 +191,18 @@ def partitions(store: Store, domain: str, step: str, kind: str) -> list[str]:
 
 
 def commit(
-    store: Store, place: Place, generation: Generation, files: Mapping[str, Path], before: Generation | None
+    store: Store,
+    place: Place,
+    generation: Generation,
+    files: Mapping[str, Mapping[str, Path]],
+    before: Generation | None,
 ) -> Generation | None:
     """Make a generation exist, with all its tables, under the number it has.
 
     Args:
-        generation: with size, rows and sha256 of its tables; their paths are decided here.
-        files: the local files of the tables, by name; they are moved into the store.
-        before: the current generation; a table that is the same there is not stored again.
+        generation: with size, rows and sha256 of its tables; the paths of what has none are decided here.
+        files: the local files by the name of the table and their sha256; they are moved into the store.
+        before: the current generation; what is the same there is not stored again.
 
     Returns:
         The generation as it was committed; None when somebody else has taken its number.
@@ -185,12 +210,16 @@ def commit(
     folder = f"{place.folder}/{generation.number:06d}-{uuid.uuid4().hex[:8]}"
     tables, new = {}, {}
     for name, file in generation.tables.items():
-        same = before.tables.get(name) if before else None
-        if same and same.sha256 == file.sha256 and store.size(same.path) == same.size:
-            tables[name] = same
-            continue
-        tables[name] = file.model_copy(update={"path": f"{folder}/{name}.parquet"})
-        new[tables[name].path] = files[name]
+        stored = {part.sha256: part for part in before.tables[name].files} if before and name in before.tables else {}
+        parts: list[Part] = []
+        for number, part in enumerate(file.files):
+            same = part if part.path else stored.get(part.sha256)
+            if not (same and store.size(same.path) == same.size):
+                path = f"{folder}/{name}{f'-{number:04d}' if file.parts else ''}.parquet"
+                same = part.model_copy(update={"path": path})
+                new[path] = files[name][part.sha256]
+            parts.append(same)
+        tables[name] = file.model_copy(update={"parts": tuple(parts)} if file.parts else {"path": parts[0].path})
     store.put_files(new)
     committed = generation.model_copy(update={"tables": tables})
     data = committed.model_dump_json(indent=1).encode()
@@ -222,7 +251,7 @@ def unnamed(store: Store, place: Place, taken: Sequence[int], known: Sequence[Ge
         taken: as `numbers` gave them before the generations were read, so that none is overlooked.
         known: the generations.
     """
-    named = {file.path for found in known for file in found.tables.values()}
+    named = {part.path for found in known for part in found.parts}
     left = []
     for name in store.folders(place.folder):
         attempt = _ATTEMPT.fullmatch(name)
@@ -242,7 +271,7 @@ def prune(
         dry_run: only say which.
 
     Returns:
-        The numbers that go, and how many bytes of tables. A table stays as long as a generation that stays names it.
+        The numbers that go, and how many bytes of tables. A file stays as long as a generation that stays names it.
     """
     there, known = numbers(store, place), list(history(store, place))
     if len(known) < len(there):  # one is damaged: nobody knows which tables it names
@@ -252,8 +281,8 @@ def prune(
     now = clock.now()
     wanted |= {found.number for after, found in pairwise(known) if now - after.made_at < young}
     gone = [found for found in known if found.number not in wanted]
-    named = {file.path for found in known if found.number in wanted for file in found.tables.values()}
-    sizes = {file.path: file.size for found in gone for file in found.tables.values() if file.path not in named}
+    named = {part.path for found in known if found.number in wanted for part in found.parts}
+    sizes = {part.path: part.size for found in gone for part in found.parts if part.path not in named}
     if not dry_run and gone:
         store.delete([place.commit_path(found.number) for found in gone])  # first, so that nobody begins to read it
         store.delete(sizes)

@@ -6,7 +6,7 @@ Not here: what a table is (`table`), nor where its files lie in the store (`gene
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 ROW_GROUP = 32 * 1024
 """Rows in one row group, however the data came: equal rows give equal bytes."""
+PART = 4 * ROW_GROUP
+"""Rows in one file of a table that only grows, but for the last: what was written before is not written again."""
 
 
 def from_rows(table: Table, rows: Sequence[dict[str, Any]]) -> pa.Table:
@@ -45,13 +47,29 @@ def write_parquet(path: Path, schema: pa.Schema, data: Rows) -> int:
     Raises:
         pyarrow.ArrowInvalid: the data does not fit the schema.
     """
-    import pyarrow as pa
+    groups = _row_groups(data, schema)
+    return _write(path, schema, next(groups, schema.empty_table()), groups)
+
+
+def write_parts(folder: Path, name: str, schema: pa.Schema, data: Rows) -> Iterator[tuple[Path, int]]:
+    """As `write_parquet`, into several files of `PART` rows, the last one shorter; each with its rows, in order.
+
+    Equal rows give equal files, so that rows which are appended leave all files but the last as they were.
+    """
+    groups = _row_groups(data, schema)
+    first = next(groups, schema.empty_table())
+    for number in count():
+        path = folder / f"{name}-{number:04d}.parquet"
+        yield path, _write(path, schema, first, islice(groups, PART // ROW_GROUP - 1))
+        first = next(groups, None)
+        if first is None:
+            return
+
+
+def _write(path: Path, schema: pa.Schema, first: pa.Table, groups: Iterable[pa.Table]) -> int:
     import pyarrow.parquet as pq
 
-    batches = cast(pa.Table, data).to_batches() if isinstance(data, pa.Table) else data
     rows = 0
-    groups = _row_groups(batches, schema)
-    first = next(groups, schema.empty_table())
     dictionaries: Any = _repeating(first)  # names of columns do as well
     with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=dictionaries) as writer:
         for group in chain([first], groups):
@@ -60,10 +78,11 @@ def write_parquet(path: Path, schema: pa.Schema, data: Rows) -> int:
     return rows
 
 
-def _row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+def _row_groups(data: Rows, schema: pa.Schema) -> Iterator[pa.Table]:
     """The same rows in tables of `ROW_GROUP` rows, the last one shorter."""
     import pyarrow as pa
 
+    batches = cast(pa.Table, data).to_batches() if isinstance(data, pa.Table) else data
     waiting: list[pa.RecordBatch] = []
     rows = 0
     for batch in batches:

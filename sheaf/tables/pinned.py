@@ -15,7 +15,7 @@ from sheaf.errors import DamagedError, NotFoundError, SheafError, StoreError
 from sheaf.store.errors import clear_errors
 from sheaf.store.store import Store
 from sheaf.tables.accounts import REJECTS_FILE
-from sheaf.tables.generations import Generation, TableFile
+from sheaf.tables.generations import Generation, Part, TableFile
 from sheaf.tables.table import UTC_TIME, arrow_type
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Tables:
             for name, file in generation.tables.items()
             if name != REJECTS_FILE and (names is None or name in names)
         }
-        self._local: dict[str, Path] = {}
+        self._local: dict[tuple[str, str], Path] = {}
 
     def __contains__(self, table: Table) -> bool:
         """Whether there is such a table."""
@@ -81,8 +81,13 @@ class Tables:
 
     def read(self, table: Table, columns: Sequence[str] | None = None) -> pa.Table:
         """One table in memory; raises `NotFoundError` where it was never made."""
-        with self._open(table) as parquet:
-            return parquet.read(columns=list(columns) if columns else None)
+        import pyarrow as pa
+
+        parts = []
+        for part in self.file(table).files:
+            with self._open(table, part) as parquet:
+                parts.append(parquet.read(columns=list(columns) if columns else None))
+        return pa.concat_tables(parts)
 
     def row(self, table: Table, columns: Sequence[str] | None = None) -> dict[str, Any]:
         """The only row of a table by column; raises `NotFoundError` where it was never made.
@@ -119,7 +124,14 @@ class Tables:
         Raises:
             NotFoundError: it was never made.
         """
-        with self._open(table, dictionaries) as parquet:
+        for part in self.file(table).files:
+            yield from self.of_part(table, part, columns, dictionaries)
+
+    def of_part(
+        self, table: Table, part: Part, columns: Sequence[str] | None = None, dictionaries: Sequence[str] = ()
+    ) -> Iterator[pa.RecordBatch]:
+        """One file of a table as a stream; else as `batches`."""
+        with self._open(table, part, dictionaries) as parquet:
             for group in range(parquet.num_row_groups):  # all at once, Arrow would read ahead without bound
                 yield from parquet.iter_batches(_AT_ONCE, [group], columns=list(columns) if columns else None)
 
@@ -131,18 +143,21 @@ class Tables:
         """
         import pyarrow.dataset as ds
 
-        file = self.file(table)
-        if local := self._local.get(table.name):
-            yield ds.dataset([str(local)], schema=table.schema, format="parquet")
-            return
+        parts = self.file(table).files
+        stored = [part for part in parts if (table.name, part.sha256) not in self._local]
+        local = [str(self._local[table.name, part.sha256]) for part in parts if part not in stored]
         try:
             with self._files_of_store() as files:
-                yield ds.dataset([file.path], schema=table.schema, format="parquet", filesystem=files)
+                of_store = {"filesystem": files, "schema": table.schema, "format": "parquet"}
+                found = [ds.dataset([part.path for part in stored], **of_store)] if stored else []
+                found += [ds.dataset(local, schema=table.schema, format="parquet")] if local else []
+                yield found[0] if len(found) == 1 else ds.dataset(found)
         except SheafError:
             raise
         except Exception:
-            if self.store.size(file.path) != file.size:
-                raise self._damaged(table.domain, file) from None
+            for part in stored:
+                if self.store.size(part.path) != part.size:
+                    raise self._damaged(table.domain, part) from None
             raise
 
     def rejects(self, step: str) -> Iterator[pa.RecordBatch]:
@@ -159,16 +174,18 @@ class Tables:
             ):
                 yield from parquet.iter_batches(_AT_ONCE)
 
-    def add(self, table: Table, file: TableFile, local: Path) -> None:
-        """A table that a step has just written and that is not in the store yet."""
+    def add(self, table: Table, file: TableFile, local: Mapping[str, Path]) -> None:
+        """A table that a step has just written; what is not in the store yet is `local`, by its sha256."""
         self._files[table.name] = file
-        self._local[table.name] = local
+        self._local |= {(table.name, sha256): path for sha256, path in local.items()}
 
     @contextmanager
-    def _open(self, table: Table, dictionaries: Sequence[str] = ()) -> Iterator[pyarrow.parquet.ParquetFile]:
+    def _open(
+        self, table: Table, stored: Part, dictionaries: Sequence[str] = ()
+    ) -> Iterator[pyarrow.parquet.ParquetFile]:
         import pyarrow.parquet as pq
 
-        stored, local = self.file(table), self._local.get(table.name)
+        local = self._local.get((table.name, stored.sha256))
         # What is fetched ahead would be kept until the end.
         options = {"pre_buffer": False, "read_dictionary": list(dictionaries)}
         if local is not None:
@@ -183,7 +200,7 @@ class Tables:
                 yield parquet
 
     @contextmanager
-    def _reading(self, domain: str, file: TableFile) -> Iterator[pyarrow.fs.FileSystem]:
+    def _reading(self, domain: str, file: Part) -> Iterator[pyarrow.fs.FileSystem]:
         """What goes wrong while a table is read, as one sentence: its bytes are damaged, or the store fails."""
         import pyarrow as pa
 
@@ -215,7 +232,7 @@ class Tables:
         if failures:
             raise failures[0]
 
-    def _damaged(self, domain: str, file: TableFile) -> DamagedError:
+    def _damaged(self, domain: str, file: Part) -> DamagedError:
         gone = self.store.size(file.path) is None
         return DamagedError(
             f"{self.store.url}/{file.path} is {'gone' if gone else 'damaged'}: "

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -130,6 +130,24 @@ class Rejects:
         ]
         self._spill_much()
 
+    def take(self, accounts: Iterable[Account], noted: Iterable[pa.RecordBatch]) -> None:
+        """What was noted elsewhere, with the accounts of it; where one has no used rows, those of its table count."""
+        from sheaf.tables.parquet import write_parquet
+
+        for of in accounts:
+            self._seen[of.table] += of.seen
+            self._left_out.setdefault(of.table, Counter()).update(of.left_out)
+            if of.used:
+                self.used(of.table, of.used)
+            for reason in of.reasons:
+                key = (of.table, reason.kind, reason.code)
+                self._counts[key] += reason.rows
+                self._sentences.setdefault(key, reason.reason)
+        self._spill()
+        path = self.folder / f"rejects-{len(self._spilled):06d}.parquet"
+        write_parquet(path, schema(), noted)
+        self._spilled.append(path)
+
     def sentences(self, table: str | None = None) -> list[str]:
         """Why rows were rejected, most frequent first."""
         found = [
@@ -159,7 +177,7 @@ class Rejects:
             seen=self._seen[table],
             used=self._used.get(table, written.get(table, 0)),
             rejected=sum(reason.rows for reason in reasons if reason.kind is Kind.REJECT),
-            left_out=dict(self._left_out.get(table, {})),
+            left_out={why: rows for why, rows in self._left_out.get(table, {}).items() if rows},
             reasons=sorted(reasons, key=lambda reason: (-reason.rows, reason.kind, reason.code)),
         )
 
@@ -178,6 +196,10 @@ class Rejects:
 
     def _spill_much(self) -> None:
         if len(self._waiting) >= _AT_ONCE:
+            self._spill()
+
+    def _spill(self) -> None:
+        if self._waiting:
             from sheaf.tables.parquet import write_parquet
 
             path = self.folder / f"rejects-{len(self._spilled):06d}.parquet"

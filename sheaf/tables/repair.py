@@ -64,7 +64,7 @@ def confirm_current(store: Store, place: Place, *, deep: bool = False) -> list[D
     """
     current = generations.current(store, place)
     damages = []
-    for file in current.tables.values() if current else ():
+    for file in current.parts if current else ():
         size = store.size(file.path)
         if size is None:
             why = "It is gone"

@@ -95,7 +95,8 @@ class Table:
         columns: pinned; what is written always has exactly these.
         description: one sentence.
         only_grows: whether fewer rows than before mean that something was lost, as with sensor points;
-            what people curate (samples, labels) may become less.
+            what people curate (samples, labels) may become less. It lies in several files when it is long, so that what
+            did not change is not stored again.
         may_be_empty: whether nothing is as good as something, as with marks that people may take back.
         needed: what a delivery is worth nothing without, in one word: it is refused when all rows that it has
             for the tables of that word were rejected.

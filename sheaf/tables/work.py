@@ -6,11 +6,12 @@ Nothing of it is in the store before the step has ended and its generation is co
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sheaf.store.store import Store
-from sheaf.tables.generations import TableFile
+from sheaf.tables.generations import Part, TableFile
 from sheaf.tables.pinned import Tables
 from sheaf.tables.rejects import Rejects
 from sheaf.tables.table import Table
@@ -28,7 +29,9 @@ class Work:
         settings: those of the domain; what the step does not declare has its default.
         scratch: a local folder for working files.
         rejects: takes what is not used, changed or faulty.
-        files: what was written, by name of the table.
+        before: what the step made the last time, with the same code and settings: a source that only grew may be read
+            from where it was left. None to do everything anew.
+        files: what was written, by name of the table and sha256.
         cancelled: whether the run is to stop.
     """
 
@@ -36,7 +39,8 @@ class Work:
     settings: Any
     scratch: Path
     rejects: Rejects
-    files: dict[str, Path] = field(default_factory=dict)
+    before: Tables | None = None
+    files: dict[str, dict[str, Path]] = field(default_factory=dict)
     cancelled: Callable[[], bool] = lambda: False
 
     @property
@@ -51,12 +55,36 @@ class Work:
 
     def write(self, table: Table, data: "Rows") -> TableFile:
         """Write a table; raises `pyarrow.ArrowInvalid` where the data does not fit its schema."""
-        from sheaf.tables.parquet import write_parquet
+        return self._written(table, (), data)
 
-        local = self.scratch / f"{table.name}.parquet"
-        rows = write_parquet(local, table.schema, data)
-        file = describe(local, rows)
-        self.files[table.name] = local
+    def local(self, table: Table) -> list[Path]:
+        """The files to which a table was written."""
+        return list(self.files[table.name].values())
+
+    def append(self, table: Table, data: "Rows") -> TableFile:
+        """As `write`, the rows that come after those which the table had before; what is full is not written again."""
+        from sheaf.tables.parquet import PART
+
+        if self.before is None:
+            raise ValueError(f"Nothing is known of what {table.name} had before.")
+        had = self.before.file(table).files
+        kept = tuple(part for part in had if part.rows == PART)
+        return self._written(table, kept, chain(*(self.before.of_part(table, part) for part in had[len(kept) :]), data))
+
+    def _written(self, table: Table, kept: tuple[Part, ...], data: "Rows") -> TableFile:
+        from sheaf.tables.parquet import write_parquet, write_parts
+
+        if table.only_grows:
+            written = write_parts(self.scratch, table.name, table.schema, data)
+        else:
+            whole = self.scratch / f"{table.name}.parquet"
+            written = ((path, write_parquet(path, table.schema, data)) for path in (whole,))
+        local = self.files[table.name] = {}
+        parts = list(kept)
+        for path, rows in written:
+            parts.append(describe(path, rows))
+            local[parts[-1].sha256] = path
+        file = _together(parts)
         self.tables.add(table, file, local)
         return file
 
@@ -66,3 +94,12 @@ def describe(local: Path, rows: int) -> TableFile:
     with local.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return TableFile(path="", rows=rows, size=local.stat().st_size, sha256=digest)
+
+
+def _together(parts: list[Part]) -> TableFile:
+    """The table that some files are."""
+    if len(parts) == 1:
+        return TableFile(**parts[0].model_dump())
+    digest = hashlib.sha256("\n".join(part.sha256 for part in parts).encode()).hexdigest()
+    rows, size = sum(part.rows for part in parts), sum(part.size for part in parts)
+    return TableFile(path="", rows=rows, size=size, sha256=digest, parts=tuple(parts))

@@ -36,15 +36,15 @@ Moment = tuple[int, bool]
 
 
 class Clock:
-    """Reads the times of one file; remembers the last one to tell the two 1:30 of an autumn night apart.
+    """Reads the times of one file; remembers the `last` one to tell the two 1:30 of an autumn night apart.
 
     `naive` counts the times that carry no zone.
     """
 
-    def __init__(self, zone: ZoneInfo) -> None:
+    def __init__(self, zone: ZoneInfo, last: int | None = None) -> None:
         self.zone = zone
         self.naive = 0
-        self._last: int | None = None
+        self.last = last
 
     def iso(self, value: object) -> Moment | None:
         """ISO 8601, with or without a zone, or a number since 1970; None when it is no usable time."""
@@ -89,7 +89,7 @@ class Clock:
         span = pc.min_max(times).as_py()
         if times.null_count or span["min"] is None or span["min"] < 0 or span["max"] >= _LATEST:
             return None
-        self._last = times[-1].as_py()
+        self.last = times[-1].as_py()
         self.naive += naive
         return times
 
@@ -169,7 +169,7 @@ class Clock:
             return moment
         first, second = (microseconds(when.replace(tzinfo=self.zone, fold=fold).astimezone(UTC)) for fold in (0, 1))
         ambiguous = second > first  # else unique, or in the gap of spring, where fold=0 is as if no clock had changed
-        late = ambiguous and self._last is not None and first < self._last - 2_000_000
+        late = ambiguous and self.last is not None and first < self.last - 2_000_000
         moment = self._checked(second if late else first, ambiguous)
         self.naive += moment is not None
         return moment
@@ -177,7 +177,7 @@ class Clock:
     def _checked(self, us: int, ambiguous: bool) -> Moment | None:
         if not 0 <= us < _LATEST:
             return None
-        self._last = us
+        self.last = us
         return us, ambiguous
 
 

@@ -25,6 +25,9 @@ READERS: Mapping[Form, type[JsonLines | text_logs.MainCsv | text_logs.Console]] 
 }
 """Who reads the lines of a file of some form."""
 
+BY_LINE = ("json", "csv")
+"""Forms in which a line means the same whatever came before it."""
+
 _DATE = re.compile(r"(?<!\d)(20\d\d)(\d\d)(\d\d)(?!\d)")
 
 

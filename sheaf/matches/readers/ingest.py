@@ -8,8 +8,9 @@ skipped + outside.
 # pyright: reportAttributeAccessIssue=false
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,18 @@ from sheaf import memory
 from sheaf.ahead import ahead
 from sheaf.errors import InputError
 from sheaf.matches import faults, schema
-from sheaf.matches.readers import devices, match_yaml, sqlite, squad, staging
+from sheaf.matches.readers import devices, match_yaml, progress, sqlite, squad, staging
 from sheaf.matches.readers.clocks import BEYOND_US, Clock
-from sheaf.matches.readers.files import READERS, Source, discover
-from sheaf.matches.readers.log_blocks import LogFile
+from sheaf.matches.readers.files import BY_LINE, READERS, Source, discover
+from sheaf.matches.readers.log_blocks import LogFile, NotOnlyGrownError
 from sheaf.matches.readers.match_yaml import Device, Manifest
 from sheaf.matches.readers.merge import SAME_US, Merged, Staged, merge
+from sheaf.matches.readers.progress import APART_US, Position, Progress
 from sheaf.matches.readers.staging import Batch, Remark
 from sheaf.report import Report
 from sheaf.tables.accounts import Kind
 from sheaf.tables.parquet import from_rows
+from sheaf.tables.rejects import Rejects
 from sheaf.tables.work import Work
 
 _LATE_US = 2_000_000
@@ -37,7 +40,7 @@ _SHOWN = 2000
 
 
 def ingest(folder: Path, work: Work) -> Report:
-    """Read one match folder and write its tables.
+    """Read one match folder and write its tables; of logs that only grew since the last time, what is new.
 
     Args:
         folder: holds the logs, databases and, if there is one, `match.yaml`; only read.
@@ -57,7 +60,19 @@ def ingest(folder: Path, work: Work) -> Report:
         raise InputError(
             f"The folder of match {work.partition!r} holds no logs; were they offloaded? What was published stays."
         )
-    reading = _Reading(work, described)
+    if before := progress.known(work.before, described, sources):
+        grown = replace(work, scratch=work.scratch / "grown", rejects=Rejects(work.scratch / "grown"))
+        grown.scratch.mkdir()
+        with suppress(NotOnlyGrownError, InputError):
+            report = _read(grown, described, sources, before)
+            work.rejects.take(grown.rejects.accounts({}), grown.rejects.batches())
+            return report
+    return _read(work, described, sources)
+
+
+def _read(work: Work, described: Manifest, sources: Sequence[Source], before: Progress | None = None) -> Report:
+    """Read the sources and write the tables; raises `NotOnlyGrownError` where what is new does not follow `before`."""
+    reading = _Reading(work, described, before)
     work.rejects.saw("events", 0)  # none is a number, too
     for source in sources:
         reading.read(source)
@@ -70,10 +85,11 @@ def ingest(folder: Path, work: Work) -> Report:
 
 @dataclass
 class _Reading:
-    """Collects what the sources of one match hold, on disk."""
+    """Collects what the sources of one match hold, on disk; what they held `before` is not read again."""
 
     work: Work
     match: Manifest
+    before: Progress | None = None
     counts: Counter[str] = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
     files: list[dict[str, Any]] = field(default_factory=list)
@@ -83,31 +99,70 @@ class _Reading:
     ordered: bool = True
     rising: bool = True
     alike: list[np.ndarray] = field(default_factory=list)
+    positions: dict[str, Position] = field(default_factory=dict)
+    latest_us: int = 0
     _next: int = 0
     _latest: int = 0
     _latest_ts: int = 0
 
+    def __post_init__(self) -> None:
+        """Take what was counted before."""
+        if (before := self.before) and self.work.before:
+            self.counts.update(before.counts)
+            self.seen.update(before.seen)
+            self.latest_us = self._latest = before.latest_us
+            self.work.rejects.take(*progress.of_events(self.work.before))
+
     def read(self, source: Source) -> None:
         """Read one source into a staged file; what is no source of events is noted."""
-        clock = Clock(self.match.zone)
-        entry = {"file": source.name, "dialect": source.form, "lines": 0, "pending": 0}
         self.work.rejects.saw("sources", 1)
+        before = self.before.positions.get(source.name) if self.before else None
+        if before and (before.whole or before.form != source.form):
+            raise NotOnlyGrownError
+        position = self._unchanged(source, before) if before and not before.mark else self._changed(source, before)
+        self.naive = self.naive or (position.naive and self.match.timezone is None)
+        self.positions[source.name] = position
+        self.files.append(position.entry)
+
+    def _changed(self, source: Source, before: Position | None) -> Position:
+        """Read a source, as a whole or what comes after how far it was read."""
+        clock = Clock(self.match.zone, before.last_us if before else None)
+        entry = {"file": source.name, "dialect": source.form, "lines": 0, "pending": 0}
         if source.form == "database":
-            self._read_database(source, clock, entry)
+            found = self._read_database(source, clock, entry)
         elif source.form in READERS:
-            self._read_log(source, clock, entry)
+            found = self._read_log(source, clock, entry, before)
         else:
             self._note(source)
             self._only_hash(source, entry)
+            found = {}
         if clock.naive and self.match.timezone is None:
-            self.naive = True
             self.work.rejects.fault("events", faults.NAIVE_TIME, faults.READ_AS_UTC, rows=clock.naive, file=source.name)
-        self.files.append(entry)
+        naive = bool(clock.naive) or (before is not None and before.naive)
+        return Position(form=source.form, entry=entry, naive=naive, last_us=clock.last, **found)
 
-    def _read_log(self, source: Source, clock: Clock, entry: dict[str, Any]) -> None:
-        file = LogFile(source.path, self.work.settings.max_line_bytes, elements=source.form == "array")
-        reader = READERS[source.form](clock, source.day, self.work.settings.max_line_bytes)
-        dialects = self._stage(source, ahead(map(reader.read, file.blocks())), entry)
+    def _unchanged(self, source: Source, before: Position) -> Position:
+        """A source that cannot be gone on with, if it is as it was; what is no source of events is noted again."""
+        entry: dict[str, Any] = {}
+        self._only_hash(source, entry)
+        if entry["sha256"] != before.entry["sha256"]:
+            raise NotOnlyGrownError
+        if source.form == "database" or source.form in READERS:
+            self.counts["sources"] += 1
+            self.devices.extend(before.devices)
+            self.warnings.extend(before.warnings)
+        else:
+            self._note(source)
+        return before
+
+    def _read_log(self, source: Source, clock: Clock, entry: dict[str, Any], before: Position | None) -> dict[str, Any]:
+        most, latest, dialects = self.work.settings.max_line_bytes, _Latest(), set[str]()
+        file = LogFile(source.path, most, elements=source.form == "array", after=before.mark if before else None)
+        if before and before.mark:
+            entry["lines"], latest, dialects = before.mark.lines, _Latest(before.latest_us), set(before.dialects)
+            self._uncount_pending(before.entry["pending"])
+        reader = READERS[source.form](clock, source.day, most)
+        latest = self._stage(source, ahead(map(reader.read, file.blocks())), entry, dialects, latest)
         entry |= {"size": file.size, "sha256": file.sha256}
         entry["dialect"] = ", ".join(sorted(dialects)) or f"{source.form} without events"
         self.counts["sources"] += 1
@@ -115,14 +170,29 @@ class _Reading:
             said = f"{source.name}: {file.broken}."
             self.warnings.append(said)
             self.work.rejects.fault("sources", faults.BROKEN_GZIP, said, file=source.name)
+        # An event without a line end is none to go on after: its end would count as another line.
+        goes_on = source.form in BY_LINE and not latest.set_back and (entry["pending"] or file.ended)
+        return {
+            "mark": file.mark if goes_on else None,
+            "whole": file.broken is not None,
+            "dialects": sorted(dialects),
+            "latest_us": latest.ts,
+        }
 
-    def _read_database(self, source: Source, clock: Clock, entry: dict[str, Any]) -> None:
+    def _uncount_pending(self, lines: int) -> None:
+        """Lines that had no end are read once more."""
+        self.counts.update({"lines_read": -lines, "pending": -lines})
+        self.work.rejects.saw("events", -lines)
+        self.work.rejects.left_out("events", "pending", -lines)
+
+    def _read_database(self, source: Source, clock: Clock, entry: dict[str, Any]) -> dict[str, Any]:
         self._only_hash(source, entry)
         copy = self.work.scratch / "snapshot.db"
+        dialects = set[str]()
         try:
             sqlite.snapshot(source.path, copy, self.work.settings.database_timeout_s)
             found = sqlite.describe(copy)
-            dialects = self._stage(source, sqlite.read(copy, clock), entry)
+            self._stage(source, sqlite.read(copy, clock), entry, dialects)
         except InputError as error:
             entry["dialect"] = "database that cannot be read"
             said = f"{source.name}: {error}; its events are missing."
@@ -131,13 +201,15 @@ class _Reading:
             kind = Kind.FAULT if entry["lines"] else Kind.REJECT
             self.work.rejects.note(kind, "sources", faults.UNREADABLE_DATABASE, said, file=source.name)
             self.counts["sources"] += kind is Kind.FAULT
-            return
+            return {"whole": True}
         finally:
             copy.unlink(missing_ok=True)
         entry["dialect"] = ", ".join(sorted(dialects)) or "database without events"
         self.counts["sources"] += 1
+        notes = [f"{source.name}: {note}." for note in found.notes]
         self.devices.extend(found.devices)
-        self.warnings.extend(f"{source.name}: {note}." for note in found.notes)
+        self.warnings.extend(notes)
+        return {"devices": found.devices, "warnings": notes}
 
     def _only_hash(self, source: Source, entry: dict[str, Any]) -> None:
         file = LogFile(source.path, self.work.settings.max_line_bytes)
@@ -159,13 +231,20 @@ class _Reading:
             self.counts["unknown_files"] += 1
             self.warnings.append(f"{source.name} is in no format that is known here, nothing was read from it.")
 
-    def _stage(self, source: Source, batches: Iterator[Batch], entry: dict[str, Any]) -> set[str]:
-        """Write the events of one source; keep its rejects; count everything."""
+    def _stage(
+        self,
+        source: Source,
+        batches: Iterator[Batch],
+        entry: dict[str, Any],
+        dialects: set[str],
+        before: "_Latest | None" = None,
+    ) -> "_Latest":
+        """Write the events of one source; keep its rejects; count everything; note in `dialects` which there are."""
         import pyarrow.parquet as pq
 
         path = self.work.scratch / f"staged-{len(self.files):06d}.parquet"
-        latest: dict[str, _Latest] = {}  # by table of a database; a log has one order for all it holds
-        dialects: set[str] = set()
+        # By table of a database; a log has one order for all it holds.
+        latest: dict[str, _Latest] = {"": before or _Latest()}
         with pq.ParquetWriter(
             path,
             staging.SCHEMA,
@@ -184,7 +263,7 @@ class _Reading:
                 staged, latest[stream] = self._ordering(arrays, latest.get(stream, _Latest()))
                 if staged.num_rows:
                     writer.write_batch(staged)
-        return dialects
+        return latest[""]
 
     def _count(self, source: Source, batch: Batch, arrays: dict[str, pa.Array]) -> None:
         rejects = self.work.rejects
@@ -224,6 +303,9 @@ class _Reading:
         staged = pa.RecordBatch.from_arrays([columns[name] for name in staging.SCHEMA.names], schema=staging.SCHEMA)
         self._next += len(ts)
         if len(ts):
+            if self.before and min(ts.min(), order.min()) <= self.before.latest_us + APART_US:
+                raise NotOnlyGrownError
+            self.latest_us = max(self.latest_us, int(ts.max()), int(order.max()))
             self.ordered = self.ordered and order[0] >= self._latest and not (np.diff(order) < 0).any()
             self._latest = int(order[-1])
             self._note_alike(ts)
@@ -274,18 +356,24 @@ def _as_row(kind: Kind, remark: Remark) -> tuple[str, str, int | None, int | Non
 
 def _write(work: Work, described: Manifest, reading: _Reading) -> Report:
     names = devices.resolve(reading.seen, [*described.devices, *reading.devices])
+    before = reading.before
+    if before and any(names.full.get(name) != before.names.get(name) for _, name in before.seen):
+        raise NotOnlyGrownError
     alike = np.concatenate(reading.alike) if reading.rising and reading.alike else None
     files = tuple(entry["file"] for entry in reading.files)
     staged = Staged(work.scratch, files, reading.ordered, names.full, alike)
     merged = _merge(staged, work.settings.memory_mb)
-    span = _Span()
-    events = work.write(schema.EVENTS, ahead(span.watch(merged.batches())) if merged else [])
+    span = _Span(before.first_us, before.last_us) if before else _Span()
+    write = work.append if before else work.write
+    batches = merged.batches(before.events if before else 0) if merged else iter(())
+    events = write(schema.EVENTS, ahead(span.watch(batches)))
     if merged:
         merged.close()
     duplicates = merged.duplicates if merged else 0
     work.rejects.left_out("events", "duplicates", duplicates)
     work.rejects.used("sources", reading.counts["sources"])
-    reading.counts["events"], reading.counts["duplicates"] = events.rows, duplicates
+    reading.counts["events"] = events.rows
+    reading.counts["duplicates"] += duplicates
     warnings = _warnings(reading, names)
     bridge = described.data_export
     warnings += bridge.without_meaning(work.partition) if bridge else ()
@@ -303,6 +391,17 @@ def _write(work: Work, described: Manifest, reading: _Reading) -> Report:
     }
     work.write(schema.SOURCES, from_rows(schema.SOURCES, reading.files))
     work.write(schema.MATCH, from_rows(schema.MATCH, [info]))
+    read = Progress(
+        positions=reading.positions,
+        seen=sorted(reading.seen),
+        names=dict(names.full),
+        counts={name: reading.counts[name] for name in schema.COUNTS},
+        events=events.rows,
+        latest_us=reading.latest_us,
+        first_us=span.first,
+        last_us=span.last,
+    )
+    work.write(schema.PROGRESS, from_rows(schema.PROGRESS, [{"state": read.model_dump_json()}]))
     return Report(
         counts={
             **{name: reading.counts[name] for name in (*schema.COUNTS, "unknown_files")},

@@ -85,15 +85,39 @@ class Block:
         return first, Block(self.first + first.count, self.offset + cut, self.data[cut:])
 
 
+@dataclass(frozen=True)
+class Mark:
+    """How far a file was read: one that only grew goes on from there.
+
+    Attributes:
+        size: bytes it had.
+        sha256: digest of those bytes.
+        at: where the first line starts that had no end then.
+        lines: how many lines are before it.
+    """
+
+    size: int
+    sha256: str
+    at: int
+    lines: int
+
+
+class NotOnlyGrownError(Exception):
+    """What was read before is not all there, or what is new does not all come after it."""
+
+
 @dataclass
 class LogFile:
     """A log file opened at one moment.
 
     Attributes:
+        after: how far it was read before; only what follows is given out.
         size: bytes it had then; no more are read.
         sha256: digest of those bytes, once all blocks were read.
         elements: whether it is one JSON array, of which each element counts as a line.
         broken: why the rest could not be read (a damaged gzip stream), as a clause.
+        mark: how far it was read, once all blocks were; None where it cannot go on from there.
+        ended: whether its last line has an end, once all blocks were read.
     """
 
     path: Path
@@ -102,16 +126,53 @@ class LogFile:
     sha256: str = ""
     broken: str | None = None
     elements: bool = False
+    after: Mark | None = None
+    mark: Mark | None = None
+    ended: bool = True
     _digest: Any = field(default_factory=hashlib.sha256)
 
     def blocks(self) -> Iterator[Block]:
-        """All lines, a few megabytes at a time."""
+        """All lines, a few megabytes at a time; raises `NotOnlyGrownError` where it is to go on and cannot."""
         with open_file(self.path) as file:
             self.size = file.seek(0, 2)
             file.seek(0)
-            text = self._text(file)
-            yield from _split(elements(text) if self.elements else text, self.max_line)
-        self.sha256 = self._digest.hexdigest()
+            last = None
+            for last in self._blocks(file):
+                yield last
+            self.sha256 = self._digest.hexdigest()
+            self.mark = self._mark(file, last)
+            self.ended = last is None or last.tail is None
+
+    def _blocks(self, file: IO[bytes]) -> Iterator[Block]:
+        if self.after:
+            return _split(self._rest(file, self.after), self.max_line, self.after.lines + 1, self.after.at)
+        text = self._text(file)
+        return _split(elements(text) if self.elements else text, self.max_line)
+
+    def _rest(self, file: IO[bytes], after: Mark) -> Iterator[bytes]:
+        """What follows a mark, if all before it is as it was."""
+        known = _Limited(file, after.size, self._digest)
+        while known.read(CHUNK):
+            pass
+        if self.size < after.size or self._digest.hexdigest() != after.sha256:
+            raise NotOnlyGrownError
+        file.seek(after.at)
+        yield file.read(after.size - after.at)
+        limited = _Limited(file, self.size - after.size, self._digest)
+        yield from iter(lambda: limited.read(CHUNK), b"")
+
+    def _mark(self, file: IO[bytes], last: Block | None) -> Mark | None:
+        """Where what is appended can be read from; nowhere in what is no plain text with the usual line ends."""
+        if last is None:
+            return self.after
+        line = last.tail or Line(last.first + last.count, self.size, b"")
+        file.seek(0)
+        head = file.read(CHUNK)
+        file.seek(max(line.offset - 1, 0))
+        coded = head.startswith((GZIP_MAGIC, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        if self.elements or coded or _ends_in_returns(head) or file.read(1) != b"\n":
+            return None
+        return Mark(self.size, self.sha256, line.offset, line.number - 1)
 
     def _text(self, file: IO[bytes]) -> Iterator[bytes]:
         """Uncompressed UTF-8 chunks."""
@@ -167,10 +228,15 @@ def _utf8(chunks: Iterator[bytes]) -> Iterator[bytes]:
 def _line_ends(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """With the line ends of an old Mac as those of everybody else."""
     first = next(chunks, b"")
-    alone = first.rstrip(b"\r").count(b"\r") > 2 * first.count(b"\n")  # some programs end the last one otherwise
+    alone = _ends_in_returns(first)
     yield first.replace(b"\r", b"\n") if alone else first
     for chunk in chunks:
         yield chunk.replace(b"\r", b"\n") if alone else chunk
+
+
+def _ends_in_returns(first: bytes) -> bool:
+    """Whether lines end as on an old Mac; some programs end the last one otherwise."""
+    return first.rstrip(b"\r").count(b"\r") > 2 * first.count(b"\n")
 
 
 def elements(chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -206,8 +272,8 @@ class _Array:
         return mark
 
 
-def _split(chunks: Iterator[bytes], max_line: int) -> Iterator[Block]:
-    number, offset = 1, 0
+def _split(chunks: Iterator[bytes], max_line: int, number: int = 1, offset: int = 0) -> Iterator[Block]:
+    """Blocks of whole lines; `number` and `offset` are those of the first."""
     rest, dropped = b"", 0  # the unfinished line, and how many of its bytes were let go because it is too long
     for piece in _gather(chunks):
         chunk = piece

@@ -62,11 +62,10 @@ class Merged:
     _connection: "duckdb.DuckDBPyConnection"
     _staged: Staged
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """The events in order, with the columns of the events table."""
+    def batches(self, start: int = 0) -> Iterator[pa.RecordBatch]:
+        """The events in order, with the columns of the events table; `start` is the number of the first."""
         names = pa.array(self._staged.names.keys(), pa.string()), pa.array(self._staged.names.values(), pa.string())
         files = pa.array(self._staged.files, pa.string())
-        start = 0
         for batch in self._in_order():
             yield _finish(batch, start, files, names)
             start += batch.num_rows

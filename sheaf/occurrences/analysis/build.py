@@ -4,7 +4,7 @@ Here: which detection, prediction and identification is the best, names, ancestr
 are missing never win: nulls come last everywhere. Not here: what an export shows of it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import pairwise
@@ -362,7 +362,7 @@ def build_occurrences(work: Work) -> Report:
         database.execute(_IMAGES)
         media_url = sql.literal(settings.media_url)
         detected = sort(schema.DETECTIONS, "main_detection", _DETECTED, _DETECTIONS, media_url=media_url)
-        _see(database, schema.DETECTIONS, work.files[schema.DETECTIONS.name])
+        _see(database, schema.DETECTIONS, work.local(schema.DETECTIONS))
         database.execute(f"CREATE TABLE seat AS SELECT id, position::INTEGER AS position FROM {detected}")
         database.execute("DROP TABLE image")
         predicted = sort(schema.PREDICTIONS, "main_classification", _PREDICTED, _PREDICTIONS)
@@ -378,7 +378,7 @@ def build_occurrences(work: Work) -> Report:
         )
         work.write(schema.OCCURRENCES_TABLE, _batches(database, parts))
         database.execute("RESET GLOBAL disabled_optimizers")
-        _see(database, schema.OCCURRENCES_TABLE, work.files[schema.OCCURRENCES_TABLE.name])
+        _see(database, schema.OCCURRENCES_TABLE, work.local(schema.OCCURRENCES_TABLE))
         return _report(database)
 
 
@@ -399,9 +399,10 @@ def _ranges(database: "duckdb.DuckDBPyConnection", table: str) -> list[tuple[int
     return [(first, last - 1) for first, last in pairwise(ends)]
 
 
-def _see(database: "duckdb.DuckDBPyConnection", table: Table, path: Path) -> None:
-    """Make a view of a file."""
-    database.execute(f"CREATE VIEW {sql.name(table.name)} AS FROM read_parquet({sql.literal(str(path))})")
+def _see(database: "duckdb.DuckDBPyConnection", table: Table, paths: Sequence[Path]) -> None:
+    """Make a view of a table that was written."""
+    files = ", ".join(sql.literal(str(path)) for path in paths)
+    database.execute(f"CREATE VIEW {sql.name(table.name)} AS FROM read_parquet([{files}])")
 
 
 def _batches(database: "duckdb.DuckDBPyConnection", queries: Iterable[str]) -> "Iterator[pa.RecordBatch]":
