@@ -29,7 +29,7 @@ from sheaf.tables.parquet import write_parquet
 from sheaf.tables.pinned import Tables
 from sheaf.tables.rejects import Rejects
 from sheaf.tables.table import Table
-from sheaf.tables.work import Work, describe
+from sheaf.tables.work import Work, describe, together
 
 READABLE = "readable"
 REJECTS = "rejects"
@@ -201,7 +201,8 @@ class _Running:
         files = dict(work.files)
         if work.rejects:
             local = scratch / "all-rejects.parquet"
-            tables[REJECTS_FILE] = describe(local, write_parquet(local, rejects.schema(), work.rejects.batches()))
+            rows = write_parquet(local, rejects.schema(), work.rejects.batches())
+            tables[REJECTS_FILE] = together([describe(local, rows)])
             files[REJECTS_FILE] = {tables[REJECTS_FILE].sha256: local}
         generation = Generation(
             domain=self.domain.name,

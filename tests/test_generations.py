@@ -24,7 +24,7 @@ from demo_domain import (
 from running import current
 
 from sheaf.coherence import pin, stale_steps
-from sheaf.errors import NotFoundError, RefusedError, StaleError, StoreError
+from sheaf.errors import DamagedError, NotFoundError, RefusedError, StaleError, StoreError
 from sheaf.exports.kept import prune_tables
 from sheaf.exports.rebuild import rebuild
 from sheaf.exports.verify import verify
@@ -34,6 +34,8 @@ from sheaf.steps import Domain, Step
 from sheaf.store.lease import lease
 from sheaf.store.store import Store
 from sheaf.tables import generations
+from sheaf.tables.parquet import PART
+from sheaf.tables.repair import confirm_current
 
 READING, TOTALLING = DEMO.steps
 
@@ -71,6 +73,30 @@ def test_a_table_that_is_the_same_is_stored_once_and_stops_the_wave(store: Store
     one, two = (generations.read(store, DEMO.place(READING, "batch-1"), number) for number in (1, 2))
     assert one.tables["readings"] == two.tables["readings"]
     assert [account.seen for account in one.account + two.account] == [2, 3]
+
+
+def test_of_a_long_table_that_grew_only_the_end_is_stored(atomic_store: Store) -> None:
+    place, many = DEMO.place(READING, "batch-1"), ["a"] * (PART + 3)
+    first = deliver(atomic_store, *many)["readings"].generation.tables["points"]
+    then = deliver(atomic_store, *many, "b")["readings"].generation.tables["points"]
+    assert [part.rows for part in then.parts] == [PART, 4]
+    assert then.parts[0] == first.parts[0]
+    assert first.parts[1].path != then.parts[1].path
+    points = pin(atomic_store, DEMO, "batch-1", [POINTS], SETTINGS)
+    assert points.read(POINTS)["value"].to_pylist() == [*many, "b"]
+    assert sum(batch.num_rows for batch in points.batches(POINTS)) == then.rows == PART + 4
+    with points.dataset(POINTS) as dataset:
+        assert dataset.count_rows() == PART + 4
+    assert [one.generations for one in prune_tables(atomic_store, [DEMO], young=timedelta(0))] == [[1], [1]]
+    assert atomic_store.size(first.parts[1].path) is None
+    assert points.read(POINTS).num_rows == PART + 4
+    atomic_store.delete([then.parts[0].path])
+    with pytest.raises(DamagedError, match=r"points-0000\.parquet is gone"):
+        points.read(POINTS)
+    assert [damage.path for damage in confirm_current(atomic_store, place)] == [then.parts[0].path]
+    again = deliver(atomic_store, *many, "b", how=How(again=True))["readings"].generation.tables["points"]
+    assert (again.sha256, again.parts[1]) == (then.sha256, then.parts[1])
+    assert pin(atomic_store, DEMO, "batch-1", [POINTS], SETTINGS).read(POINTS).num_rows == PART + 4
 
 
 def test_what_is_made_names_what_it_was_made_with(atomic_store: Store) -> None:

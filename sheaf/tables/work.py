@@ -4,7 +4,7 @@ Nothing of it is in the store before the step has ended and its generation is co
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -84,20 +84,20 @@ class Work:
         for path, rows in written:
             parts.append(describe(path, rows))
             local[parts[-1].sha256] = path
-        file = _together(parts)
+        file = together(parts)
         self.tables.add(table, file, local)
         return file
 
 
-def describe(local: Path, rows: int) -> TableFile:
+def describe(local: Path, rows: int) -> Part:
     """A written file with its size and sha256; its place in the store is decided when it is committed."""
     with local.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return TableFile(path="", rows=rows, size=local.stat().st_size, sha256=digest)
+    return Part(path="", rows=rows, size=local.stat().st_size, sha256=digest)
 
 
-def _together(parts: list[Part]) -> TableFile:
-    """The table that some files are."""
+def together(parts: Sequence[Part]) -> TableFile:
+    """The table that some files are, in the order of its rows."""
     if len(parts) == 1:
         return TableFile(**parts[0].model_dump())
     digest = hashlib.sha256("\n".join(part.sha256 for part in parts).encode()).hexdigest()
