@@ -7,6 +7,7 @@ Not here: what is read (`parquet_child`, the `*_child` of the domains), pairs of
 waits to be asked again (`waiting`).
 """
 
+import fcntl
 import json
 import os
 import select
@@ -14,6 +15,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -28,6 +30,8 @@ MEMORY = 3 * 1024**3
 SECONDS = 60.0
 """So long a child may take for one piece of its answer, by the clock and of a processor."""
 
+_AHEAD = 1 << 20
+"""Bytes that a child may say before they are listened to."""
 _IDLE_S = 20.0
 _MOST_IDLE = 2
 _GRACE_S = 5
@@ -65,6 +69,8 @@ class _Child:
             env=environment(),
             bufsize=0,
         )
+        with suppress(OSError, AttributeError):  # only Linux can, and only for so many pipes of one user
+            fcntl.fcntl(self.process.stdout or -1, fcntl.F_SETPIPE_SZ, _AHEAD)
         self.kind = (module, memory)
 
     @property

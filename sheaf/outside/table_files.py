@@ -146,7 +146,7 @@ def _parquet_batches(path: Path, columns: Sequence[str]) -> pa.RecordBatchReader
     def batches() -> Iterator[pa.RecordBatch]:
         line = 1
         for batch in file.batches(present):
-            numbers = pa.array(range(line, line + batch.num_rows), pa.int64())
+            numbers = pa.arange(line, line + batch.num_rows)
             line += batch.num_rows
             yield pa.RecordBatch.from_arrays([*(batch.column(name) for name in present), numbers], schema=schema)
 

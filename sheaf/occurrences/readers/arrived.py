@@ -4,8 +4,9 @@ Here: what a form of delivery has to give, and that of Antenna, one file for eac
 (`camtrap_dp`, `megadetector`, `wildlife_insights`, `inaturalist`), what rows must be (`ingest`).
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -25,19 +26,26 @@ if TYPE_CHECKING:
 class Arrived:
     """The rows of one table as they came, in the table `arrived` of the working database.
 
-    Its column `_line` tells the rows apart, in the order in which they came.
+    Its column `_line` tells the rows apart, in the order in which they came. What DuckDB can read as fast from its file
+    is not copied: whoever has read `arrived` then says `check_whole`.
 
     Attributes:
         schema: their columns, without `_line`.
         path: what is named when the table as a whole is of no use.
         line: SQL of the line that a row `a` is from.
         file: SQL of the name of its file.
+        problems: what went wrong while DuckDB read them.
     """
 
     schema: pa.Schema
     path: Path
     line: str
     file: str
+    problems: list[Exception] = field(default_factory=list)
+
+    def check_whole(self) -> None:
+        """Raise `InputError` where the file could not be read to its end."""
+        _raise(self.problems, self.path)
 
 
 class Delivered(Protocol):
@@ -49,7 +57,7 @@ class Delivered(Protocol):
         ...
 
     def bring(self, database: "duckdb.DuckDBPyConnection", source: Source, rejects: Rejects) -> Arrived | None:
-        """Make the table `arrived`; None when nothing was delivered for it.
+        """Make the table `arrived`, in place of that of another source; None when nothing was delivered for it.
 
         Raises:
             InputError: a file is damaged, half written, or another table.
@@ -74,11 +82,31 @@ class AntennaFiles:
                     " dataset that can be read, such as a Camtrap DP."
                 )
             return None
-        read = table_files.read_batches(TableFile(path, source.name, rejects), source.columns)
+        file = TableFile(path, source.name, rejects)
+        read = table_files.read_batches(file, source.columns)
         if lacking := source.lacks(read.schema.names):
             raise InputError(f"{path} has no column {lacking}, which is needed.")
-        load(database, "arrived", read, path)
-        return Arrived(read.schema, path, f"a.{LINE}", "'" + path.name.replace("'", "''") + "'")
+        arrived = Arrived(read.schema, path, f"a.{LINE}", "'" + path.name.replace("'", "''") + "'")
+        database.unregister("arrived")
+        if path.suffix.lower() == ".parquet":
+            database.execute("DROP TABLE IF EXISTS arrived")
+            database.register("arrived", _Again(partial(table_files.read_batches, file, source.columns), arrived))
+        else:
+            load(database, "arrived", read, path)
+        return arrived
+
+
+@dataclass(frozen=True)
+class _Again:
+    """A file that DuckDB reads from its beginning whenever it is asked for its rows."""
+
+    open: Callable[[], pa.RecordBatchReader]
+    of: Arrived
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """As Arrow's protocol has it."""
+        read = pa.RecordBatchReader.from_batches(self.of.schema, _noting(self.open, self.of.problems))
+        return read.__arrow_c_stream__(requested_schema)
 
 
 def load(database: "duckdb.DuckDBPyConnection", name: str, read: pa.RecordBatchReader, path: Path) -> None:
@@ -88,18 +116,24 @@ def load(database: "duckdb.DuckDBPyConnection", name: str, read: pa.RecordBatchR
         InputError: it cannot be read to its end.
     """
     problems: list[Exception] = []
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        try:
-            yield from read
-        except Exception as problem:  # through DuckDB it would come back as the text of a traceback
-            problems.append(problem)
-
-    database.register("incoming", pa.RecordBatchReader.from_batches(read.schema, batches()))
+    batches = _noting(lambda: read, problems)
+    database.register("incoming", pa.RecordBatchReader.from_batches(read.schema, batches))
     try:
         database.execute(f'CREATE OR REPLACE TABLE "{name}" AS SELECT * FROM incoming')
     finally:
         database.unregister("incoming")
+    _raise(problems, path)
+
+
+def _noting(read: Callable[[], pa.RecordBatchReader], problems: list[Exception]) -> Iterator[pa.RecordBatch]:
+    """What is read, as far as it can be."""
+    try:
+        yield from read()
+    except Exception as problem:  # through DuckDB it would come back as the text of a traceback
+        problems.append(problem)
+
+
+def _raise(problems: list[Exception], path: Path) -> None:
     for problem in problems:
         if isinstance(problem, InputError):
             raise problem

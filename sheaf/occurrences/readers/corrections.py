@@ -77,7 +77,7 @@ SOFT: Mapping[str, tuple[Soft, ...]] = {
         Soft(
             "id IN (WITH edge AS (SELECT c.id AS child, unnest("
             + _PARENTS.format("c.parents_json")
-            + ").id AS parent FROM checked c WHERE c.fault IS NULL AND c.state = 'own'"
+            + ").id AS parent FROM checked c WHERE c.fault IS NULL AND c.own"
             " AND c.parents_json IS NOT NULL)"
             " SELECT child FROM edge WHERE child = parent UNION"
             " SELECT a.child FROM edge a JOIN edge b ON a.child = b.parent AND a.parent = b.child)",

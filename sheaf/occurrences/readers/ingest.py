@@ -5,6 +5,8 @@ Here: types, ranges, keys and what belongs to the project. Not here: the forms i
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from sheaf import clock, sql
+from sheaf import clock, duck, sql
 from sheaf.errors import InputError
 from sheaf.names import check_partition
 from sheaf.occurrences.input_tables import OFFSET, PROJECT, SOURCES, Source
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 _TARGETS = {target for source in SOURCES for target in source.references.values()}
 _PART = 512 * 1024  # rows that are sorted at once
+_GOOD = "fault IS NULL AND own"
 _MOST_NOTES = 500  # of one kind in one table; the last of them stands for the rest
 
 
@@ -73,17 +76,23 @@ def ingest(folder: Path, work: Work) -> Report:
             in it.
     """
     progress = _Progress(project_id_of(work.partition), folder, work)
-    with working_database(work.scratch) as database:
+    with (
+        working_database(work.scratch) as database,
+        closing(duck.beside(database)) as beside,
+        ThreadPoolExecutor(1) as aside,  # one table is written while the next is read
+    ):
         delivered = _delivered(folder, work, database)
+        written = aside.submit(lambda: None)
         for source in SOURCES:
             in_order = _check_source(database, delivered, source, progress)
-            _write(database, source, progress, in_order=in_order)
-            if source is PROJECT and not work.tables.rows(source.table):
-                why = work.rejects.sentences(source.name)
-                raise InputError(
-                    f"{folder}/{source.name} has no usable row with id {progress.project_id}: "
-                    + (f"{why[0]}." if why else "name the folder p and the id of its project.")
-                )
+            _keep_ids(database, source)
+            written.result()
+            database.execute("ALTER TABLE checked RENAME TO ready")
+            written = aside.submit(_write, beside, source, progress, in_order=in_order)
+            if source is PROJECT:
+                written.result()
+                _check_there(progress)
+        written.result()
     warnings = []
     if progress.others:
         warnings.append(f"{progress.others} rows belong to other projects and were left out.")
@@ -92,6 +101,16 @@ def ingest(folder: Path, work: Work) -> Report:
         warnings.append(f"Not delivered, taken as empty: {', '.join(missing)}.")
     counts = {source.name: work.tables.rows(source.table) for source in SOURCES}
     return Report(counts | {"rows of other projects": progress.others}, tuple(warnings))
+
+
+def _check_there(progress: _Progress) -> None:
+    """Raise `InputError` where the project itself was not delivered."""
+    if not progress.work.tables.rows(PROJECT.table):
+        why = progress.work.rejects.sentences(PROJECT.name)
+        raise InputError(
+            f"{progress.folder}/{PROJECT.name} has no usable row with id {progress.project_id}: "
+            + (f"{why[0]}." if why else "name the folder p and the id of its project.")
+        )
 
 
 def _delivered(folder: Path, work: Work, database: "duckdb.DuckDBPyConnection") -> Delivered:
@@ -128,13 +147,15 @@ def _check_source(
         _read_nothing(database, source)
         return True
     progress.delivered.add(source.name)
-    rejects.saw(source.name, _count(database, "arrived"))
     _check_values(database, source, arrived.schema, progress)
+    arrived.check_whole()
+    rejects.saw(source.name, _count(database, "checked"))
     _check_project(database, source, progress)
     in_order = _check_keys(database, source, progress)
     _note_values(database, source, arrived, progress)
     _soften(database, source, arrived, progress)
-    for number, origin in _origins(database, source, arrived, "fault IS NOT NULL AND state = 'own'"):
+    found = _find(database, source, "fault IS NOT NULL AND own")
+    for number, origin in _origins(database, arrived) if found else ():
         fault = progress.faults[number]
         rejects.add(source.name, fault.code, fault.reason, **origin)
     return in_order
@@ -142,7 +163,7 @@ def _check_source(
 
 def _read_nothing(database: "duckdb.DuckDBPyConnection", source: Source) -> None:
     database.register("incoming", source.table.schema.empty_table())
-    more = f"0 AS {LINE}, NULL::INTEGER AS fault, 'own' AS state"
+    more = f"0 AS {LINE}, NULL::INTEGER AS fault, true AS own"
     database.execute(f"CREATE OR REPLACE TABLE checked AS SELECT *, {more} FROM incoming")
     database.unregister("incoming")
 
@@ -150,7 +171,7 @@ def _read_nothing(database: "duckdb.DuckDBPyConnection", source: Source) -> None
 def _check_values(
     database: "duckdb.DuckDBPyConnection", source: Source, arrived: pa.Schema, progress: _Progress
 ) -> None:
-    """Make `checked`: typed columns, `fault` (null when the row is good), `state`, and whether values are to be noted.
+    """Make `checked`: typed columns, `fault` (null when the row is good), `own`, and whether values are to be noted.
 
     A value that cannot be used costs the row where the column must have one, otherwise only itself.
     """
@@ -183,7 +204,7 @@ def _check_values(
         f"""
         CREATE OR REPLACE TABLE checked AS
         SELECT {", ".join(kept)}, c.{LINE}, {f"CASE {cases} END" if cases else "NULL::INTEGER"} AS fault,
-            'own' AS state, {" OR ".join(f"({condition})" for condition in noted) or "false"} AS noted
+            true AS own, {" OR ".join(f"({condition})" for condition in noted) or "false"} AS noted
         FROM (SELECT {", ".join(read)}, a.{LINE} FROM arrived a) c
         """
     )
@@ -196,13 +217,12 @@ def _offset_of(name: str, arrived: pa.Schema) -> str | None:
 
 def _note_values(database: "duckdb.DuckDBPyConnection", source: Source, arrived: Arrived, progress: _Progress) -> None:
     """Note what was lost of rows that are kept, and what is odd about values that are used."""
-    database.execute(
-        f"""CREATE OR REPLACE TEMP TABLE odd AS SELECT a.*, {"c.id" if source.keyed else "NULL"} AS "key?"
-        FROM (FROM checked WHERE noted AND fault IS NULL AND state = 'own') c
-        JOIN arrived a USING ({LINE})"""
-    )
-    if not _count(database, "odd"):
+    if not _find(database, source, "noted AND fault IS NULL AND own"):
         return
+    database.execute(
+        f"""CREATE OR REPLACE TEMP TABLE odd AS SELECT a.*, "key?" FROM arrived a JOIN found USING ({LINE})"""
+    )
+    arrived.check_whole()
     rejects = progress.work.rejects
     for column in source.table.schema:
         if not column.nullable or column.name not in arrived.schema.names:
@@ -235,7 +255,7 @@ def _check_project(database: "duckdb.DuckDBPyConnection", source: Source, progre
     """Set apart the rows of other projects: a dump may hold them all."""
     column = "id" if source is PROJECT else "project_id"
     if column in source.table.schema.names:
-        database.execute(f"UPDATE checked SET state = 'other' WHERE {column} <> {progress.project_id}")
+        database.execute(f"UPDATE checked SET own = false WHERE {column} <> {progress.project_id}")
 
 
 def _check_keys(database: "duckdb.DuckDBPyConnection", source: Source, progress: _Progress) -> bool:
@@ -244,13 +264,13 @@ def _check_keys(database: "duckdb.DuckDBPyConnection", source: Source, progress:
         if target not in progress.delivered:
             continue
         database.execute(
-            f"""UPDATE checked SET state = 'other'
+            f"""UPDATE checked SET own = false
             WHERE fault IS NULL AND {column} IN (SELECT id FROM {_others(target)})"""
         )
         lost = progress.number("no_parent", f"{column} leads to no row of {target}")
         database.execute(
             f"""UPDATE checked SET fault = {lost}
-            WHERE fault IS NULL AND state = 'own' AND {column} IS NOT NULL
+            WHERE fault IS NULL AND own AND {column} IS NOT NULL
             AND {column} NOT IN (SELECT id FROM {_own(target)})"""
         )
     if not source.keyed:
@@ -258,7 +278,7 @@ def _check_keys(database: "duckdb.DuckDBPyConnection", source: Source, progress:
     if _in_order(database):
         return True
     twice = progress.number("repeated_key", "The id is used more than once: the first row is kept")
-    for part in _parts(database):
+    for part in _parts(database, "checked"):
         database.execute(
             f"""UPDATE checked SET fault = {twice}
             FROM (SELECT id, min({LINE}) AS first FROM checked WHERE fault IS NULL AND {part}
@@ -272,27 +292,35 @@ def _soften(database: "duckdb.DuckDBPyConnection", source: Source, arrived: Arri
     """Note the faults that cost a row some values, and empty those."""
     for soft in SOFT.get(source.name, ()):
         note = progress.work.rejects.change if soft.emptied else progress.work.rejects.fault
-        where = f"fault IS NULL AND state = 'own' AND ({soft.condition})"
-        for _, origin in _origins(database, source, arrived, where):
+        where = f"fault IS NULL AND own AND ({soft.condition})"
+        found = _find(database, source, where)
+        for _, origin in _origins(database, arrived) if found else ():
             note(source.name, soft.code, soft.reason, **origin)
-        if soft.emptied:
+        if found and soft.emptied:
             emptied = ", ".join(f"{sql.name(column)} = NULL" for column in soft.emptied)
             database.execute(f"UPDATE checked SET {emptied} WHERE {where}")
 
 
-def _origins(
-    database: "duckdb.DuckDBPyConnection", source: Source, arrived: Arrived, where: str
-) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """The fault of some rows, and where they come from."""
-    key = "c.id" if source.keyed else "NULL"
-    found = database.execute(
-        f"""SELECT fault, {arrived.file}, {arrived.line}, {key}, to_json(a)
-        FROM (SELECT * FROM checked WHERE {where}) c JOIN arrived a USING ({LINE})
-        ORDER BY {LINE}"""
+def _find(database: "duckdb.DuckDBPyConnection", source: Source, where: str) -> int:
+    """Make `found` of some rows of `checked`: their lines, keys and faults; returns how many there are."""
+    key = "id" if source.keyed else "NULL"
+    database.execute(
+        f"""CREATE OR REPLACE TEMP TABLE found AS
+        SELECT {LINE}, {key} AS "key?", fault AS "fault?" FROM checked WHERE {where}"""
     )
-    while rows := found.fetchmany(10_000):
-        for fault, file, line, primary_key, raw in rows:
+    return _count(database, "found")
+
+
+def _origins(database: "duckdb.DuckDBPyConnection", arrived: Arrived) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """The fault of each row of `found`, and where it comes from."""
+    rows = database.execute(
+        f"""SELECT "fault?", {arrived.file}, {arrived.line}, "key?", to_json(a)
+        FROM arrived a JOIN found USING ({LINE}) ORDER BY {LINE}"""
+    )
+    while some := rows.fetchmany(10_000):
+        for fault, file, line, primary_key, raw in some:
             yield fault, {"file": file, "line": line, "primary_key": primary_key, "raw": raw}
+    arrived.check_whole()
 
 
 def _in_order(database: "duckdb.DuckDBPyConnection") -> bool:
@@ -301,36 +329,41 @@ def _in_order(database: "duckdb.DuckDBPyConnection") -> bool:
     return database.execute(f"SELECT coalesce(bool_and(id > before), true) FROM ({before})").fetchall()[0][0]
 
 
-def _parts(database: "duckdb.DuckDBPyConnection") -> list[str]:
-    """Conditions that divide the rows of `checked` by their ids: to sort all at once would take too much memory."""
-    count = _count(database, "checked")
+def _parts(database: "duckdb.DuckDBPyConnection", table: str) -> list[str]:
+    """Conditions that divide the rows of a table by their ids: to sort all at once would take too much memory."""
+    count = _count(database, table)
     if count <= _PART:
         return ["true"]
     shares = [_PART * part / count for part in range(1, count // _PART + 1)]
-    found = database.execute(f"SELECT approx_quantile(id, {shares}) FROM checked WHERE fault IS NULL").fetchall()[0][0]
+    found = database.execute(f"SELECT approx_quantile(id, {shares}) FROM {table} WHERE fault IS NULL").fetchall()[0][0]
     ends = sorted(set(found or []))
     between = [f"id > {first} AND id <= {last}" for first, last in pairwise(ends)]
     return [f"id <= {ends[0]}", *between, f"id > {ends[-1]}"] if ends else ["true"]
 
 
+def _keep_ids(database: "duckdb.DuckDBPyConnection", source: Source) -> None:
+    """Keep what later tables may lead to."""
+    if source.name in _TARGETS:
+        database.execute(f"CREATE TABLE {_own(source.name)} AS SELECT id FROM checked WHERE {_GOOD}")
+        database.execute(f"CREATE TABLE {_others(source.name)} AS SELECT id FROM checked WHERE NOT own")
+
+
 def _write(database: "duckdb.DuckDBPyConnection", source: Source, progress: _Progress, *, in_order: bool) -> None:
-    """Write the good rows of one table; at once, so that the account adds up wherever reading ends."""
+    """Write the good rows of `ready`; each table by itself, so that the account adds up wherever reading ends."""
     names = sql.names(source.table.schema.names)
-    good = "FROM checked WHERE fault IS NULL AND state = 'own'"
+    good = f"FROM ready WHERE {_GOOD}"
     if not source.keyed:
         queries = [f"SELECT DISTINCT {names} {good} ORDER BY ALL"]
     elif in_order:
         queries = [f"SELECT {names} {good}"]
     else:
-        queries = [f"SELECT {names} {good} AND {part} ORDER BY id" for part in _parts(database)]
+        queries = [f"SELECT {names} {good} AND {part} ORDER BY id" for part in _parts(database, "ready")]
     kept = progress.work.write(source.table, (rows for query in queries for rows in _batches(database, query)))
-    own, others = _count(database, f"({good})"), _count(database, "(FROM checked WHERE state = 'other')")
+    own, others = _count(database, f"({good})"), _count(database, "(FROM ready WHERE NOT own)")
     progress.others += others
     progress.work.rejects.left_out(source.name, "another project", others)
     progress.work.rejects.left_out(source.name, "repeated", own - kept.rows)
-    for table, ids in ((_own(source.name), good), (_others(source.name), "FROM checked WHERE state = 'other'")):
-        if source.name in _TARGETS:
-            database.execute(f"CREATE TABLE {table} AS SELECT id {ids}")
+    database.execute("DROP TABLE ready")
 
 
 def _batches(database: "duckdb.DuckDBPyConnection", query: str) -> Iterator[pa.RecordBatch]:
