@@ -2,8 +2,9 @@
 
 import csv
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
+from functools import lru_cache
 from itertools import compress
 
 import orjson
@@ -18,7 +19,7 @@ from sheaf.matches.vocabulary import number, shot_number
 
 CSV_COLUMNS = ("Datetime", "Type", "Device", "DeviceID", "DevicePosition", "Details")
 _HEADER = list(CSV_COLUMNS)
-_CONSOLE = re.compile(r"\[(\d{4})-(\d\d)-(\d\d) (\d\d:\d\d:\d\d)\] (\w+): ?(.*)")
+_CONSOLE = re.compile(r"\[(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)\] \w+: ?(.*)")
 _BEEP = re.compile(r"Start Beep -+ String #(\d+) at \(?(\d\d:\d\d:\d\d\.\d{3})\)?")
 _STOP = re.compile(r"Stop Beep for String #(\d+) at \(?(\d\d:\d\d:\d\d\.\d{3})\)?(?: \(total: ([\d.]+)s\))?")
 _SHOT = re.compile(r"String (\d+), Shot #(\d+) - Time ([\d.]+)s, Split ([\d.]+)s, First ([\d.]+)s")
@@ -119,31 +120,36 @@ class Console:
     def read(self, block: Block) -> Batch:
         """All lines of a block, each accounted for; lines that report no event are skipped."""
         batch = Batch(lines=block.count, pending=int(block.tail is not None))
+        lines: list[tuple[Line, str, re.Match[str]]] = []
         for line, text in _texts(block, batch, self.max_line):
-            found = _CONSOLE.match(text)
-            if found is None:
+            if found := _CONSOLE.match(text):
+                lines.append((line, text, found))
+            else:
                 batch.reject(line.number, line.offset, faults.NO_CONSOLE_LINE, line.raw)
-                continue
-            try:
-                day = date(*(int(part) for part in found.groups()[:3]))
-            except ValueError:
-                day = None
-            stamp = self.clock.time_of_day(day, found[4]) if day else None
-            if day is None or stamp is None:
+        for (line, text, found), stamp in zip(lines, self._stamps(lines), strict=True):
+            if stamp is None:
                 batch.reject(line.number, line.offset, faults.BAD_TIME, line.raw)
-            elif not self._event(batch, line, text, found[6], day, stamp):
+            elif not self._event(batch, line, text, found, stamp):
                 batch.skipped += 1
+        batch.in_order()
         return batch
 
-    def _event(self, batch: Batch, line: Line, text: str, message: str, day: date, stamp: Moment) -> bool:
+    def _stamps(self, lines: Sequence[tuple[Line, str, re.Match[str]]]) -> Iterable[Moment | None]:
+        """What the lines are stamped with; None where it is no time."""
+        texts = pa.array([f"{found[1]}T{found[2]}" for _, _, found in lines], pa.string())
+        if (times := self.clock.iso_column(texts)) is not None:
+            return ((time, False) for time in times.to_pylist())
+        return (self.clock.time_of_day(day, found[2]) if (day := _day(found[1])) else None for _, _, found in lines)
+
+    def _event(self, batch: Batch, line: Line, text: str, stamped: re.Match[str], stamp: Moment) -> bool:
         values: dict[str, object] = {"device": "Timer"}
-        moment = stamp
+        moment, message = stamp, stamped[3]
         if found := _BEEP.search(message):
-            moment = self._near(stamp, self.clock.time_of_day(day, found[2]))
+            moment = self._near(stamp, self._exact(stamped, found[2]))
             self._beep, self._since_beep = moment[0], 0.0
             values["event_type"] = "timer_start_beep"
         elif found := _STOP.search(message):
-            moment = self._near(stamp, self.clock.time_of_day(day, found[2]))
+            moment = self._near(stamp, self._exact(stamped, found[2]))
             values |= {"event_type": "timer_stop_button", "shot_time_s": number(found[3])}
         elif found := _SHOT.search(message):
             split, first = number(found[3]) or 0.0, number(found[5]) or 0.0  # what it calls Time is the split
@@ -163,6 +169,10 @@ class Console:
         raw = orjson.dumps({"line": text}).decode()
         batch.add("console", moment, line=line.number, byte_offset=line.offset, details=message, raw=raw, **values)
         return True
+
+    def _exact(self, stamped: re.Match[str], time: str) -> Moment | None:
+        day = _day(stamped[1])
+        return self.clock.time_of_day(day, time) if day else None
 
     def _near(self, stamp: Moment, exact: Moment | None) -> Moment:
         """The exact time, unless it is of another second than the stamp (midnight, a stale text)."""
@@ -196,6 +206,14 @@ def _texts(block: Block, batch: Batch, max_line: int) -> Iterator[tuple[Line, st
                 yield line, raw.decode().rstrip("\r")
             except UnicodeDecodeError:
                 batch.reject(line.number, line.offset, faults.BAD_ENCODING, raw)
+
+
+@lru_cache
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 def _row(text: str) -> list[str] | None:
