@@ -69,7 +69,7 @@ _OCCURRENCE = DwcFile(
         *dwca_terms.AS_WRITTEN,
     ),
     (dwca_terms.OCCURRENCE_SOURCE,),
-    beside=f"""SELECT position, {one_line("url")} AS text FROM (
+    beside=f"""SELECT position, url AS text FROM (
         SELECT position, capture_url AS url, min(capture_time) AS taken FROM detections WHERE $rows GROUP BY ALL
     ) WHERE {_WHOLE_URL} ORDER BY position, taken, url""",
 )
@@ -118,7 +118,7 @@ _MULTIMEDIA = DwcFile(
         dwc("occurrenceID", urn("occurrence", "o.occurrence_id")),
         dcterms("type", "'StillImage'"),
         dcterms("format", _FORMAT),
-        dcterms("identifier", "o.url", text=True),
+        dcterms("identifier", "o.url", of="address"),
         dcterms("created", iso_time("o.taken", "o.minutes")),
         _LICENCE,
         _RIGHTS_HOLDER,
@@ -157,18 +157,18 @@ _MEASUREMENTS = DwcFile(
         dwc("measurementType", "'$kind'"),
         dwc("measurementValue", "$value"),
         dwc("measurementUnit", "'$unit'"),
-        dwc("measurementDeterminedBy", "$by", text=True),
+        dwc("measurementDeterminedBy", "$by"),
     ),
     (
-        """(
-            SELECT s.position, s.event_id, s.id, s.prediction_score, s.prediction_algorithm, m.detection_score, m.bbox,
-                a.name
-            FROM shown s LEFT JOIN detections m ON m.position = s.position AND m.id = s.detection_id
-            LEFT JOIN algorithms a ON a.id = m.algorithm_id WHERE s.$rows
+        f"""(
+            SELECT s.position, s.event_id, s.id, s.prediction_score, s.algorithm, m.detection_score, m.bbox, a.name
+            FROM (SELECT *, {one_line("prediction_algorithm")} AS algorithm FROM shown WHERE $rows) s
+            LEFT JOIN detections m ON m.position = s.position AND m.id = s.detection_id
+            LEFT JOIN (SELECT id, {one_line("name")} AS name FROM algorithms) a ON a.id = m.algorithm_id
         ) o""",
     ),
     each=(
-        _score("classificationScore", "o.prediction_score", "o.prediction_algorithm"),
+        _score("classificationScore", "o.prediction_score", "o.algorithm"),
         _score("detectionScore", "o.detection_score", "o.name"),
         {"$given": "o.bbox", "$kind": "boundingBox", "$value": one_line("o.bbox"), "$unit": "pixels", "$by": "o.name"},
     ),

@@ -16,13 +16,14 @@ import pyarrow as pa
 from sheaf.occurrences.writers.dwca_terms import DwcFile, Term
 from sheaf.occurrences.writers.pieces import Runs, Texts, index, weave
 from sheaf.occurrences.writers.selection import Lines, text_bytes
-from sheaf.occurrences.writers.text_lines import delimited, quoted
+from sheaf.occurrences.writers.text_lines import delimited, one_line, quoted
 
 if TYPE_CHECKING:
     from sheaf.occurrences.writers.selection import Selection
 
 _AT_ONCE = 4 * 1024  # occurrences of which lines are put together at once
 _LIST = ("", " | ", "", "")
+_BARE = ("address", "list")
 _SHARED = {"taxon": "taxa", "event": "events"}
 _KEYS = {"taxon": "determination_id", "event": "event_id"}
 _Part = tuple[str, str]
@@ -83,11 +84,15 @@ def _of_events(chosen: "Selection", query: str) -> Iterator[Lines]:
 def _of_range(
     chosen: "Selection", file: DwcFile, parts: Sequence[_Part], shared: Mapping[str, pa.Table], wanted: str
 ) -> Iterator[Lines]:
-    columns = f"{_columns(parts, '')}, {_counts(file)} AS lines, o.position"
+    columns = f"{_columns(parts, '', 'address')}, {_counts(file)} AS lines, o.position"
     own = [chosen.in_order(f"SELECT {columns} FROM {source}".replace("$rows", wanted)) for source in file.sources]
+    for number in (number for number, (of, _) in enumerate(parts) if of == "address"):
+        own = [_with_plain(chosen, table, f"part_{number}") for table in own]
     keys = ", ".join(_KEYS.values())
     places = chosen.in_order(f"SELECT {keys}, position FROM shown WHERE {wanted}") if shared else None
-    beside = chosen.arrow(file.beside.replace("$rows", wanted)) if file.beside else None
+    beside = None
+    if file.beside:
+        beside = _with_plain(chosen, chosen.arrow(file.beside.replace("$rows", wanted)), "text")
     return _lines(_Range(parts, own, shared, places, beside))
 
 
@@ -106,8 +111,8 @@ def _parts(file: DwcFile, quote: str) -> list[_Part]:
     found: list[tuple[str, list[str]]] = []
     before: list[str] = []
     for of, terms in groupby(file.terms, lambda term: term.of):
-        if of == "list":  # has no place for what comes after it
-            found.append((of, []))
+        if of in _BARE:  # what comes after it is of the next part
+            found.append((of, [term.sql for term in terms if term.sql]))
             before = ["chr(9)"]
         else:
             found.append((of, [*before, *(part for term in terms for part in (_column(term, quote), "chr(9)"))]))
@@ -126,8 +131,20 @@ def _counts(file: DwcFile) -> str:
     return " + ".join(f"({said['$given']} IS NOT NULL)::INTEGER" for said in file.each) or "1"
 
 
-def _columns(parts: Sequence[_Part], wanted: str) -> str:
-    return ", ".join(f"{text} AS part_{number}" for number, (of, text) in enumerate(parts) if of == wanted)
+def _columns(parts: Sequence[_Part], *wanted: str) -> str:
+    return ", ".join(f"{text} AS part_{number}" for number, (of, text) in enumerate(parts) if of in wanted)
+
+
+def _with_plain(chosen: "Selection", rows: pa.Table, name: str) -> pa.Table:
+    """The rows with a column of addresses as they may be on a line; nearly all are, which their bytes tell."""
+    texts = rows.column(name)
+    found = [np.frombuffer(text_bytes(chunk), np.uint8) for chunk in texts.chunks]
+    if all(data.min() > ord(" ") and data.max() <= ord("~") for data in found if len(data)):
+        return rows
+    cursor = chosen.database.cursor()
+    cursor.register("given", pa.table({"text": texts}))
+    cleaned = cursor.sql(f"SELECT {one_line('text')} AS text FROM given").to_arrow_table()
+    return rows.set_column(rows.column_names.index(name), name, cleaned.column("text"))
 
 
 def _lines(given: _Range) -> Iterator[Lines]:
@@ -169,7 +186,7 @@ def _pieces(texts: Texts, given: _Range, rows: pa.Table) -> Iterator[np.ndarray 
     for number, (of, _) in enumerate(given.parts):
         if of == "list" and given.beside is not None:
             yield _list(texts, given.beside, rows.column("position").to_numpy())
-        elif of:
+        elif of in given.shared:
             known = given.shared[of]
             yield texts.found(known.column(f"part_{number}"), index(rows.column(_KEYS[of]), known.column("id")))
         else:

@@ -35,8 +35,8 @@ class Term:
         uri: the term.
         sql: its value; null is an empty field.
         text: whether the value is somebody's text, which may hold anything.
-        of: of what it is: of the `taxon` or `event` of the occurrence, which `o` is then; the `list` of texts that are
-            beside it; else of a row of the file.
+        of: of what it is: of the `taxon` or `event` of the occurrence, which `o` is then; the `list` of addresses that
+            are beside it; an `address` of a row of the file; else of such a row.
     """
 
     uri: str
@@ -91,9 +91,9 @@ def dwc(name: str, sql: str, *, text: bool = False, of: str = "") -> Term:
     return Term(DWC + name, sql, text, of)
 
 
-def dcterms(name: str, sql: str, *, text: bool = False) -> Term:
+def dcterms(name: str, sql: str, *, text: bool = False, of: str = "") -> Term:
     """A term of Dublin Core."""
-    return Term(DCTERMS + name, sql, text)
+    return Term(DCTERMS + name, sql, text, of)
 
 
 def urn(kind: str, id_: str) -> str:
