@@ -96,7 +96,8 @@ def found(*batches: pa.RecordBatch) -> list[list[str]]:
         result = builder.finish()
         columns = (result.runs, result.shots, result.impacts)
         rows = [[row for part in column for row in part.to_pylist()] for column in columns]
-    others = sorted(result.orphans.elements()), result.sensors, result.run_of_event, sorted(result.moved.items())
+    orphans = sorted(result.orphans.elements()), sorted(result.orphan_impacts.elements())
+    others = *orphans, result.sensors, result.run_of_event, sorted(result.moved.items())
     return [list(map(repr, values)) for values in (*rows, *others)]  # texts, so that NaN equals NaN
 
 

@@ -1,5 +1,6 @@
 """The state machine that finds runs, and the tables that come of it."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,29 @@ def test_a_second_start_keeps_the_first_run_as_incomplete(match: Match) -> None:
     assert found[0]["duration_seconds"] is None
 
 
+def test_start_stop_and_summary_that_are_told_twice_are_the_same(match: Match) -> None:
+    records = string(0)
+    ends = [stop(11), stop(11.025), records[-1], summary(11.04, 11.01, 3, 3)]
+    match.log(button(0), button(0.025), *records[1:-2], *ends, *string(20), stop(31.03), summary(31.04, 11.01, 3, 3))
+    report = match.read()
+    assert [(run["start_time"], run["shots_detected"], run["flags"]) for run in match.rows(schema.RUNS)] == [
+        (START, 3, ""),
+        (START + timedelta(seconds=20), 3, ""),
+    ]
+    assert [row["run_no"] for row in match.rows(schema.EVENT_RUNS)] == [1] * 13 + [2] * 12
+    assert not report.warnings
+
+
+def test_a_false_start_is_a_run_but_no_string_and_a_silent_string_is_said(match: Match) -> None:
+    put(match.folder, "squad.csv", b"string,shooter\n1,Ada\n2,Bob\n3,Cy\n")
+    silent = [button(60), beep(62), stop(70), summary(70.01, 10.01, 0, 0)]
+    match.log(button(0), *string(15), *silent, button(80), beep(82), *string(100))
+    report = match.read()
+    found = [(run["string"], run["shooter"]) for run in match.rows(schema.RUNS)]
+    assert found == [(None, None), (1, "Ada"), (2, "Bob"), (None, None), (3, "Cy")]
+    assert any("nothing was heard in them: run_3." in warning for warning in report.warnings)
+
+
 def test_a_stop_without_summary_ends_the_run(match: Match) -> None:
     (run,) = runs(match, button(0), beep(2), shot(3), stop(8))
     assert (run["status"], run["duration_seconds"], run["flags"]) == ("completed", 8.0, "no_summary")
@@ -81,7 +105,18 @@ def test_what_belongs_to_no_run_is_counted_as_orphan(match: Match) -> None:
     found = {name: report.counts[f"orphan_{name}"] for name in ("shots", "impacts", "stops", "summaries")}
     assert found == {"shots": 2, "impacts": 2, "stops": 1, "summaries": 1}
     assert any("without a start" in warning for warning in report.warnings)
-    assert any("belong to no run: 2" in warning for warning in report.warnings)
+    assert any("Shots that belong to no run: 2" in warning for warning in report.warnings)
+    assert any("Impacts that belong to no run: 2" in warning for warning in report.warnings)
+
+
+def test_impacts_of_another_clock_are_said_to_be_far_from_any_run(match: Match) -> None:
+    match.log(*(record for at in range(0, 80, 20) for record in string(at) if record["device"] != "Sensor"))
+    match.log(*(hit(at + 10_804.3) for at in range(0, 80, 20)), *(hit(at + 10_807) for at in (0, 20)), name="s.ndjson")
+    report = match.read()
+    (said,) = (warning for warning in report.warnings if PLATE_1 in warning)
+    assert "None of the 6 impacts" in said
+    assert "2:59:26 (h:mm:ss) after the nearest start" in said
+    assert "none of 6 impacts lies in a run" in report.checks["uncorrelated"].detail
 
 
 def test_impacts_after_the_stop_belong_within_the_window(match: Match) -> None:

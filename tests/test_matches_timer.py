@@ -300,6 +300,16 @@ def test_two_bays_without_a_device_list_are_told_apart_by_their_delays(match: Ma
     }
 
 
+def test_a_sensor_goes_on_with_the_timer_that_replaced_its_own(match: Match) -> None:
+    records = [record for at in range(0, 400, 40) for record in string(at)]
+    replaced = [
+        record | (BAY_2 if place >= 70 and record["device"] == "Timer" else {}) for place, record in enumerate(records)
+    ]
+    found = runs(match, *replaced)
+    assert len({run["start_device_id"] for run in found}) == 2
+    assert {(run["impacts_correlated"], run["flags"]) for run in found} == {(3, "")}
+
+
 def test_impacts_that_may_be_of_either_bay_are_of_none_and_that_is_said(match: Match) -> None:
     match.log(*two_bays((PLATE_1, PLATE_1)))
     report = match.read()

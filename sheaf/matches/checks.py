@@ -50,12 +50,14 @@ def summaries_agree(tables: Tables, _report: Report, _settings: Any) -> Verdict:
 
 def shots_have_impacts(tables: Tables, _report: Report, _settings: Any) -> Verdict:
     """Most shots have an impact."""
-    total = tables.row(schema.TOTALS, ["shots", "impacts", "correlated"])
+    total = tables.row(schema.TOTALS, ["shots", "impacts", "correlated", "orphan_impacts"])
     shots, missed = total["shots"], total["shots"] - total["correlated"]
     if not shots:
         return not_checked("there are no shots.")
     detail = f"{missed} of {shots} shots without an impact ({missed / shots:.0%})"
-    if not total["impacts"]:
+    if not total["impacts"] and total["orphan_impacts"]:
+        detail += f": none of {total['orphan_impacts']} impacts lies in a run"
+    elif not total["impacts"]:
         detail += ": no sensor reported any"
     return Verdict(passed=missed / shots <= MOST_UNCORRELATED, detail=detail)
 

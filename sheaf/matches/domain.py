@@ -30,7 +30,7 @@ RUNS = Step(
     writes=(schema.RUNS, schema.TOTALS, schema.SENSORS, schema.EVENT_RUNS),
     work=later("sheaf.matches.analysis.runs_tables:build_runs"),
     settings=("correlation", "min_split_ms"),
-    version=8,
+    version=9,
     checks=(
         Check(
             "count_mismatch",
@@ -122,7 +122,7 @@ STAGE_RESULTS = Series(
     (schema.SHOTS, schema.RUNS, schema.MATCH, schema.TOTALS),
     later("sheaf.matches.writers.stage_results:write"),
     later("sheaf.matches.writers.stage_results:verify"),
-    version=2,
+    version=3,
     kinds=("csv",),
     row_key=("stage", "shooter"),
 )
@@ -134,7 +134,7 @@ MATCH_REPORT = Series(
     (schema.RUNS, schema.SHOTS, schema.IMPACTS, schema.SENSORS, schema.MATCH, schema.TOTALS),
     later("sheaf.matches.writers.match_report:write"),
     later("sheaf.matches.writers.match_report:verify"),
-    version=2,
+    version=3,
     kinds=("html",),
 )
 

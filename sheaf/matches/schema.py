@@ -83,7 +83,7 @@ RUNS = Table(
         column("start_device_id", TEXT, "Its id"),
         column("stage", TEXT, "Stage of the timer, from match.yaml"),
         column("bay", TEXT, "Bay of the timer, from match.yaml or the log"),
-        column("string", SMALL, "Number of the run at its stage and bay, from 1", null=False),
+        column("string", SMALL, "Number of the run at its stage and bay, from 1; none for a false start"),
         column("shooter", TEXT, "Who shot it, from match.yaml or squad.csv"),
         column("flags", TEXT, "What is unusual about it, separated by ';'", null=False),
     ),

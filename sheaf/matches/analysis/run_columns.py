@@ -37,7 +37,8 @@ class Found:
     Attributes:
         runs, shots, impacts: as the runs closed. Each part of shots has all shots of its runs, and the part of impacts
             with the same number has all their impacts.
-        orphans: how many events belong to no run, by kind.
+        orphans: how many shots, stops and summaries belong to no run.
+        orphan_impacts: how many impacts belong to no run, by sensor.
         sensors: names of the sensors, which impacts have as numbers.
         run_of_event: -1 for none; the last ones may be missing.
         moved: of events whose time was repaired, the time as the clock would have shown it.
@@ -48,6 +49,7 @@ class Found:
         self.shots = Aside(scratch, "shots", SHOT_SCHEMA)
         self.impacts = Aside(scratch, "impacts", IMPACT_SCHEMA)
         self.orphans: Counter[str] = Counter()
+        self.orphan_impacts: Counter[str] = Counter()
         self.sensors: list[str] = []
         self.run_of_event: array[int] = array("i")
         self.moved: dict[int, int] = {}

@@ -21,7 +21,7 @@ import pyarrow as pa
 from sheaf.matches.analysis import run_search_clean
 from sheaf.matches.analysis.run_clock import Repair, is_set, steps
 from sheaf.matches.analysis.run_columns import RUN_SCHEMA, Found, extend
-from sheaf.matches.analysis.run_events import IMPACT, KINDS, LONGEST_US, SHOT, Event, Events, codes
+from sheaf.matches.analysis.run_events import IMPACT, LONGEST_US, SHOT, Event, Events, codes
 from sheaf.matches.analysis.run_search_clean import CleanRuns
 from sheaf.matches.analysis.run_shots import Fit, Shot, Shots
 from sheaf.matches.readers.match_yaml import Device
@@ -44,6 +44,7 @@ class _Run:
     position: str | None
     beep: tuple[int, int] | None = None  # event and time
     stop: int | None = None
+    summed_up: tuple[int, str | None] | None = None  # time and text of its summary
     countdown: int | None = None
     shots: Shots = field(default_factory=Shots)
     told: Shots = field(default_factory=Shots)  # the same, by the numbers in the text
@@ -140,6 +141,8 @@ class RunBuilder:
             "flags": pa.array(np.where(taken.agrees, "", "count_mismatch")).dictionary_encode(),
         }
         self._flush()
+        for name, at in dict(zip(device_id.to_pylist(), range(len(runs)), strict=True)).items():
+            self._last[name or ""] = self._as_closed(events, runs, at)
         shots, impacts = taken.shots, taken.impacts
         found.note(
             (events.number[shots], taken.shot_run + first, events.ts[shots]),
@@ -154,8 +157,17 @@ class RunBuilder:
         run_of_event = np.full(numbers[-1] + 1 - known, -1, np.int32)
         run_of_event[numbers - known] = np.where(taken.run_of_event < 0, -1, taken.run_of_event + first)
         extend(found.run_of_event, run_of_event)
-        stray = np.bincount(events.kind[runs.button[0] + np.flatnonzero(taken.run_of_event < 0)], minlength=len(KINDS))
-        found.orphans.update(shots=int(stray[SHOT]), impacts=int(stray[IMPACT]))
+        stray = runs.button[0] + np.flatnonzero(taken.run_of_event < 0)
+        found.orphans["shots"] += int((events.kind[stray] == SHOT).sum())
+        found.orphan_impacts.update(_sensor_names(events, stray[events.kind[stray] == IMPACT]))
+
+    def _as_closed(self, events: Events, runs: CleanRuns, at: int) -> _Run:
+        """A clean run just noted, as it is remembered once it is closed."""
+        place, ended = runs.button[at], runs.summary[at]
+        run = _Run(self._opened - len(runs) + at, int(events.ts[place]), None, events.device_id[place].as_py(), None)
+        run.stop = int(events.ts[runs.stop[at]])
+        run.summed_up = int(events.ts[ended]), events.details[ended].as_py()
+        return run
 
     def _sensors_of(self, events: Events, impacts: np.ndarray) -> np.ndarray:
         """Number of the sensor of each impact; sensors count in the order in which they are first heard."""
@@ -180,7 +192,9 @@ class RunBuilder:
         return self.found
 
     def _button(self, event: Event) -> None:
-        run = self._start(event)
+        run = self._open.get(self._key(event))
+        if run is None or run.stop is not None or run.shots.heard or run.told.heard or not _soon(run.start, event):
+            run = self._start(event)
         if told := _COUNTDOWN.search(event.details or ""):
             run.countdown = round((number(told[1]) or 0) * 1e6) or None
         self._join(run, event)
@@ -273,6 +287,10 @@ class RunBuilder:
     def _stop(self, event: Event) -> None:
         key = self._key(event)
         run = self._open.get(key)
+        last = self._last.get(key)
+        if run is None and last and last.stop is not None and _soon(last.stop, event):
+            self._belongs(event.number, last)
+            return
         if run is None or (run.stop is not None and self._shots_astray(event)):
             run = self._from_strays(event, None)
         if run is None:
@@ -284,6 +302,9 @@ class RunBuilder:
         self._join(run, event)
 
     def _summary(self, event: Event) -> None:
+        if (last := self._summed_up_before(event)) is not None:
+            self._belongs(event.number, last)
+            return
         key = self._key_of_summary(event)
         said = summary(event.details)
         lasted = round(said[0] * 1e6) if said and said[0] and said[0] * 1e6 <= LONGEST_US else None
@@ -301,6 +322,14 @@ class RunBuilder:
             run.start = min(run.start, event.ts - lasted)
         self._join(run, event)
         self._close(key, event, None)
+
+    def _summed_up_before(self, event: Event) -> _Run | None:
+        """The closed run whose summary comes again; none while a stopped one waits for its own."""
+        if any(run.stop is not None for run in self._open.values()):
+            return None
+        same = (run for run in self._last.values() if (last := run.summed_up) and last[1] == event.details)
+        soon = (run for run in same if run.summed_up and _soon(run.summed_up[0], event))
+        return max(soon, key=lambda run: run.number, default=None)
 
     def _of_summary(self, run: _Run, event: Event, lasted: int, shots: int) -> _Run:
         """The run that a summary sums up: not what came before its String Time began, if its shots all came after."""
@@ -376,9 +405,9 @@ class RunBuilder:
 
     def _forget_strays(self) -> None:
         """What no run wanted is of none."""
-        hits = sum(stray.impact for stray in self._strays)
-        self.found.orphans["shots"] += len(self._strays) - hits
-        self.found.orphans["impacts"] += hits
+        hits = [stray.event.sensor for stray in self._strays if stray.impact]
+        self.found.orphans["shots"] += len(self._strays) - len(hits)
+        self.found.orphan_impacts.update(hits)
         self._strays = []
 
     def _start(self, event: Event) -> _Run:
@@ -417,10 +446,10 @@ class RunBuilder:
         if bay is not None:
             of_bay = [run for run in candidates if _same_bay(self._bay(run.device_id) or run.position, bay)]
             return max(of_bay, key=lambda run: run.number, default=None)
-        if self._timer_of is not None and (timer := self._timer_of.get(event.sensor)):
-            return next((run for run in candidates if run.device_id == timer), None)
         if len(candidates) < 2:
             return candidates[0] if candidates else None
+        if self._timer_of is not None and (timer := self._timer_of.get(event.sensor)):
+            return next((run for run in candidates if run.device_id == timer), None)
         for run in candidates:
             run.flags.add("bay_unknown")
         return None
@@ -444,6 +473,7 @@ class RunBuilder:
     def _close(self, key: str, summed_up: Event | None, why: str | None) -> None:
         run = self._open.pop(key)
         self._last[key] = run
+        run.summed_up = (summed_up.ts, summed_up.details) if summed_up else None
         said = summary(summed_up.details) if summed_up else None
         string_time = said[0] if said and said[0] is not None and said[0] * 1e6 <= LONGEST_US else None
         shots = run.shots.heard or run.told.heard
@@ -548,6 +578,17 @@ def _same_bay(one: str | None, other: str) -> bool:
     if one is None:
         return True
     return one.casefold().removeprefix("bay").strip() == other.casefold().removeprefix("bay").strip()
+
+
+def _soon(ts: int, event: Event) -> bool:
+    """Whether an event comes so soon after another that a radio may have brought that one again."""
+    return abs(event.ts - ts) <= _SLACK_US
+
+
+def _sensor_names(events: Events, impacts: np.ndarray) -> list[str]:
+    places = pa.array(impacts)
+    pairs = (column.take(places).to_pylist() for column in (events.device_id, events.position))
+    return [device or position or "" for device, position in zip(*pairs, strict=True)]
 
 
 def _beep_of(run: _Run) -> int | None:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from sheaf import memory
 from sheaf.ahead import ahead
 from sheaf.matches import schema
-from sheaf.matches.analysis import bays
+from sheaf.matches.analysis import bays, outside
 from sheaf.matches.analysis.aside import Aside
 from sheaf.matches.analysis.correlate import Assigned, Impacts, Interval, Shots, correlate, share_interval
 from sheaf.matches.analysis.run_clock import NOT_SET_US, YEARS_US
@@ -44,6 +44,7 @@ _OF_EVENT = pa.schema(
         ("matched", pa.bool_()),
     ]
 )
+_NAMED = 5
 _SILENT = 0.15
 _FALSE = 0.2
 
@@ -78,7 +79,8 @@ def build_runs(work: Work) -> Report:
     work.write(schema.RUNS, result.runs(squad))
     memory.give_back()
     counts, sensors = result.counts(), result.sensors()
-    warnings = [*_warnings(counts, manifest.squad, squad.unused), *_of_sensors(sensors, timer_of)]
+    warnings = [*_warnings(counts, manifest.squad, squad), *_of_sensors(sensors, timer_of)]
+    warnings += outside.warnings(work.tables, result.outside(correlation.min_pairs), result.start)
     pending = work.tables.row(schema.MATCH, ["pending"])["pending"]
     if pending or result.unfinished:
         warnings.append(
@@ -108,6 +110,7 @@ class _Result:
     ) -> None:
         self.found, self.known, self.events_count = found, known, events
         start, self._timer = self._of_runs()
+        self.start = start
         by_start = np.argsort(start, kind="stable")
         self.number = np.empty(len(start), np.int32)
         self.number[by_start] = np.arange(1, len(start) + 1)
@@ -127,7 +130,7 @@ class _Result:
         for shots, impacts, assigned in zip(found.shots, found.impacts, self.correlated.assigned, strict=True):
             self._settle(shots, impacts, assigned)
         # Without a sensor nobody can know whether a shot hit.
-        self.sensed = bool(self._totals["impacts"]) or bool(found.orphans["impacts"])
+        self.sensed = bool(self._totals["impacts"]) or bool(found.orphan_impacts)
 
     def _of_runs(self) -> tuple[np.ndarray, np.ndarray]:
         """When each run began, and a number for its timer."""
@@ -189,7 +192,8 @@ class _Result:
             "completed": totals["completed"],
             "incomplete": len(self.number) - totals["completed"],
             **{name: totals[name] for name in ("shots", "impacts", "correlated")},
-            **{f"orphan_{name}": orphans[name] for name in ("shots", "impacts", "stops", "summaries")},
+            **{f"orphan_{name}": orphans[name] for name in ("shots", "stops", "summaries")},
+            "orphan_impacts": self.found.orphan_impacts.total(),
             "count_mismatches": self._flags["count_mismatch"],
             "offset_fallbacks": sum("offset_fallback" in sensor.flags for sensor in self.correlated.sensors),
             **{name: totals[name] for name in ("shots_doubled", "shots_lost")},
@@ -200,6 +204,11 @@ class _Result:
     def unfinished(self) -> bool:
         """Whether the log ends while a run goes on, once `runs` has gone through all of them."""
         return self._flags["unfinished"] > 0
+
+    def outside(self, least: int) -> list[str]:
+        """The sensors of which at least some impacts belong to no run, and none to any."""
+        orphans = self.found.orphan_impacts
+        return sorted(name for name in orphans.keys() - set(self.found.sensors) if orphans[name] >= least)
 
     def runs(self, squads: "_Squads") -> Iterator[pa.RecordBatch]:
         """The run table, by start time."""
@@ -218,11 +227,18 @@ class _Result:
         flags = _flagged(flags, self._contested[opened], "contested_impact")
         for said in pc.value_counts(flags).to_pylist():
             self._flags.update(dict.fromkeys(said["values"].split(";"), said["counts"]))
-        self._totals["completed"] += pc.sum(pc.equal(some["status"].cast(pa.string()), "completed")).as_py() or 0
+        completed = pc.equal(some["status"].cast(pa.string()), "completed")
+        self._totals["completed"] += int(completed.to_numpy().sum())
         for name in ("shots_doubled", "shots_lost"):
             self._totals[name] += pc.sum(some[name]).as_py() or 0
-        stage, string, shooter = squads.of(number, *(some[name].cast(pa.string()) for name in ("stage", "bay")))
         shots, impacts = _ints(some["shots_detected"]), _ints(some["impacts_detected"])
+        silent = shots + impacts + _ints(some["shots_lost"]) == 0
+        stage, string, shooter = squads.of(
+            number,
+            *(some[name].cast(pa.string()) for name in ("stage", "bay")),
+            false_start=silent & ~completed.to_numpy(),
+            silent=silent,
+        )
         with np.errstate(invalid="ignore", divide="ignore"):
             rate = np.round(matched / shots, 4)
         beep = some["beep"].fill_null(-1).to_numpy()
@@ -358,7 +374,10 @@ class _Parts:
 
 
 class _Squads:
-    """Who shot which run: strings count at each stage and bay, as runs come by start time."""
+    """Who shot which run: strings count at each stage and bay, as runs come by number.
+
+    A false start, which ended before anything was heard, is no string, unless the list names it.
+    """
 
     def __init__(self, squad: Sequence[Squad]) -> None:
         self._squad = set(squad)
@@ -366,20 +385,32 @@ class _Squads:
         self._by_string = {(entry.stage, entry.bay, entry.string): entry for entry in squad if entry.run is None}
         self._strings: Counter[tuple[str | None, str | None]] = Counter()
         self._used: set[Squad] = set()
+        self.silent: list[int] = []
+        """Runs that count as a string of the list although nothing was heard in them."""
 
     @property
     def unused(self) -> int:
         """How many entries fit no run."""
         return len(self._squad - self._used)
 
-    def of(self, numbers: np.ndarray, stages: pa.Array, bays: pa.Array) -> tuple[pa.Array, np.ndarray, pa.Array]:
+    def of(
+        self, numbers: np.ndarray, stages: pa.Array, bays: pa.Array, *, false_start: np.ndarray, silent: np.ndarray
+    ) -> tuple[pa.Array, pa.Array, pa.Array]:
         """Stage, number of the string there, and shooter of the next runs."""
         strings = self._strings
         found = []
-        for number, stage, bay in zip(numbers.tolist(), stages.to_pylist(), bays.to_pylist(), strict=True):
+        for number, stage, bay, false, quiet in zip(
+            *(numbers.tolist(), stages.to_pylist(), bays.to_pylist(), false_start.tolist(), silent.tolist()),
+            strict=True,
+        ):
             named = self._by_run.get(str(number))
             at = (named.stage if named and named.stage else stage), bay
+            if false and named is None:
+                found.append((stage, None, None))
+                continue
             strings[at] += 1
+            if quiet and named is None and self._by_string:
+                self.silent.append(number)
             for key in (
                 (*at, strings[at]),
                 (at[0], None, strings[at]),
@@ -391,7 +422,7 @@ class _Squads:
                 self._used.add(named)
             found.append((at[0], strings[at], named.shooter if named else None))
         stage, string, shooter = zip(*found, strict=True) if found else ((), (), ())
-        return pa.array(stage, pa.string()), np.array(string, np.int32), pa.array(shooter, pa.string())
+        return pa.array(stage, pa.string()), pa.array(string, pa.int32()), pa.array(shooter, pa.string())
 
 
 def _at(values: np.ndarray, places: np.ndarray) -> np.ndarray:
@@ -449,12 +480,14 @@ def _interval(name: str, interval: Interval, unit: str = "") -> dict[str, float 
     return {f"{name}_low{unit}": interval[0], f"{name}_high{unit}": interval[1]}
 
 
-def _warnings(counts: dict[str, int], squad: Sequence[Squad], unused: int) -> Iterator[str]:
+def _warnings(counts: dict[str, int], squad: Sequence[Squad], squads: _Squads) -> Iterator[str]:
     """What a director should know of the runs."""
     if lost := counts["orphan_stops"] + counts["orphan_summaries"]:
         yield f"Stops or summaries without a start or a shot: {lost}."
     if counts["orphan_shots"]:
         yield f"Shots that belong to no run: {counts['orphan_shots']}."
+    if counts["orphan_impacts"]:
+        yield f"Impacts that belong to no run: {counts['orphan_impacts']}."
     if counts["count_mismatches"]:
         yield f"Runs whose timer or summary counted otherwise: {counts['count_mismatches']}."
     if counts["shots_doubled"]:
@@ -466,8 +499,17 @@ def _warnings(counts: dict[str, int], squad: Sequence[Squad], unused: int) -> It
             "Runs during which a clock was set, or whose date is before 2001, after 2099 or years from the others' "
             f"(flag clock_step): {counts['clock_steps']}."
         )
-    if unused:
-        yield f"Rows of the squad list that fit no run: {unused} of {len(squad)}."
+    if squads.silent:
+        yield (
+            "Runs that count as a string of the squad list although nothing was heard in them: "
+            f"{_listed(squads.silent)}. Where one was no string, give the runs after it their shooters by run."
+        )
+    if squads.unused:
+        yield f"Rows of the squad list that fit no run: {squads.unused} of {len(squad)}."
+
+
+def _listed(runs: Sequence[int]) -> str:
+    return ", ".join(f"run_{number}" for number in runs[:_NAMED]) + (", …" if len(runs) > _NAMED else "")
 
 
 def _of_sensors(sensors: pa.Table, timer_of: Mapping[str, str] | None) -> Iterator[str]:

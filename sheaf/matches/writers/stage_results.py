@@ -22,6 +22,7 @@ HEADER = (
 _OF_SHOTS = pa.schema(
     [schema.SHOTS.schema.field(name) for name in ("run_id", "shot_no", "since_beep_s", "split_s", "status")]
 )
+_OF_RUNS = ["run_id", "stage", "string", "shooter", "shots_detected", "flags"]
 
 _RESULTS = """
 WITH strings AS (
@@ -39,6 +40,7 @@ SELECT $match AS match_id, runs.stage, runs.shooter, count(*) AS strings, sum(sh
        min(first_s) AS best_first_shot_s, avg(first_s) AS mean_first_shot_s,
        count(*) FILTER (flags NOT IN ('', 'no_summary')) AS flagged_strings
 FROM runs LEFT JOIN strings USING (run_id)
+WHERE string IS NOT NULL
 GROUP BY runs.stage, runs.shooter
 ORDER BY runs.stage NULLS LAST, total_time_s NULLS LAST, runs.shooter NULLS LAST
 """
@@ -50,7 +52,7 @@ def write(draft: Draft) -> Written:
     total = tables.row(schema.TOTALS, ["impacts", "orphan_impacts"])
     sensed = total["impacts"] + total["orphan_impacts"] > 0
     with duck.connect(memory_limit="96MB", threads=1, temp_directory=str(draft.folder.parent)) as connection:
-        connection.register("runs", tables.read(schema.RUNS, ["run_id", "stage", "shooter", "shots_detected", "flags"]))
+        connection.register("runs", tables.read(schema.RUNS, _OF_RUNS))
         shots = tables.batches(schema.SHOTS, _OF_SHOTS.names)
         connection.register("shots", pa.RecordBatchReader.from_batches(_OF_SHOTS, shots))
         found = connection.sql(_RESULTS, params={"match": draft.partition, "sensed": sensed}).to_arrow_table()
