@@ -244,3 +244,34 @@ def test_the_sample_match_is_always_the_same(tmp_path: Path) -> None:
     )
     assert first == second
     assert len(first) == 6
+
+
+@pytest.mark.parametrize(
+    ("yaml", "said"),
+    [
+        (b"start: 2025-09-14\nend: 2025-09-14\n", "end is not after start"),
+        (b"start: 2025-09-15T08:00\nend: 2025-09-14T08:00Z\n", "end is not after start"),
+        (b"end: 20250915\n", "write it as 2025-09-13T08:00"),
+        (b"end: '1757923200'\n", "write it as 2025-09-13T08:00"),
+        (b"start: 2026-09-14\n", "All 10 events lie outside of start and end in match.yaml"),
+        (b"devices:\n- {id: 'aa:bb:cc:dd:12:e3', bay: A}\n- {id: AABBCCDD12E3, bay: B}\n", "is listed twice"),
+    ],
+)
+def test_what_cannot_be_meant_in_match_yaml_is_refused(match: Match, yaml: bytes, said: str) -> None:
+    put(match.folder, "match.yaml", yaml)
+    match.log(*string(0))
+    assert said in str(match.read().refused)
+
+
+def test_what_match_yaml_leaves_out_or_names_for_nothing_is_said(match: Match) -> None:
+    put(
+        match.folder,
+        "match.yaml",
+        b"end: 2025-09-14T10:00:20Z\ndevices:\n- {id: 'DC:1A', kind: timer, stage: S1}\n- {id: '00:00:00:00:00:01'}\n",
+    )
+    match.log(*string(0), *string(30))
+    read = match.read()
+    assert [run["stage"] for run in match.rows(schema.RUNS)] == ["S1"]
+    said = " ".join(read.warnings)
+    assert "Events outside of start and end in match.yaml, which are left out: 10." in said
+    assert "never heard (is an address mistyped?): 00:00:00:00:00:01." in said

@@ -71,11 +71,13 @@ def test_a_plan_takes_what_is_strictly_older_and_says_why_the_rest_stays(logs: P
     old(put(logs, "live.db", b"SQLite format 3\0" + b"\0" * 100))
     old(put(logs, "live.db-wal", b"x"))
     old(put(logs, "match.yaml", b"name: x\n"))
+    old(put(logs, "Config.json", b"{}"))
     old(put(logs, "bridge_main_20260301.ndjson", b"x"))
     (logs / "link").symlink_to(logs / "new.ndjson")
     found = plan(logs, store, 30, now=NOW)
     assert [file.path for file in found.files] == [f"main/old{number}.ndjson" for number in range(3)]
     assert found.kept == {
+        "Config.json": "it describes a match",
         "bridge_main_20260301.ndjson": "it is the daily file of today or yesterday",
         "edge.ndjson": "it is not old enough",
         "fresh.ndjson": "it changed in the last 10 minutes",
@@ -85,7 +87,7 @@ def test_a_plan_takes_what_is_strictly_older_and_says_why_the_rest_stays(logs: P
         "match.yaml": "it describes a match",
         "new.ndjson": "it is not old enough",
     }
-    assert len(found.files) + len(found.kept) == 11
+    assert len(found.files) + len(found.kept) == 12
     assert found.size == sum((logs / file.path).stat().st_size for file in found.files)
 
 

@@ -119,7 +119,9 @@ def test_an_unknown_file_is_reported_and_stops_nothing(match: Match) -> None:
 
 def test_a_match_of_nothing_but_unknown_files_is_refused(match: Match) -> None:
     put(match.folder, "logs/notes.txt", b"cloudy\nwindy\n")
-    assert match.read().refused == "No file of match 'm1' is in a format that is known here: logs/notes.txt."
+    assert match.read().refused == (
+        "No file of match 'm1' is in a format that is known here: logs/notes.txt (it begins with 'cloudy')."
+    )
 
 
 def test_the_dialect_follows_from_content_not_from_the_name(match: Match) -> None:

@@ -55,6 +55,18 @@ def test_all_logs_that_fit_a_pattern_go_to_another_folder(store: Store, logs: di
     assert not list((tmp_path / "logs").rglob("*.ndjson"))
 
 
+def test_a_name_that_looks_like_a_pattern_is_a_name_first(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path / "store"))
+    for name in ("log1.ndjson", "log[1].ndjson", "[2].ndjson"):
+        os.utime(put(tmp_path / "logs", name, ndjson(shot(len(name)))), (1e9, 1e9))
+    execute(plan(tmp_path / "logs", store, 30, "mtime"), store, delete_source=True)
+    assert [[one.path for one in find(store, name)] for name in ("log[1].ndjson", "[2].ndjson", "log?.ndjson")] == [
+        ["log[1].ndjson"],
+        ["[2].ndjson"],
+        ["log1.ndjson"],
+    ]
+
+
 def test_a_file_that_is_there_is_never_replaced(store: Store, logs: dict[str, bytes], tmp_path: Path) -> None:
     place = put(tmp_path / "logs", "bridge_20250915.ndjson", b"something else")
     with pytest.raises(InputError, match="holds something else"):

@@ -346,6 +346,16 @@ def test_strings_count_for_each_stage_and_match_yaml_may_name_the_shooters(match
     ]
 
 
+def test_the_first_of_two_who_shot_the_same_is_taken_wherever_it_stands(match: Match) -> None:
+    put(match.folder, "match.yaml", b"squad:\n- {run: 1, shooter: Ada}\n- {run: run_1, shooter: Bob}\n")
+    put(match.folder, "squad.csv", b"run,shooter\n1,Cy\n2,Dee\n")
+    match.log(*string(0), *string(30))
+    report = match.read()
+    assert [run["shooter"] for run in match.rows(schema.RUNS)] == ["Ada", "Dee"]
+    assert [(row["file"], row["line"]) for row in match.rejects()] == [("match.yaml", None), ("squad.csv", 2)]
+    assert (report.account("squad").seen, report.account("squad").used) == (4, 2)
+
+
 def test_a_squad_list_with_another_header_is_refused(match: Match) -> None:
     put(match.folder, "squad.csv", b"name,string\nAda,1\n")
     match.log(*string(0), line(15, "Connected"))

@@ -138,7 +138,18 @@ def _of_no_rows(partition: str, newest: "Mapping[str, Generation]", refused: boo
     )
     what = " or ".join(_MEANING[kind] for kind in sorted(others))
     more = f" Rows were {what}: --all lists them." if what else ""
-    return f"All of {partition} was used.{more}"
+    left = [
+        f"{rows} {account.table} {why.replace('_', ' ')}"
+        for one in newest.values()
+        for account in one.account
+        for why, rows in account.left_out.items()
+    ]
+    used = (
+        f"Nothing of {partition} was rejected; left out: {', '.join(left)}."
+        if left
+        else f"All of {partition} was used."
+    )
+    return f"{used}{more}"
 
 
 _MEANING = {"reject": "not used", "change": "changed", "fault": "used with a fault"}

@@ -16,6 +16,7 @@ from sheaf.matches.readers.files import READERS, Source, sniff
 from sheaf.matches.readers.log_blocks import LogFile
 from sheaf.matches.readers.match_yaml import zone_of
 from sheaf.matches.settings import MatchesSettings
+from sheaf.outside.files import key_of
 from sheaf.store.store import Store
 
 CutoffBy = Literal["mtime", "event_time"]
@@ -118,7 +119,7 @@ def _reason_to_keep(
         return "its name is no UTF-8"
     if store.root is not None and store.root.resolve() in path.parents:
         return "it belongs to the store"
-    if match_yaml.is_manifest(path.name) or path.name == match_yaml.CONFIG:
+    if match_yaml.is_manifest(path.name) or key_of(path.name) == match_yaml.CONFIG:
         return "it describes a match"
     if _belongs_to_database(path):
         return "it belongs to a database"

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from sheaf.errors import InputError, UsageError, VerificationError
+from sheaf.errors import InputError, StoreError, UsageError, VerificationError
 from sheaf.matches.offload.execute import Journal
 from sheaf.store import documents
+from sheaf.store.errors import is_full
 from sheaf.store.scratch import scratch_folder
 from sheaf.store.store import Store, sync
 
@@ -60,7 +61,7 @@ def find(store: Store, name: str = "*", archive: str | None = None) -> list[Arch
     """
     paths = sorted(found.path for found in store.list("offload") if found.path.endswith(".json"))
     journals = [one for one in documents.whole(Journal, store, paths) if one.status in ("verified", "done")]
-    return [
+    all_ = [
         Archived(
             archive=journal.archive,
             source=journal.source,
@@ -73,8 +74,10 @@ def find(store: Store, name: str = "*", archive: str | None = None) -> list[Arch
         for journal in sorted(journals, key=lambda one: one.created_at, reverse=True)
         if archive is None or journal.archive.endswith((f"/{archive}", f"/{archive}.zip"))
         for entry in journal.files
-        if fnmatchcase(entry.path, name) or fnmatchcase(Path(entry.path).name, name)
     ]
+    # A name may look like a pattern, as `log[1].ndjson` does.
+    named = [one for one in all_ if name in (one.path, Path(one.path).name)]
+    return named or [one for one in all_ if fnmatchcase(one.path, name) or fnmatchcase(Path(one.path).name, name)]
 
 
 def newest(found: Sequence[Archived]) -> list[Archived]:
@@ -106,16 +109,21 @@ def restore(store: Store, wanted: Sequence[Archived], target: Path | None = None
     for archive, some in by_archive.items():
         with scratch_folder(store) as scratch:
             local = scratch / "archive.zip"
+            place = target
             try:
                 store.download(archive, local)
                 with zipfile.ZipFile(local) as members:
                     for one in some:
-                        _extract(members, one, places[one])
-                        result.restored.append(str(places[one]))
+                        place = places[one]
+                        _extract(members, one, place)
+                        result.restored.append(str(place))
             except (zipfile.BadZipFile, zlib.error, KeyError, EOFError) as error:
                 raise VerificationError(f"{archive} is damaged: {error}.") from error
             except OSError as error:
-                raise UsageError(f"{error.filename or archive} cannot be written: {error.strerror}.") from error
+                where = error.filename or place or archive
+                if is_full(str(error)):
+                    raise StoreError(f"The disk of {where} is full: free some space and run again.") from error
+                raise UsageError(f"{where} cannot be written: {error.strerror}.") from error
     return result
 
 

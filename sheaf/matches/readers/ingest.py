@@ -23,12 +23,14 @@ from sheaf.errors import InputError
 from sheaf.matches import faults, schema
 from sheaf.matches.readers import devices, match_yaml, progress, sqlite, squad, staging
 from sheaf.matches.readers.clocks import BEYOND_US, Clock
+from sheaf.matches.readers.devices import Device
 from sheaf.matches.readers.files import BY_LINE, READERS, Source, discover
 from sheaf.matches.readers.log_blocks import LogFile, NotOnlyGrownError
-from sheaf.matches.readers.match_yaml import Device, Manifest
+from sheaf.matches.readers.match_yaml import Manifest
 from sheaf.matches.readers.merge import SAME_US, Merged, Staged, merge
 from sheaf.matches.readers.progress import APART_US, Position, Progress
 from sheaf.matches.readers.staging import Batch, Remark
+from sheaf.outside.files import open_file
 from sheaf.report import Report
 from sheaf.tables.accounts import Kind
 from sheaf.tables.parquet import from_rows
@@ -37,6 +39,7 @@ from sheaf.tables.work import Work
 
 _LATE_US = 2_000_000
 _SHOWN = 2000
+_BEGINNING = 60
 
 
 def ingest(folder: Path, work: Work) -> Report:
@@ -77,10 +80,17 @@ def _read(work: Work, described: Manifest, sources: Sequence[Source], before: Pr
     for source in sources:
         reading.read(source)
     if all(source.form in ("unknown", "configuration") for source in sources):
-        shown = ", ".join(source.name for source in sources[:3]) + (", …" if len(sources) > 3 else "")
+        shown = ", ".join(_beginning(source) for source in sources[:3]) + (", …" if len(sources) > 3 else "")
         raise InputError(f"No file of match {work.partition!r} is in a format that is known here: {shown}.")
     memory.give_back()
     return _write(work, described, reading)
+
+
+def _beginning(source: Source) -> str:
+    """The name of a file and how it begins, so that people see what is in it."""
+    with open_file(source.path) as file:
+        text = file.read(_BEGINNING).decode("utf-8", "backslashreplace").splitlines() or [""]
+    return f"{source.name} (it begins with {text[0]!r})"
 
 
 @dataclass
@@ -374,6 +384,8 @@ def _write(work: Work, described: Manifest, reading: _Reading) -> Report:
     work.rejects.used("sources", reading.counts["sources"])
     reading.counts["events"] = events.rows
     reading.counts["duplicates"] += duplicates
+    if not events.rows and (outside := reading.counts["outside"]):
+        raise InputError(f"All {outside} events lie outside of start and end in {match_yaml.FILE_NAME}: correct them.")
     warnings = _warnings(reading, names)
     bridge = described.data_export
     warnings += bridge.without_meaning(work.partition) if bridge else ()
@@ -382,7 +394,9 @@ def _write(work: Work, described: Manifest, reading: _Reading) -> Report:
         "match_id": work.partition,
         "name": described.name,
         "timezone": described.zone.key,
-        "manifest": described.model_dump_json(),
+        "manifest": described.model_copy(
+            update={"devices": devices.in_full(described.devices, reading.seen)}
+        ).model_dump_json(),
         **{name: reading.counts[name] for name in schema.COUNTS},
         "files": len(reading.files),
         "first_time": match_yaml.utc(span.first),
@@ -392,6 +406,7 @@ def _write(work: Work, described: Manifest, reading: _Reading) -> Report:
     work.write(schema.SOURCES, from_rows(schema.SOURCES, reading.files))
     work.write(schema.MATCH, from_rows(schema.MATCH, [info]))
     read = Progress(
+        described=described.model_dump_json(),
         positions=reading.positions,
         seen=sorted(reading.seen),
         names=dict(names.full),
@@ -446,6 +461,13 @@ def _warnings(reading: _Reading, names: devices.Names) -> list[str]:
     if names.unknown:
         listed = ", ".join(names.unknown[:10])
         warnings.append(f"These devices are in no device list and keep their short names: {listed}.")
+    heard = {names.full.get(name, name) for _, name in reading.seen}
+    listed = devices.in_full(reading.match.devices, reading.seen)
+    if silent := [device.id for device in listed if (devices.mac(device.id) or device.id) not in heard]:
+        named = ", ".join(silent[:10])
+        warnings.append(f"Devices of {match_yaml.FILE_NAME} that were never heard (is an address mistyped?): {named}.")
+    if outside := reading.counts["outside"]:
+        warnings.append(f"Events outside of start and end in {match_yaml.FILE_NAME}, which are left out: {outside}.")
     if reading.counts["pending"]:
         warnings.append(f"Unfinished last lines, left for the next time: {reading.counts['pending']}.")
     return warnings

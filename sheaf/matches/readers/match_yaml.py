@@ -5,13 +5,14 @@ The `data_export` block of a bridge may stand in it, or in the `config.json` bes
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sheaf.errors import InputError
 from sheaf.matches.readers.bridge_config import BLOCK, DataExport, load_data_export
+from sheaf.matches.readers.devices import Device, mac
 from sheaf.matches.settings import Correlation
 from sheaf.outside.files import key_of, named
 from sheaf.outside.models import explain
@@ -21,26 +22,6 @@ FILE_NAME = "match.yaml"
 SQUAD = "squad.csv"
 CONFIG = "config.json"
 _NAMES = (FILE_NAME, "match.yml")
-
-
-class Device(BaseModel):
-    """A timer or sensor of the match.
-
-    Attributes:
-        id: MAC address, with or without colons.
-        label: what logs may call it instead of its address.
-        kind: timer or sensor.
-        target, stage, bay: where it is; sensors belong to the timer of their bay.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
-
-    id: str = Field(min_length=1)
-    label: str | None = None
-    kind: Literal["timer", "sensor"] = "sensor"
-    target: str | None = None
-    stage: str | None = None
-    bay: str | None = None
 
 
 class Squad(BaseModel):
@@ -107,6 +88,30 @@ class Manifest(BaseModel):
         if value is not None:
             zone_of(value)
         return value
+
+    @field_validator("start", "end", mode="before")
+    @classmethod
+    def _is_a_time(cls, value: object) -> object:
+        if isinstance(value, int | float) or (isinstance(value, str) and value.strip().isdigit()):
+            raise ValueError("write it as 2025-09-13T08:00")  # else it would be seconds since 1970
+        return value
+
+    @field_validator("devices")
+    @classmethod
+    def _each_once(cls, value: tuple[Device, ...]) -> tuple[Device, ...]:
+        known: dict[str, Device] = {}
+        for device in value:
+            other = known.setdefault(mac(device.id) or device.id, device)
+            if other.model_copy(update={"id": device.id}) != device:
+                raise ValueError(f"{device.id} is listed twice, as different things: keep one of them")
+        return tuple(known.values())
+
+    @model_validator(mode="after")
+    def _begins_before_it_ends(self) -> Self:
+        first, last = self.bounds()
+        if first is not None and last is not None and first >= last:
+            raise ValueError("end is not after start (a date alone is the midnight with which it begins)")
+        return self
 
     @property
     def zone(self) -> ZoneInfo:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from sheaf.matches import schema
+from sheaf.matches.readers.devices import Device
 from sheaf.matches.readers.files import Source
 from sheaf.matches.readers.log_blocks import Mark
-from sheaf.matches.readers.match_yaml import Device, Manifest
+from sheaf.matches.readers.match_yaml import Manifest
 from sheaf.tables.accounts import Account
 from sheaf.tables.pinned import Tables
 
@@ -61,6 +62,7 @@ class Progress(BaseModel):
     """How far a match was read.
 
     Attributes:
+        described: what a person says about it, as JSON.
         positions: how far its sources were, by their names.
         seen: pairs of device and the name that a source uses.
         names: full address by such a name.
@@ -72,6 +74,7 @@ class Progress(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    described: str
     positions: dict[str, Position]
     seen: list[tuple[str, str]]
     names: dict[str, str]
@@ -86,10 +89,9 @@ def known(before: Tables | None, described: Manifest, sources: Sequence[Source])
     """How far the match was read, if it may go on from there: its description is the same, and no file is gone."""
     if before is None or schema.PROGRESS not in before:
         return None
-    if before.row(schema.MATCH, ["manifest"])["manifest"] != described.model_dump_json():
-        return None
     found = Progress.model_validate_json(before.row(schema.PROGRESS)["state"])
-    return found if found.positions.keys() <= {source.name for source in sources} else None
+    same = found.described == described.model_dump_json()
+    return found if same and found.positions.keys() <= {source.name for source in sources} else None
 
 
 def of_events(before: Tables) -> "tuple[list[Account], Iterator[pa.RecordBatch]]":

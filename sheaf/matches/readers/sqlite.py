@@ -21,8 +21,8 @@ from sheaf.errors import InputError
 from sheaf.matches import faults
 from sheaf.matches.readers import timer_frames
 from sheaf.matches.readers.clocks import Clock, Moment
+from sheaf.matches.readers.devices import Device
 from sheaf.matches.readers.json_lines import backup
-from sheaf.matches.readers.match_yaml import Device
 from sheaf.matches.readers.records import Records, mapped
 from sheaf.matches.readers.staging import Batch
 from sheaf.matches.vocabulary import TIMER_BACKUP_TYPES

@@ -60,7 +60,8 @@ def snapshot(source: str, target: str, timeout_s: float, until: float) -> Iterat
             _limit(after, until)
             after.execute("PRAGMA journal_mode=DELETE")
             if (found := after.execute("PRAGMA integrity_check").fetchone()[0]) != "ok":
-                raise InputError(f"the database is damaged: {found.splitlines()[0]}")
+                said = next((line for line in found.splitlines() if not line.startswith("***")), found)
+                raise InputError(f"the database is damaged: {said}")
     finally:
         for part in copied.parent.glob(f"{copied.name}*"):
             part.unlink()

@@ -80,7 +80,8 @@ def _numbers(column: pa.Array) -> pa.Array:
     """Numbers to six places as Python writes them, one by one where Arrow would write or round them otherwise."""
     import pyarrow.compute as pc
 
-    rounded = pc.round(column, 6)
+    # What is a whole number of millionths already, Arrow rounds to itself, whatever its last digits are.
+    rounded = pc.divide(pc.round(pc.multiply(column, 1e6)), 1e6)
     text, size = rounded.cast(pa.string()), pc.abs(rounded)
     whole = pc.equal(rounded, pc.trunc(rounded))
     text = pc.if_else(whole, pc.binary_join_element_wise(text, ".0", ""), text)
