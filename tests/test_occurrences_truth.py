@@ -35,7 +35,7 @@ from test_occurrences_packages import put_package, seen
 from test_occurrences_platforms import FORD, image, put_insights
 
 from sheaf.occurrences import schema
-from sheaf.occurrences.analysis.names import Name, understand
+from sheaf.occurrences.analysis.names import Meant, Name, understand
 from sheaf.occurrences.clocks import spans
 from sheaf.occurrences.domain import OCCURRENCES
 from sheaf.occurrences.readers.ingest import ingest
@@ -397,6 +397,28 @@ def test_a_sensitive_place_is_in_no_file_of_any_series(
     assert int(event["coordinateUncertaintyInMeters"]) > 6000
     other = tsv(archive(local_store, settings=settings)["event.txt"])[0]
     assert (other["decimalLatitude"], other["locationID"]) == ("47.3921", "Meadow")
+
+
+@pytest.mark.parametrize(
+    ("name", "hidden"),
+    [
+        *((name, True) for name in ("Lynx_lynx", "†Lynx lynx", "Lynx (Lynx) lynx", "Lynx ?lynx", "cf. Lynx lynx")),
+        *((name, True) for name in ("Lynx lynx/pardinus", "Lynx pardinus/lynx", "Lynx pardinus × Lynx lynx")),
+        *((name, True) for name in ("LYNX LYNX", "L. lynx", "Lynx\u00a0lyn\u00adx", "Felis silvestris or Lynx lynx")),
+        *((name, True) for name in ("Lynx cf. lynx", "Lynx lynx?", "Lynx lynx carpathicus (Kratochvil, 1963)")),
+        *(
+            (name, False)
+            for name in ("Lynx", "Lynx sp.", "Lynx rufus", "Lynx (Lynx) rufus", "Felis lynxiana", "L. rufus")
+        ),
+    ],
+)
+def test_a_sensitive_name_means_every_name_that_may_be_it(name: str, hidden: bool) -> None:
+    lynx = (1, "Lynx lynx", 2435240, None, [])
+    synonym, double = (2, "Felis lynx", None, 1, []), (3, "Eurasischer Luchs", 2435240, None, [])
+    meant = Meant([lynx, synonym, double, (4, name, None, None, []), (5, "kitten", None, None, [(4, name)])])
+    for wanted in ("lynx LYNX", "Lynx lynx (Linnaeus, 1758)", "Lynx (Lynx) lynx", "Felis lynx", 2435240, "2435240"):
+        assert meant.by(wanted) == {1, 2, 3, *((4, 5) if hidden else ())}
+    assert meant.by("Felis linx") == set()
 
 
 def camera_trap(folder: Path) -> None:

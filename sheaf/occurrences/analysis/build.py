@@ -443,23 +443,24 @@ def _find_sensitive(work: Work, database: "duckdb.DuckDBPyConnection") -> None:
     Raises:
         InputError: one of them is no taxon of the project: nobody can know what was meant to be hidden.
     """
-    taxa = database.execute("SELECT id, name, gbif_taxon_key, synonym_of_id FROM taxon").fetchall()
-    meant: set[int] = set()
-    for wanted in work.settings.sensitive_taxa:
-        found = names.matching(wanted, taxa)
+    wanted = work.settings.sensitive_taxa
+    taxa = (
+        (id_, name, key, accepted, [(parent["id"], parent["name"]) for parent in parents])
+        for id_, name, key, accepted, parents in database.execute(
+            "SELECT id, name, gbif_taxon_key, synonym_of_id, parents FROM taxon"
+        ).fetchall()
+    )
+    meant = names.Meant(taxa if wanted else ())
+    sensitive: set[int] = set()
+    for one in wanted:
+        found = meant.by(one)
         if not found:
             raise InputError(
-                f"sensitive_taxa names {wanted!r}, which is no taxon of {work.partition}, neither by name, synonym nor "
+                f"sensitive_taxa names {one!r}, which is no taxon of {work.partition}, neither by name, synonym nor "
                 f"GBIF key: correct it, or set it for single projects (occurrences, projects, {work.partition})."
             )
-        meant |= found
-    table_of(database, "meant", ("id",), ("BIGINT",), [(id_,) for id_ in sorted(meant)])
-    database.execute(
-        """CREATE TABLE sensitive_taxon AS SELECT id FROM taxon
-        WHERE id IN (FROM meant) OR list_has_any(list_transform(parents, lambda p: p.id), (SELECT list(id) FROM meant))
-        OR list_has_any(list_transform(parents, lambda p: lower(p.name)),
-            (SELECT list(lower(name)) FROM taxon WHERE id IN (FROM meant)))"""
-    )
+        sensitive |= found
+    table_of(database, "sensitive_taxon", ("id",), ("BIGINT",), [(id_,) for id_ in sorted(sensitive)])
 
 
 def _find_zones(work: Work, database: "duckdb.DuckDBPyConnection") -> None:

@@ -8,7 +8,7 @@ said beyond it is `identificationQualifier` (https://dwc.tdwg.org/terms/#dwc:ide
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -179,12 +179,6 @@ def _authored(text: str) -> tuple[str, str]:
     return text, ""
 
 
-def bare(name: str) -> str:
-    """A name to compare with: without case, qualifiers and signs of hybrids."""
-    text = _WIDELY.sub("", _CONFER.sub(" ", " ".join(name.split())))
-    return " ".join(_CROSS.sub(" ", text).rstrip("?").split()).casefold()
-
-
 @cache
 def vocabulary(not_taxa: tuple[str, ...] = (), people: tuple[str, ...] = ()) -> Mapping[str, str]:
     """Names that are no taxa, in the form in which they are compared, with their kind.
@@ -248,20 +242,83 @@ def _crossed(text: str, rank: str) -> Name | None:
     return Name(f"{before} × {after}", "UNKNOWN")
 
 
-def matching(wanted: str | int, taxa: Iterable[tuple[int, str, int | None, int | None]]) -> set[int]:
-    """The ids of the taxa that a scientific name, synonym or GBIF key means; a name means what is below it, too.
+class Meant:
+    """Which taxa a name, synonym or GBIF key of the settings means, whatever else is written with it.
 
-    Args:
-        wanted: the name, in any case and with or without its author, or the key.
-        taxa: id, name, GBIF key, and id of the accepted taxon.
+    A place that should have been hidden cannot be taken back: a name means all taxa whose name may be it. So
+    `Lynx lynx` means what is below it, `Lynx_lynx`, `Lynx (Lynx) lynx`, `Lynx cf. lynx`, `L. lynx`, one with its
+    author, and each hybrid, slash or `or` with it.
     """
-    rows = list(taxa)
-    text = str(wanted).strip()
-    name = bare(re.sub(r"(?<=\S)\s+\(?[A-Z].*$", "", " ".join(text.split())))
-    found = {
-        id_
-        for id_, own, key, _ in rows
-        if (text.isdecimal() and key == int(text)) or bare(own) == name or bare(own).startswith(f"{name} ")
-    }
-    accepted = {of for id_, _, _, of in rows if id_ in found and of is not None} | found
-    return accepted | {id_ for id_, _, _, of in rows if of in accepted}
+
+    def __init__(
+        self, taxa: Iterable[tuple[int, str, int | None, int | None, Sequence[tuple[int | None, str | None]]]]
+    ) -> None:
+        """Take in all taxa: id, name, GBIF key, id of the accepted taxon, and id and name of the ancestors."""
+        self._taxa = list(taxa)
+        self._words = dict[str, list[str]]()
+        self._with = dict[str, set[str]]()  # names by each of their words
+        for name in {name for _, own, _, _, above in self._taxa for name in (own, *(of or "" for _, of in above))}:
+            self._words[name] = _words(name)
+            for word in self._words[name]:
+                self._with.setdefault(word.casefold(), set()).add(name)
+
+    def by(self, wanted: str | int) -> set[int]:
+        """The ids of the taxa that a scientific name, in any case and with or without author, or a key means."""
+        text = str(wanted).strip()
+        named = self._within(self._named(text))
+        found = named | {id_ for id_, _, key, _, _ in self._taxa if text.isdecimal() and key == int(text)}
+        accepted = {of for id_, _, _, of, _ in self._taxa if id_ in found and of is not None} | found
+        found |= {id_ for id_, _, _, of, _ in self._taxa if id_ in accepted or of in accepted}
+        keys = {key for id_, own, key, _, _ in self._taxa if id_ in found and key is not None and not _several(own)}
+        found |= {id_ for id_, _, key, _, _ in self._taxa if key in keys}
+        others = {own for id_, own, _, _, _ in self._taxa if id_ in found - named and not _several(own)}
+        return found | self._within(set().union(*map(self._named, others)), found)
+
+    def _named(self, wanted: str) -> set[str]:
+        """The names that may be the wanted one: those with all its words in the same order."""
+        text = _SUBGENUS.sub(" ", " ".join(wanted.replace("_", " ").split()))
+        found = set[str]()
+        for one in {text, _authored(text)[0], re.sub(r"(?<=[a-z])\s+\(?[A-Z](?![A-Z]).*$", "", text)}:
+            words = [word.casefold() for word in _words(one) if word not in ("x", "X")]
+            names = self._with.get(words[-1], ()) if words else ()
+            found |= {name for name in names if _holds(self._words[name], words)}
+        return found
+
+    def _within(self, names: set[str], ids: Collection[int] = ()) -> set[int]:
+        """The ids of the taxa that have one of the names or ids, or are below such a one."""
+        return {
+            id_
+            for id_, own, _, _, above in self._taxa
+            if own in names or any(of in ids or name in names for of, name in above)
+        }
+
+
+_SUBGENUS = re.compile(r"(?<=[a-z]) \([A-Z][a-z-]+\)(?= \W*[a-z])")
+
+
+def _words(name: str) -> list[str]:
+    """The words of a name, without accents and signs; a dot stays with what may be a genus' first letters."""
+    text = "".join(one for one in name if unicodedata.category(one) != "Cf").replace("_", " ")  # such as soft hyphens
+    text = "".join(one for one in unicodedata.normalize("NFKD", text) if not unicodedata.combining(one))
+    words = re.findall(r"[^\W\d_]{1,2}\.|[^\W_]+(?:-[^\W_]+)*", text)
+    repeated = re.match(r"\W*([A-Z][a-z-]+) \(\1\)(?= \W*[a-z])", text)  # subgenus of the same name
+    return words[1:] if repeated else words
+
+
+def _several(name: str) -> bool:
+    """Whether a name is that of several taxa, so that it is none to compare with."""
+    return bool(_CROSS.search(name) or re.search(r"(?i)/|\bor\b", name))
+
+
+def _holds(words: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Whether words hold the wanted ones in their order; a single one is a genus or higher, never an epithet."""
+    if len(wanted) == 1:
+        return any(
+            word.casefold() == wanted[0] and (place == 0 or word[0].isupper()) for place, word in enumerate(words)
+        )
+    left = iter(words)
+    first, *rest = wanted
+    began = any(
+        word.casefold() == first or (word.endswith(".") and first.startswith(word[:-1].casefold())) for word in left
+    )
+    return began and all(any(word.casefold() == one for word in left) for one in rest)
