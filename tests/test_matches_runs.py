@@ -14,7 +14,6 @@ from matches_logs import (
     button,
     hit,
     line,
-    ndjson,
     put,
     shot,
     stop,
@@ -209,11 +208,24 @@ def test_every_event_says_which_run_it_belongs_to(match: Match) -> None:
     assert [row["delay_ms"] for row in rows[3:5]] == [500.0, 500.0]
 
 
-def test_numbers_follow_start_times_not_the_order_in_the_file(match: Match) -> None:
-    put(match.folder, "logs/main.ndjson", ndjson(*string(5000), *string(0, shots=1)))
+def test_numbers_follow_start_times_not_the_order_of_files(match: Match) -> None:
+    match.log(*string(5000), name="logs/a.ndjson")
+    match.log(*string(0, shots=1), name="logs/b.ndjson")
     match.read()
     assert [run["shots_detected"] for run in match.rows(schema.RUNS)] == [1, 3]
     assert [row["run_id"] for row in match.rows(schema.SHOTS)] == ["run_1", "run_2", "run_2", "run_2"]
+
+
+@pytest.mark.parametrize("by", [-65.0, -5400.0, -1e9])
+def test_runs_after_a_clock_was_set_back_come_after_those_before_and_are_flagged(match: Match, by: float) -> None:
+    put(match.folder, "squad.csv", b"string,shooter\n1,Ada\n2,Bob\n3,Cy\n")
+    strings = [string(0, shots=1), string(30, shots=2), string(60 + by, shots=3), string(90 + by, shots=4)]
+    match.log(*(record for records in strings for record in records))
+    report = match.read()
+    found = match.rows(schema.RUNS)
+    assert [(run["shots_detected"], run["shooter"]) for run in found] == [(1, "Ada"), (2, "Bob"), (3, "Cy"), (4, None)]
+    assert ["clock_step" in run["flags"] for run in found] == [False, False, True, True]
+    assert any("clock_step" in warning for warning in report.warnings)
 
 
 def test_a_match_without_events_has_empty_tables(match: Match) -> None:

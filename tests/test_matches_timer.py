@@ -192,6 +192,11 @@ def test_a_clock_set_by_nobody_knows_how_much_leaves_times_empty(match: Match, b
     assert any("clock_step" in warning for warning in report.warnings)
 
 
+@pytest.mark.parametrize(("gap", "flags"), [(50, "no_summary"), (90, "long_pause;no_summary")])
+def test_a_clock_that_may_have_been_set_forward_between_shots_is_said(match: Match, gap: float, flags: str) -> None:
+    assert brief(runs(match, button(0), beep(2), shot(4), shot(4 + gap), stop(6 + gap))) == [(2, flags)]
+
+
 @pytest.mark.case("matches/clock-set-forward-in-a-run")
 @pytest.mark.parametrize("year", [1970, 2000])
 def test_a_run_before_any_clock_was_set_is_flagged(match: Match, year: int) -> None:

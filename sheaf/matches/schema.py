@@ -57,7 +57,12 @@ RUNS = Table(
     "runs",
     "match",
     (
-        column("run_no", SMALL, "Number by start time within the match, from 1", null=False),
+        column(
+            "run_no",
+            SMALL,
+            "Number within the match, from 1: by start time, after a clock was set back in the order of the log",
+            null=False,
+        ),
         column("run_id", TEXT, "run_<run_no>", null=False),
         column("status", TEXT, "completed or incomplete", null=False),
         column("start_time", UTC_TIME, "Start button, else beep", null=False),

@@ -16,7 +16,7 @@ RUN_SCHEMA = pa.schema(
             (name, pa.int32())
             for name in ("opened", "shots_detected", "shots_doubled", "shots_lost", "impacts_detected")
         ),
-        *((name, pa.int64()) for name in ("start", "beep", "end", "last_shot", "last_impact")),
+        *((name, pa.int64()) for name in ("order", "start", "beep", "end", "last_shot", "last_impact")),
         ("duration_seconds", pa.float64()),
         *(
             (name, pa.dictionary(pa.int32(), pa.string()))
@@ -36,7 +36,8 @@ class Found:
 
     Attributes:
         runs, shots, impacts: as the runs closed. Each part of shots has all shots of its runs, and the part of impacts
-            with the same number has all their impacts.
+            with the same number has all their impacts. `order` of a run is its start, or the latest time before it
+            where a clock was set back.
         orphans: how many shots, stops and summaries belong to no run.
         orphan_impacts: how many impacts belong to no run, by sensor.
         sensors: names of the sensors, which impacts have as numbers.

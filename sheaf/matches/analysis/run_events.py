@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from sheaf.matches.readers.clocks import BEYOND_US
 from sheaf.tables.table import UTC_TIME, arrow_type
 
 COLUMNS = (
@@ -36,7 +37,7 @@ LONGEST_US = 656_000_000
 
 @dataclass(slots=True)
 class Event:
-    """One event; `ts` in microseconds since 1970 UTC."""
+    """One event; `ts` in microseconds since 1970 UTC, and so `latest`, the latest of this and all before."""
 
     number: int
     ts: int
@@ -50,6 +51,12 @@ class Event:
     split_s: float | None
     timer_shots: int | None
     ambiguous: bool
+    latest: int
+
+    @property
+    def behind(self) -> int | None:
+        """The latest time so far, where this one shows that the clock was set back since, or was never set."""
+        return self.latest if self.latest - self.ts > STEP_US or self.ts >= BEYOND_US else None
 
     @property
     def sensor(self) -> str:
@@ -62,10 +69,11 @@ class Events:
 
     Attributes:
         number, ts, kind, ambiguous, numbered: of each; a shot is numbered when its timer gave it a number.
+        latest: of each, the latest time of it and all before.
         device, device_id, position, details: of each, as a dictionary.
     """
 
-    def __init__(self, batch: pa.RecordBatch) -> None:
+    def __init__(self, batch: pa.RecordBatch, latest: int = 0) -> None:
         import pyarrow.compute as pc
 
         kind = pc.index_in(batch.column("event_type").cast(pa.string()), pa.array(KINDS))
@@ -75,6 +83,7 @@ class Events:
         self.kind = kind.to_numpy()
         self.number = batch.column("event_no").to_numpy()
         self.ts = batch.column("ts").cast(pa.int64()).to_numpy()
+        self.latest = np.maximum.accumulate(np.maximum(np.where(self.ts < BEYOND_US, self.ts, 0), latest))
         self.ambiguous = batch.column("ambiguous_time").to_numpy(zero_copy_only=False)
         self.numbered = batch.column("shot_number").is_valid().to_numpy(zero_copy_only=False)
         self.device, self.device_id, self.position, self.details = (
@@ -89,7 +98,8 @@ class Events:
         """The events of some places."""
         part = self._batch.slice(start, end - start)
         columns = [column.cast(pa.int64()) if column.type == arrow_type(UTC_TIME) else column for column in part]
-        return (Event(*values) for values in zip(*(column.to_pylist() for column in columns), strict=True))
+        values = [*(column.to_pylist() for column in columns), self.latest[start:end].tolist()]
+        return (Event(*row) for row in zip(*values, strict=True))
 
 
 def codes(column: pa.DictionaryArray) -> np.ndarray:

@@ -13,6 +13,7 @@ which shot (`correlate`).
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,7 @@ class _Run:
     device: str | None
     device_id: str | None
     position: str | None
+    behind: int | None = None  # as its first event has it
     beep: tuple[int, int] | None = None  # event and time
     stop: int | None = None
     summed_up: tuple[int, str | None] | None = None  # time and text of its summary
@@ -92,10 +94,12 @@ class RunBuilder:
         self._sensors: dict[str, int] = {}
         self._closed: list[dict[str, object]] = []
         self._opened = 0
+        self._latest = 0
 
     def feed(self, batch: pa.RecordBatch) -> None:
         """Take the next events; `batch` has at least `COLUMNS`."""
-        events = Events(batch)
+        events = Events(batch, self._latest)
+        self._latest = int(events.latest[-1]) if len(events) else self._latest
         if self._timer_of is not None:  # whose an impact is has to be asked one by one
             self._step(events, 0, len(events))
             return
@@ -356,7 +360,9 @@ class RunBuilder:
         run.impacts = [impact for impact in run.impacts if impact[0] < edge]
         run.stop = None if stop is not None else run.stop
         self._close(key, None, "restarted")
-        second = _Run(self._opened, start, run.device, run.device_id, run.position, stop=stop, impacts=impacts)
+        second = _Run(
+            self._opened, start, run.device, run.device_id, run.position, run.behind, stop=stop, impacts=impacts
+        )
         self._opened += 1
         second.joined = later
         second.shots.keep(shots)
@@ -416,7 +422,7 @@ class RunBuilder:
             self._close(key, None, "restarted")
         if event.type in ("timer_start_button", "timer_start_beep") and not self._open:
             self._forget_strays()
-        run = _Run(self._opened, event.ts, event.device, event.device_id, event.position)
+        run = _Run(self._opened, event.ts, event.device, event.device_id, event.position, event.behind)
         self._opened += 1
         # A run is known by the device that opened it, even when that stood in for an unnamed one.
         self._open[event.device_id or ""] = run
@@ -488,6 +494,8 @@ class RunBuilder:
             run.flags.add("count_mismatch")
         if lost:
             run.flags |= {"count_mismatch", "lost_shots"}
+        if string_time is None and not repair.steps and _paused(run.beep, shots):
+            run.flags.add("long_pause")
         if run.beep is None:
             run.flags.add("no_beep")
         if run.stop is None:
@@ -509,6 +517,7 @@ class RunBuilder:
                 "shots_doubled": run.shots.doubled,
                 "shots_lost": lost,
                 "impacts_detected": len(hits),
+                "order": start if run.behind is None else run.behind,
                 "start": start,
                 "beep": run.beep and repair.time(*run.beep),
                 "end": end,
@@ -589,6 +598,12 @@ def _sensor_names(events: Events, impacts: np.ndarray) -> list[str]:
     places = pa.array(impacts)
     pairs = (column.take(places).to_pylist() for column in (events.device_id, events.position))
     return [device or position or "" for device, position in zip(*pairs, strict=True)]
+
+
+def _paused(beep: tuple[int, int] | None, shots: list[Shot]) -> bool:
+    """Whether shots are further apart than those of one string are, and no timer's own time says that they were."""
+    times = [*([beep[1]] if beep else []), *(shot.ts for shot in shots if shot.time is None)]
+    return any(after - before > _SAME_STRING_US for before, after in pairwise(times))
 
 
 def _beep_of(run: _Run) -> int | None:

@@ -142,11 +142,12 @@ def take(events: Events, runs: CleanRuns) -> Taken:
     shots, impacts = places[shot], places[impact]
     counts = np.stack([np.bincount(run[which], minlength=len(runs)) for which in (shot, impact)])
     string_time, counted = runs.said[:, 0], runs.said[:, 1:].T
-    began, ended = events.ts[runs.button], events.ts[runs.summary]
+    began, ended, latest = events.ts[runs.button], events.ts[runs.summary], events.latest[runs.button]
     return Taken(
         closed={
             "shots_detected": pa.array(counts[0].astype(np.int32)),
             "impacts_detected": pa.array(counts[1].astype(np.int32)),
+            "order": pa.array(np.where(latest - began > STEP_US, latest, began)),
             "start": pa.array(began),
             "beep": pa.array(events.ts[runs.beep]),
             "end": pa.array(ended),

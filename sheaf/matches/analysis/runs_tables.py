@@ -101,20 +101,20 @@ def load_manifest(tables: Tables) -> Manifest:
 class _Result:
     """The analysis, given out table by table.
 
-    `number[i]` is the final number of the run that opened as the i-th: by start time, from 1. What else is held of runs
-    is in the order in which they opened.
+    `number[i]` is the final number of the run that opened as the i-th: from 1 by start time, and where a clock was set
+    back in the order of events. What else is held of runs is in the order in which they opened.
     """
 
     def __init__(
         self, scratch: Path, found: Found, known: Mapping[str, Device], events: int, settings: Correlation
     ) -> None:
         self.found, self.known, self.events_count = found, known, events
-        start, self._timer = self._of_runs()
+        order, start, self._timer = self._of_runs()
         self.start = start
-        by_start = np.argsort(start, kind="stable")
         self.number = np.empty(len(start), np.int32)
-        self.number[by_start] = np.arange(1, len(start) + 1)
-        self._of_other_years = _of_other_years(start)
+        self.number[np.argsort(order, kind="stable")] = np.arange(1, len(start) + 1)
+        self._of_other_years = _of_other_years(start, start)
+        self._set_back = (order > start) & ~_of_other_years(start, order)
         self.correlated = correlate(_Parts(found), len(found.sensors), settings)
         memory.give_back()
         self._contested = np.zeros(len(start), bool)
@@ -132,17 +132,17 @@ class _Result:
         # Without a sensor nobody can know whether a shot hit.
         self.sensed = bool(self._totals["impacts"]) or bool(found.orphan_impacts)
 
-    def _of_runs(self) -> tuple[np.ndarray, np.ndarray]:
-        """When each run began, and a number for its timer."""
+    def _of_runs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """By what each run is numbered, when it began, and a number for its timer."""
         count = sum(part.num_rows for part in self.found.runs)
-        start, timer = np.empty(count, np.int64), np.empty(count, np.int32)
+        order, start, timer = np.empty(count, np.int64), np.empty(count, np.int64), np.empty(count, np.int32)
         numbers: dict[str, int] = {}
         for part in self.found.runs:
             opened, names = part["opened"].to_numpy(), part["start_device_id"].combine_chunks()
-            start[opened] = part["start"].to_numpy()
+            order[opened], start[opened] = part["order"].to_numpy(), part["start"].to_numpy()
             of_names = [numbers.setdefault(name or "", len(numbers)) for name in [*names.dictionary.to_pylist(), ""]]
             timer[opened] = np.array(of_names)[names.indices.fill_null(-1).to_numpy()]
-        return start, timer
+        return order, start, timer
 
     def _settle(self, shots: pa.Table, impacts: pa.Table, assigned: Assigned) -> None:
         """Note what the assignment says of some runs and their events."""
@@ -211,7 +211,7 @@ class _Result:
         return sorted(name for name in orphans.keys() - set(self.found.sensors) if orphans[name] >= least)
 
     def runs(self, squads: "_Squads") -> Iterator[pa.RecordBatch]:
-        """The run table, by start time."""
+        """The run table, by number."""
         ends = [*range(1 + _PART, len(self.number) + 1, _PART), len(self.number) + 1]
         for some in self.found.runs.in_order(lambda part: self.number[part["opened"].to_numpy()], ends):
             yield from self._some_runs(some, squads).to_batches()
@@ -224,6 +224,7 @@ class _Result:
         number, matched, first = self.number[opened], self._matched[opened], self._first[opened]
         flags = some["flags"].cast(pa.string()).combine_chunks()
         flags = _flagged(flags, self._of_other_years[opened], "clock_not_set", "clock_step")
+        flags = _flagged(flags, self._set_back[opened], "clock_step")
         flags = _flagged(flags, self._contested[opened], "contested_impact")
         for said in pc.value_counts(flags).to_pylist():
             self._flags.update(dict.fromkeys(said["values"].split(";"), said["counts"]))
@@ -444,10 +445,10 @@ def _splits(ts: np.ndarray, shot_no: np.ndarray) -> np.ndarray:
     return np.where(known, split / 1e6, np.nan)
 
 
-def _of_other_years(start: np.ndarray) -> np.ndarray:
-    """Which runs are years away from the middle one of the match: their clock was not set."""
+def _of_other_years(start: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Which times are years away from the middle run of the match: their clock was not set."""
     known = np.sort(start[(start >= NOT_SET_US) & (start < BEYOND_US)])
-    return np.abs(start - known[(len(known) - 1) // 2]) > YEARS_US if len(known) else np.zeros(len(start), bool)
+    return np.abs(times - known[(len(known) - 1) // 2]) > YEARS_US if len(known) else np.zeros(len(times), bool)
 
 
 def _flagged(flags: pa.Array, some: np.ndarray, *names: str) -> pa.Array:
@@ -496,8 +497,8 @@ def _warnings(counts: dict[str, int], squad: Sequence[Squad], squads: _Squads) -
         yield f"Shots that the timer counted and no record reports: {counts['shots_lost']}."
     if counts["clock_steps"]:
         yield (
-            "Runs during which a clock was set, or whose date is before 2001, after 2099 or years from the others' "
-            f"(flag clock_step): {counts['clock_steps']}."
+            "Runs during which or before which a clock was set, or whose date is before 2001, after 2099 or years from "
+            f"the others' (flag clock_step): {counts['clock_steps']}."
         )
     if squads.silent:
         yield (

@@ -27,7 +27,8 @@ _AT_ONCE = 1024
 MEANINGS = {
     "bay_unknown": (9, "impacts could not be given to one of two bays: list the devices in match.yaml"),
     "clock_not_set": (9, "the clock was not set: its date is wrong"),
-    "clock_step": (8, "a clock was set while it went on"),
+    "clock_step": (8, "a clock was set while it went on, or back before it"),
+    "long_pause": (7, "more than a minute between shots: was a clock set, or an end and a start lost?"),
     "lost_shots": (8, "the timer counted more shots than any record reports"),
     "count_mismatch": (7, "timer or summary counted otherwise"),
     "no_start": (6, "its start was lost"),

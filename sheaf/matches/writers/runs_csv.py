@@ -20,7 +20,7 @@ HEADER = (
 
 
 def write(draft: Draft) -> Written:
-    """Write `match_<id>_runs.csv`: UTF-8, LF, header also without runs, sorted by start time."""
+    """Write `match_<id>_runs.csv`: UTF-8, LF, header also without runs, sorted by number."""
     name, rows = f"match_{draft.partition}_runs.csv", 0
     with (draft.folder / name).open("wb") as file:
         file.write(f"{','.join(HEADER)}\n".encode())
