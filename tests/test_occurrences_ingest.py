@@ -112,6 +112,18 @@ LOST: list[tuple[str, dict[str, Any], str]] = [  # what a row only loses
     ("main_event", {"start": "yesterday"}, "not_a_time"),
     ("main_event", {"start": "01/07/2026 21:00"}, "not_a_time"),
     ("main_event", {"start": "2026-02-30T21:00:00"}, "not_a_time"),
+    *(
+        ("main_event", {"start": f"2024-06-15 {text}"}, "not_a_time")
+        for text in (
+            "21:00:00+24:00",
+            "21:00:00 EST",
+            "21:00:00 Mars/Olympus",
+            "21:00:00 PM AM",
+            "13:00 AM",
+            "21:00 час",
+        )
+    ),
+    ("main_event", {"start": "epoch"}, "not_a_time"),
     ("main_event", {"end": "1799-12-31 23:59:59"}, "out_of_range"),
     ("main_detection", {"timestamp": "2200-01-01"}, "out_of_range"),
     ("main_detection", {"timestamp": "0001-01-01T00:00:00"}, "out_of_range"),
@@ -161,6 +173,15 @@ TIMES = {
     "20240615T230000+0200": ("2024-06-15 23:00:00", 120),
     "2024-06-15T24:00:00": ("2024-06-16 00:00:00", None),
     "2024-06-15 23:00": ("2024-06-15 23:00:00", None),
+    "2024-06-15 11:00:00 PM": ("2024-06-15 23:00:00", None),
+    "2024-06-15 12:30 a.m. UTC": ("2024-06-15 00:30:00", 0),
+    "2024-06-15 23:00:00 GMT": ("2024-06-15 23:00:00", 0),
+    "2024-06-15 23:00:00 UTC+2": ("2024-06-15 23:00:00", 120),
+    "2024-06-15T23:00:00+02:00[Europe/Oslo]": ("2024-06-15 23:00:00", 120),
+    "2024-06-15 23:00:00 America/New_York": ("2024-06-15 23:00:00", -240),
+    "2024-11-03 01:30:00 America/New_York": ("2024-11-03 01:30:00", None),
+    "2024-06-15T23:00:00,5Z": ("2024-06-15 23:00:00.500000", 0),
+    "20240615T230000.5Z": ("2024-06-15 23:00:00.500000", 0),
 }
 
 
@@ -185,13 +206,15 @@ def test_parquet_times_with_a_zone_are_moments(tmp_path: Path, local_store: Stor
 
 def test_dates_that_no_camera_took_are_used_and_flagged(tmp_path: Path, local_store: Store) -> None:
     given = project()
-    times = ["1970-01-01T00:00:12", "2051-07-01T21:30:00", "2024-06-15"]
+    times = ["1970-01-01T00:00:12", "2051-07-01T21:30:00", "2024-06-15", "20240615"]
     given["main_detection"] = [detection(100 + number, 10, 1, timestamp=text) for number, text in enumerate(times)]
     made = ingested(local_store, put(tmp_path / "p1", given))
-    assert [str(row["timestamp"])[:10] for row in rows(local_store, "main_detection")] == [time[:10] for time in times]
+    shown = [str(row["timestamp"])[:10] for row in rows(local_store, "main_detection")]
+    assert shown == [*(time[:10] for time in times[:3]), times[2]]
     told = [(row["kind"], row["code"], row["primary_key"]) for row in noted(local_store, made)]
     assert sorted(told) == [
-        ("fault", "no_time_of_day", "102"), ("fault", "unlikely_date", "100"), ("fault", "unlikely_date", "101"),
+        ("fault", "no_time_of_day", "102"), ("fault", "no_time_of_day", "103"),
+        ("fault", "unlikely_date", "100"), ("fault", "unlikely_date", "101"),
     ]  # fmt: skip
 
 

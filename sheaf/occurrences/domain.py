@@ -17,7 +17,7 @@ READING = Step(
     "A project's tables as its source has them: typed, checked, with what could not be used in `rejects`.",
     writes=tuple(source.table for source in SOURCES),
     settings=("source_time_zone", "time_zone"),
-    version=7,
+    version=8,
     pool="ingest",
 )
 BUILDING = Step(

@@ -3,11 +3,14 @@
 Here: numbers, flags, texts and times of one column. Not here: what rows must be to each other (`ingest`).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from string import Template
 
 import pyarrow as pa
 
+from sheaf import sql
 from sheaf.occurrences.input_tables import DATE_ONLY, SHARE
 
 SQL_TYPES = {
@@ -23,8 +26,36 @@ UNLIKELY_BEFORE = 1990  # of digital cameras; a clock that was reset begins at 1
 _AXES = {"latitude": "NS", "longitude": "EW"}
 _WHOLE_NUMBER = r"[+-]?\d{1,19}(\.0*)?"
 # beside what DuckDB reads by itself: cameras write the first into their images, ISO 8601 calls the others basic
-_OTHER_TIMES = ["%Y:%m:%d %H:%M:%S", "%Y:%m:%d %H:%M:%S.%g", "%Y:%m:%d %H:%M", "%Y%m%dT%H%M%S", "%Y%m%dT%H%M"]
+_OTHER_TIMES = [
+    *("%Y:%m:%d %H:%M:%S", "%Y:%m:%d %H:%M:%S.%g", "%Y:%m:%d %H:%M"),
+    *("%Y%m%dT%H%M%S", "%Y%m%dT%H%M%S.%g", "%Y%m%dT%H%M", "%Y%m%d"),
+]
 _WRITTEN_OFFSET = r"\s*([Zz]|[+-]\d\d(:?\d\d)?)$"
+# DuckDB leaves out what follows a time: what is more than digits and an offset of this world is read by its parts
+_NOT_PLAIN = r"[^-+0-9:/. TtZz]|[Zz].|[T :]\S*[+-](1[5-9]|[2-9]\d|\d\d:?\d\d\D|\d$)"
+_PARTS = (
+    r"(?i)^(\d{4,}[-/: ]?\d\d?[-/: ]?\d\d?[T ]\s*\d\d?:?\d\d(?::?\d\d(?:[.,]\d*)?)?)\s*(?:([ap])\.?m\b\.?)?\s*"
+    r"(?:(?:UTC|GMT)?\s*(Z|[+-](?:0?\d|1[0-4])(?::?[0-5]\d)?)?(?:\s*\[[\w/+-]*\])?|(Zulu|[a-z_]+(?:/[\w+-]+)+))$"
+)
+# Lists of one, so that what they hold is found once. In the hour that clocks go through twice, or leave out, a zone
+# has no offset.
+_MACROS = r"""
+CREATE MACRO is_zone(name) AS contains($zones, ' ' || lower(name) || ' ');
+CREATE MACRO time_parts(text) AS regexp_extract(text, '$parts', ['shown', 'half', 'written', 'zone']);
+CREATE MACRO worded_clock(text) AS list_transform([time_parts(text)], lambda p: list_transform(
+    [$shown], lambda s: CASE WHEN p.zone <> '' AND NOT is_zone(p.zone) THEN NULL WHEN p.half = '' THEN s
+    WHEN lower(p.half) = 'p' OR hour(s) <= 12
+        THEN s + to_hours((hour(s) % 12 + if(lower(p.half) = 'p', 12, 0) - hour(s))::BIGINT) END)[1])[1];
+CREATE MACRO zone_minutes(zone, shown) AS list_transform([timezone(zone, shown)], lambda m: CASE
+    WHEN shown = timezone(zone, m) AND shown <> timezone(zone, m + INTERVAL 1 HOUR)
+        AND shown <> timezone(zone, m - INTERVAL 1 HOUR) THEN epoch(shown - timezone('UTC', m)) // 60 END)[1];
+CREATE MACRO worded_offset(text) AS list_transform([time_parts(text)], lambda p: CASE
+    WHEN p.zone <> '' THEN CASE WHEN is_zone(p.zone)
+        THEN list_transform([worded_clock(text)], lambda s: zone_minutes(p.zone, s))[1] END
+    WHEN upper(p.written) IN ('', 'Z') THEN CASE WHEN regexp_matches(text, '(?i)(Z|UTC|GMT)$') THEN 0 END
+    ELSE TRY_CAST(regexp_extract(p.written, '^[+-]\d\d?') AS INTEGER) * 60 + coalesce(
+        TRY_CAST(left(p.written, 1) || regexp_extract(p.written, '^...?:?(\d\d)$', 1) AS INTEGER), 0) END)[1];
+"""
 
 
 @dataclass(frozen=True)
@@ -85,11 +116,24 @@ def typed(column: pa.Field, arrived: pa.DataType, now: datetime) -> Typed:
     return Typed(f"nullif({text}, '')", "NULL")
 
 
+def macros(zones: Iterable[str]) -> str:
+    """SQL of what `clock` and `offset` use, for the zones that the database knows."""
+    known = " ".join(["", *sorted(zone.lower() for zone in zones if "/" in zone or zone == "Zulu"), ""])
+    shown = _plain_clock("replace(p.shown, ',', '.')")
+    return Template(_MACROS).safe_substitute(zones=sql.literal(known), parts=_PARTS, shown=shown)
+
+
 def clock(text: str) -> str:
-    """SQL of what a clock showed, of a time as text; null where it is none."""
+    """SQL of what a clock showed, of a time as text; null where it is none. Needs `macros`."""
+    worded = f"regexp_matches({text}, '{_NOT_PLAIN}')"
+    return f"CASE WHEN {worded} THEN worded_clock({text}) ELSE {_plain_clock(text)} END"
+
+
+def _plain_clock(text: str) -> str:
     bare = f"regexp_replace({text}, '{_WRITTEN_OFFSET}', '')"
-    other = f"TRY_CAST({bare} AS TIMESTAMP), try_strptime({bare}, {_OTHER_TIMES})"
-    return f"coalesce(TRY_CAST({text} AS TIMESTAMP), {other})"
+    return (
+        f"coalesce(TRY_CAST({text} AS TIMESTAMP), TRY_CAST({bare} AS TIMESTAMP), try_strptime({bare}, {_OTHER_TIMES}))"
+    )
 
 
 def offset(time: str, arrived: pa.DataType) -> str:
@@ -109,14 +153,16 @@ def offset(time: str, arrived: pa.DataType) -> str:
 
 
 def written_offset(text: str) -> str:
-    """SQL of the same, of a time as text; a date has that of a whole day."""
+    """SQL of the same, of a time as text; a date has that of a whole day. Needs `macros`."""
     # by place, which is quicker than a pattern: …+02:00, …+0200, …+02
     at = [f"substr({text}, -{width}, 1) IN ('+', '-')" for width in (6, 5, 3)]
     hours = [f"CAST(TRY_CAST(substr({text}, -{width}, 3) AS INTEGER) * 60 AS SMALLINT)" for width in (6, 5, 3)]
     minutes = f"TRY_CAST(substr({text}, -{{}}, 1) || right({text}, 2) AS SMALLINT)"
     return (
         f"CASE WHEN {text} IS NULL THEN NULL WHEN {_is_date(text)} THEN {DATE_ONLY}"
-        f" WHEN length({text}) < 14 THEN NULL WHEN right({text}, 1) IN ('Z', 'z') THEN 0"
+        f" WHEN length({text}) < 14 OR (length({text}) = 19 AND substr({text}, 17, 1) = ':') THEN NULL"
+        f" WHEN regexp_matches({text}, '{_NOT_PLAIN}') THEN worded_offset({text})"
+        f" WHEN right({text}, 1) IN ('Z', 'z') THEN 0"
         f" WHEN {at[0]} THEN {hours[0]} + {minutes.format(6)} WHEN {at[1]} THEN {hours[1]} + {minutes.format(5)}"
         f" WHEN {at[2]} THEN {hours[2]} END::SMALLINT"
     )

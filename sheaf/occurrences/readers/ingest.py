@@ -23,7 +23,7 @@ from sheaf.occurrences.input_tables import OFFSET, PROJECT, SOURCES, Source
 from sheaf.occurrences.readers import camtrap_dp, inaturalist, megadetector, wildlife_insights
 from sheaf.occurrences.readers.arrived import AntennaFiles, Arrived, Delivered
 from sheaf.occurrences.readers.corrections import SOFT
-from sheaf.occurrences.readers.fields import SQL_TYPES, Fault, offset, typed
+from sheaf.occurrences.readers.fields import SQL_TYPES, Fault, macros, offset, typed
 from sheaf.occurrences.readers.unpacked import unpacked
 from sheaf.occurrences.working_database import ROWS, working_database
 from sheaf.outside.table_files import LINE, table_file
@@ -81,6 +81,8 @@ def ingest(folder: Path, work: Work) -> Report:
         closing(duck.beside(database)) as beside,
         ThreadPoolExecutor(1) as aside,  # one table is written while the next is read
     ):
+        known = database.execute("SELECT name FROM pg_timezone_names()").fetchall()
+        database.execute(macros(zone for (zone,) in known))
         delivered = _delivered(folder, work, database)
         written = aside.submit(lambda: None)
         for source in SOURCES:
