@@ -49,12 +49,12 @@ class Aside:
         for end in ends:
             while waiting and waiting[-1][0] < end:
                 _, number = waiting.pop()
-                held[number] = self._part(number)
+                held[number] = _sorted(self._part(number), key)
             now = []
             for number, part in sorted(held.items()):
-                before = key(part) < end
-                now.append(part.filter(pa.array(before)))
-                held[number] = part.filter(pa.array(~before))
+                cut = int(np.searchsorted(key(part), end))
+                now.append(part.slice(0, cut))
+                held[number] = part.slice(cut)
             held = {number: part for number, part in held.items() if part.num_rows}
             yield _sorted(pa.concat_tables([self._schema.empty_table(), *now]), key)
 
