@@ -90,6 +90,19 @@ def test_shots_that_no_record_reports_are_lost(match: Match, lost: int) -> None:
     assert (run["shots_detected"], run["shots_lost"], run["flags"]) == (4, 1, "count_mismatch;lost_shots;no_summary")
 
 
+def test_shots_may_be_numbered_from_0_or_all_be_0(match: Match) -> None:
+    records = [*backup(0, [1.0, 2.0, 3.0]), *backup(60, [1.0, 2.0, 3.0]), *backup(120, [1.0, 2.0, 3.0])]
+    again = records[6] | {"timestamp": (START + timedelta(seconds=61.4)).isoformat()}
+    log = [*records[:2], *records[3:7], again, *records[7:11], *records[12:]]
+    from_0 = [
+        record | {"current_shot": record["current_shot"] - (record["event_type"] != "timer_start")} for record in log
+    ]
+    flags = ["count_mismatch;lost_shots;no_summary", "double_shots;no_summary", "count_mismatch;lost_shots;no_summary"]
+    assert brief(runs(match, *from_0)) == [*zip([2, 3, 2], flags, strict=True)]
+    none = [record | {"current_shot": 0} for record in log]
+    assert brief(runs(match, *none)) == [(shots, "no_summary") for shots in (2, 4, 2)]
+
+
 @pytest.mark.case("matches/one-shot-noted-twice")
 @pytest.mark.parametrize("later", [0.01, 0.05, 1.5])
 def test_a_shot_that_is_told_again_counts_once(match: Match, later: float) -> None:

@@ -30,7 +30,7 @@ RUNS = Step(
     writes=(schema.RUNS, schema.TOTALS, schema.SENSORS, schema.EVENT_RUNS),
     work=later("sheaf.matches.analysis.runs_tables:build_runs"),
     settings=("correlation", "min_split_ms"),
-    version=10,
+    version=11,
     checks=(
         Check(
             "count_mismatch",

@@ -6,7 +6,7 @@ Not here: what becomes of them (`run_search`, `run_search_clean`).
 # pyarrow.compute makes its functions when it is imported.
 # pyright: reportAttributeAccessIssue=false
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,19 +67,24 @@ class Event:
 class Events:
     """The events of a batch that matter for runs.
 
+    Args:
+        latest: the latest time before them.
+        from_zero: timers that number their shots from 0; in here all count from 1, and 0 is no number.
+
     Attributes:
         number, ts, kind, ambiguous, numbered: of each; a shot is numbered when its timer gave it a number.
         latest: of each, the latest time of it and all before.
         device, device_id, position, details: of each, as a dictionary.
     """
 
-    def __init__(self, batch: pa.RecordBatch, latest: int = 0) -> None:
+    def __init__(self, batch: pa.RecordBatch, latest: int = 0, from_zero: Set[str] = frozenset()) -> None:
         import pyarrow.compute as pc
 
         kind = pc.index_in(batch.column("event_type").cast(pa.string()), pa.array(KINDS))
         batch = batch.select(COLUMNS)
         if kind.null_count:
             batch, kind = batch.filter(kind.is_valid()), kind.drop_null()
+        batch = batch.set_column(COLUMNS.index("shot_number"), "shot_number", _numbers(batch, from_zero))
         self.kind = kind.to_numpy()
         self.number = batch.column("event_no").to_numpy()
         self.ts = batch.column("ts").cast(pa.int64()).to_numpy()
@@ -105,6 +110,20 @@ class Events:
 def codes(column: pa.DictionaryArray) -> np.ndarray:
     """The number of each value; -1 for none."""
     return column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+
+
+def _numbers(batch: pa.RecordBatch, from_zero: Set[str]) -> pa.Array:
+    """The number of each shot, from 1."""
+    import pyarrow.compute as pc
+
+    number = batch["shot_number"]
+    if number.null_count == len(number):
+        return number
+    if from_zero:
+        counts_so = pc.is_in(batch["device_id"].cast(pa.string()).fill_null(""), pa.array(from_zero, pa.string()))
+        counts_so = pc.and_(counts_so, pc.equal(batch["event_type"].cast(pa.string()), "shot_detected"))
+        number = pc.if_else(counts_so, pc.add(number, pa.scalar(1, number.type)), number)
+    return pc.if_else(pc.equal(number, 0), pa.scalar(None, number.type), number)
 
 
 def _encoded(column: pa.Array) -> pa.DictionaryArray:

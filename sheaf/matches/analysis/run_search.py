@@ -11,7 +11,7 @@ which shot (`correlate`).
 # pyright: reportAttributeAccessIssue=false
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -73,6 +73,7 @@ class RunBuilder:
         min_split_us: a shot without a number that follows another sooner than this is its echo.
         timer_of: of sensors whose bay no device list tells, the timer that their impacts follow; empty where that
             cannot be told.
+        from_zero: timers that number their shots from 0.
     """
 
     def __init__(
@@ -82,12 +83,14 @@ class RunBuilder:
         window_us: int,
         min_split_us: int = 60_000,
         timer_of: Mapping[str, str] | None = None,
+        from_zero: Set[str] = frozenset(),
     ) -> None:
         self.found = Found(scratch)
         self._devices = devices
         self._window = window_us
         self._min_split = min_split_us
         self._timer_of = timer_of
+        self._from_zero = from_zero
         self._open: dict[str, _Run] = {}
         self._last: dict[str, _Run] = {}
         self._strays: list[_Stray] = []
@@ -98,7 +101,7 @@ class RunBuilder:
 
     def feed(self, batch: pa.RecordBatch) -> None:
         """Take the next events; `batch` has at least `COLUMNS`."""
-        events = Events(batch, self._latest)
+        events = Events(batch, self._latest, self._from_zero)
         self._latest = int(events.latest[-1]) if len(events) else self._latest
         if self._timer_of is not None:  # whose an impact is has to be asked one by one
             self._step(events, 0, len(events))

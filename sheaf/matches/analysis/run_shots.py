@@ -1,7 +1,7 @@
 """The shots of one string as its timer tells them: which are new, which are told twice, and which are another string's.
 
-A timer numbers its shots and counts the time since its beep, so that both are known however late, often or
-seldom a radio brings them. Not here: runs (`run_search`), clocks (`run_clock`).
+A timer numbers its shots, in here from 1 always, and counts the time since its beep, so that both are known however
+late, often or seldom a radio brings them. Not here: runs (`run_search`), clocks (`run_clock`).
 """
 
 from dataclasses import dataclass, field
@@ -83,7 +83,7 @@ class Shots:
     def add(self, event: Event, min_split_us: int) -> bool:
         """Take a shot that belongs to the string; False where it is an echo of the one before."""
         self.total = max(self.total, event.timer_shots or 0)
-        number = event.shot_number or None
+        number = event.shot_number
         if number is None and self.heard and abs(event.ts - self.heard[-1].ts) < min_split_us:
             self.doubled += 1
             return False

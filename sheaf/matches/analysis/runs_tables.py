@@ -18,7 +18,7 @@ import pyarrow as pa
 from sheaf import memory
 from sheaf.ahead import ahead
 from sheaf.matches import schema
-from sheaf.matches.analysis import bays, outside
+from sheaf.matches.analysis import bays, numbering, outside
 from sheaf.matches.analysis.aside import Aside
 from sheaf.matches.analysis.correlate import Assigned, Impacts, Interval, Shots, correlate, share_interval
 from sheaf.matches.analysis.run_clock import NOT_SET_US, YEARS_US
@@ -65,7 +65,9 @@ def build_runs(work: Work) -> Report:
     known = devices.resolve((), manifest.devices).devices
     timer_of = bays.timer_of_sensors(work.tables, known, correlation)
     min_split = manifest.min_split_ms if manifest.min_split_ms is not None else work.settings.min_split_ms
-    builder = RunBuilder(work.scratch, known, round(correlation.window_ms * 1000), round(min_split * 1000), timer_of)
+    window_us, min_split_us = round(correlation.window_ms * 1000), round(min_split * 1000)
+    from_zero = numbering.from_zero(work.tables)
+    builder = RunBuilder(work.scratch, known, window_us, min_split_us, timer_of, from_zero)
     events = 0
     for number, batch in enumerate(ahead(work.tables.batches(schema.EVENTS, COLUMNS, TEXTS))):
         builder.feed(batch)
