@@ -18,6 +18,7 @@ from occurrences_inbox import (
     Tables,
     archive,
     built,
+    classification,
     content,
     csv_rows,
     detection,
@@ -325,11 +326,27 @@ def test_an_author_within_a_name_is_published_as_such(tmp_path: Path, local_stor
         ),
         *((name, True) for name in ("Human", "homo sapiens", "Homo sapiens sapiens", "Person", "Mensch", "Humain")),
         *((name, True) for name in ("Human: hiker", "humano", "Menneske")),
+        *((name, True) for name in ("Homo sp.", "cf. Homo sapiens", "Homo cf. sapiens", "H. sapiens", "Men", "Women")),
+        *(
+            (name, True)
+            for name in ("hunters", "homme", "femme", "chasseur", "Hombre", "Mujer", "Mann", "Frau", "Jäger")
+        ),
+        *(
+            (name, True)
+            for name in ("poacher", "Dog with Handler", "Vulpes vulpes/Homo sapiens", "Vehicle with person")
+        ),
     ],
 )
 def test_what_is_no_taxon_is_known_however_it_is_written(name: str, person: bool) -> None:
     found = understand(name, "UNKNOWN", [])
     assert (found.is_taxon, found.person) == (False, person)
+
+
+@pytest.mark.parametrize(
+    "name", ["Pheidole megacephala Hunter", "Formica Mann, 1919", "Canis lupus", "Danaus plexippus", "German shepherd"]
+)
+def test_who_named_an_animal_is_not_on_its_image(name: str) -> None:
+    assert understand(name, "UNKNOWN", []).is_taxon
 
 
 def test_people_and_their_pictures_are_not_published(tmp_path: Path, local_store: Store) -> None:
@@ -339,9 +356,22 @@ def test_people_and_their_pictures_are_not_published(tmp_path: Path, local_store
     tables["main_sourceimage"].append({**image, "id": 3, "path": "forest/ranger.jpg"})
     add(tables, 30, taxon=8, source_image_id=3, path="https://img.example.org/crop/somebody.jpg")
     add(tables, 31, source_image_id=3, path="https://img.example.org/crop/moth-on-a-hat.jpg")  # on the same image
+    # nor where a machine alone saw somebody, or a person did, or a row cannot be used
+    for number in (4, 5, 6, 7):
+        tables["main_sourceimage"].append({**image, "id": number, "path": f"forest/ranger.jpg?{number}"})
+        add(tables, 28 + number, source_image_id=number, path=f"https://img.example.org/{number}/hat.jpg")
+    add(tables, 40, source_image_id=4)
+    add(tables, 41, source_image_id=5, occurrence_id=None)
+    tables["main_occurrence"] = [row for row in tables["main_occurrence"] if row["id"] != 41]
+    tables["main_occurrence"][-1]["determination_id"] = None
+    tables["main_classification"] += [classification(4000, 400, 8, 0.5), classification(4001, 410, 8, 0.5)]
+    tables["main_identification"] = [
+        {**identification(1, 3, 8, "2024-07-03T10:00:00", comment="It is Ada."), "occurrence_id": 34}
+    ]
+    add(tables, 42, taxon=8, event=99, source_image_id=7)  # there is no such session
     built(local_store, tables, tmp_path / "p1")
     text = published_text(local_store)
-    assert not [part for part in ("ranger.jpg", "somebody.jpg", "hat.jpg") if part in text]
+    assert not [part for part in ("ranger.jpg", "somebody.jpg", "hat.jpg", "It is Ada", "Homo Sapiens") if part in text]
     for profile in ("spec", "gbif"):
         names = {row["scientificName"] for row in tsv(archive(local_store, profile)["occurrence.txt"])}
         assert names == {"Noctua pronuba"}
@@ -362,7 +392,13 @@ def with_a_lynx(taxon: int = 8) -> Tables:
     )
     tables["main_event"].append({**tables["main_event"][0], "id": 2, "deployment_id": 2})
     tables["main_sourceimage"].append(
-        {**tables["main_sourceimage"][0], "id": 3, "path": "DenValley/46.123456_7.654321/lynx-1.jpg"}
+        {
+            **tables["main_sourceimage"][0],
+            "id": 3,
+            "path": "DenValley/46.123456_7.654321/lynx-1.jpg",
+            "deployment_id": 2,
+            "event_id": 2,
+        }
     )
     add(tables, 30, taxon, 2, 2, source_image_id=3, path="https://img.example.org/DenValley/lynx-1.jpg")
     add(tables, 31, 4, 2, 2, source_image_id=3)
@@ -621,13 +657,34 @@ def test_a_sensitive_station_is_named_nowhere_however_it_is_written(tmp_path: Pa
         tables["main_event"].append({**tables["main_event"][0], "id": number, "deployment_id": other})
         add(tables, number * 10 + 30, LYNX["id"] if other == 5 else 4, number, other)
     tables["main_sourceimagecollection"] = [{"id": 7, "name": "Den Valley 3, June", "project_id": 1}]
+    for number, name in enumerate(("Den_Valley3", "Far from Dén  Valley 3"), 7):
+        tables["main_deployment"].append({"id": number, "name": name, "project_id": 1, "latitude": 60.512 + number})
+        tables["main_deployment"][-1]["longitude"] = 10.5
+        tables["main_event"].append({**tables["main_event"][0], "id": number, "deployment_id": number})
+        add(tables, number * 10 + 30, 4, number, number, path=f"https://img.example.org/Den%20valley%203/{number}.jpg")
+    tables["main_identification"] += [
+        {**identification(7, 3, 4, "2024-07-03T10:00:00", comment=f"as in {place}"), "occurrence_id": 10 + number}
+        for number, place in ((0, "DEN-VALLEY 3"), (100, "46,1234 7,65"))
+    ]
     settings = SETTINGS.model_copy(update={"sensitive_taxa": ("Lynx lynx",), "title": "Cats in Den  Valley 3"})
     built(local_store, tables, tmp_path / "p1", settings)
     text = published_text(local_store, settings)
     assert "den-valley" not in text.lower()
     assert not [
         secret
-        for secret in (*SECRETS, "Spring 2024", "DEN VALLEY", "Den  Valley", "Coral Post", "Palm Post")
+        for secret in (
+            *SECRETS,
+            "Spring 2024",
+            "DEN VALLEY",
+            "Den  Valley",
+            "Coral Post",
+            "Palm Post",
+            "Den_V",
+            "Dén",
+            "Den%20",
+            "46,123",
+            "67.512",
+        )
         if secret in text
     ]
     assert {row["name"] for row in rows(local_store, schema.COLLECTIONS)} == {"[place withheld], June"}

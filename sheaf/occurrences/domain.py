@@ -6,7 +6,7 @@ Here: steps, series and what each depends on, as declarations. Not here: any wor
 from sheaf.exports.series import Series
 from sheaf.later import later
 from sheaf.occurrences import choices, schema
-from sheaf.occurrences.input_tables import SOURCES
+from sheaf.occurrences.input_tables import REJECTED, SOURCES
 from sheaf.occurrences.writers.request import ArchiveOptions, OccurrenceFilter, check_filter
 from sheaf.steps import Choices, Domain, Step
 
@@ -15,7 +15,7 @@ _NAME = "occurrences"
 READING = Step(
     "records",
     "A project's tables as its source has them: typed, checked, with what could not be used in `rejects`.",
-    writes=tuple(source.table for source in SOURCES),
+    writes=(*(source.table for source in SOURCES), REJECTED),
     settings=("source_time_zone", "time_zone"),
     version=8,
     pool="ingest",
@@ -26,7 +26,7 @@ BUILDING = Step(
     writes=schema.DERIVED,
     reads=READING.writes,
     work=later("sheaf.occurrences.analysis.build:build_occurrences"),
-    version=8,
+    version=9,
     settings=(
         "title",
         "protocol",

@@ -102,6 +102,10 @@ def _table(name: str, *fields: Column, needed: str = "", may_be_empty: bool = Fa
     return Table("occurrences", name, "project", fields, description, needed=needed, may_be_empty=may_be_empty)
 
 
+_LONELY = (  # of detections that no occurrence was made of: what they show may have to be withheld
+    "{t}.occurrence_id IS NULL AND {t}.bbox IS NOT NULL AND EXISTS"
+    " (SELECT 1 FROM main_sourceimage i WHERE i.id = {t}.source_image_id AND i.project_id = {{project}})"
+)
 _BY_OCCURRENCE = "EXISTS (SELECT 1 FROM main_occurrence o WHERE o.id = t.occurrence_id AND o.project_id = {project})"
 
 PROJECT = Source(
@@ -306,7 +310,7 @@ DETECTION = Source(
         "occurrence_id": "main_occurrence",
         "detection_algorithm_id": "ml_algorithm",
     },
-    of_project=_BY_OCCURRENCE,
+    of_project=f"{_BY_OCCURRENCE} OR ({_LONELY.format(t='t')})",
 )
 CLASSIFICATION = Source(
     _table(
@@ -326,6 +330,7 @@ CLASSIFICATION = Source(
     of_project=(
         "EXISTS (SELECT 1 FROM main_detection d JOIN main_occurrence o ON o.id = d.occurrence_id"
         " WHERE d.id = t.detection_id AND o.project_id = {project})"
+        f" OR EXISTS (SELECT 1 FROM main_detection d WHERE d.id = t.detection_id AND {_LONELY.format(t='d')})"
     ),
 )
 IDENTIFICATION = Source(
@@ -364,3 +369,26 @@ SOURCES: tuple[Source, ...] = (  # a table comes after those it refers to
     CLASSIFICATION,
     IDENTIFICATION,
 )
+
+REJECTED = _table(
+    "rejected_keys",
+    column("table", TEXT, "Table that a rejected row was meant for", null=False),
+    _key("id", "Its primary key"),
+    _key("taxon_id", "Taxon that was seen"),
+    _key("occurrence_id", "Occurrence"),
+    _key("detection_id", "Detection"),
+    _key("source_image_id", "Image"),
+    _key("event_id", "Session"),
+    _key("deployment_id", "Station"),
+    may_be_empty=True,
+)
+"""Where rejected rows lead to: whom or what they show is withheld as if they could be used."""
+REJECTED_FROM = {
+    "main_event": ("id", "deployment_id"),
+    "main_sourceimage": ("id", "event_id", "deployment_id"),
+    "main_occurrence": ("id", "determination_id AS taxon_id", "event_id", "deployment_id"),
+    "main_detection": ("id", "occurrence_id", "source_image_id"),
+    "main_classification": ("id", "detection_id", "taxon_id"),
+    "main_identification": ("id", "occurrence_id", "CASE WHEN NOT withdrawn THEN taxon_id END AS taxon_id"),
+}
+"""Tables whose rejected rows may tell that, and by which columns."""

@@ -15,7 +15,7 @@ from sheaf import duck, sql
 from sheaf.errors import InputError
 from sheaf.occurrences import clocks, input_tables, schema
 from sheaf.occurrences.analysis import names, public
-from sheaf.occurrences.analysis.dataset import name_collections, write_dataset
+from sheaf.occurrences.analysis.dataset import make_tells_place, name_collections, write_dataset
 from sheaf.occurrences.analysis.plots import season_plots
 from sheaf.occurrences.input_tables import DATE_ONLY
 from sheaf.occurrences.working_database import in_turn, open_tables, table_of
@@ -42,6 +42,9 @@ CREATE MACRO joined(base, path) AS CASE
     WHEN base IS NULL OR base = '' THEN NULL
     WHEN regexp_matches(base, '^[^/]+://[^/]*$') THEN base || '/' || ltrim(path, '/')
     ELSE regexp_replace(base, '[^/]*$', '') || ltrim(path, '/') END;
+CREATE MACRO plain_words(text) AS
+    ' ' || regexp_replace(lower(strip_accents(url_decode(text))), '[^\pL\pN]+', ' ', 'g') || ' ';
+CREATE MACRO plain_name(text) AS replace(plain_words(text), ' ', '');
 CREATE MACRO date_label(first, last) AS strftime(first, '%b ') || day(first)
     || CASE WHEN last::DATE <> first::DATE THEN '-' || day(last) ELSE '' END || ' ' || year(first);
 CREATE MACRO length_of(first, last) AS CASE WHEN isfinite(last - first) THEN abs(last - first) END;
@@ -49,6 +52,37 @@ CREATE MACRO shown(name, id) AS coalesce(nullif(trim(name), ''), 'user:' || id);
 CREATE MACRO at_rank(parents, own_rank, own_name, wanted) AS coalesce(
     list_filter(parents, lambda p: upper(p.rank) = wanted)[1].name,
     CASE WHEN upper(own_rank) = wanted THEN own_name END);
+"""
+
+# What a rejected row says counts as well: whom or what it shows is seen by whoever looks at the rest of it.
+_EVERY = """
+CREATE VIEW every_occurrence AS SELECT id, determination_id AS taxon_id, event_id, deployment_id FROM main_occurrence
+UNION ALL SELECT id, taxon_id, event_id, deployment_id FROM rejected_keys WHERE "table" = 'main_occurrence';
+CREATE VIEW every_detection AS SELECT id, occurrence_id, source_image_id FROM main_detection
+UNION ALL SELECT id, occurrence_id, source_image_id FROM rejected_keys WHERE "table" = 'main_detection';
+CREATE VIEW every_prediction AS SELECT detection_id, taxon_id FROM main_classification
+UNION ALL SELECT detection_id, taxon_id FROM rejected_keys WHERE "table" = 'main_classification';
+CREATE VIEW every_identification AS SELECT occurrence_id, taxon_id FROM main_identification WHERE NOT withdrawn
+UNION ALL SELECT occurrence_id, taxon_id FROM rejected_keys WHERE "table" = 'main_identification';
+CREATE VIEW every_image AS SELECT id, event_id, deployment_id FROM main_sourceimage
+UNION ALL SELECT id, event_id, deployment_id FROM rejected_keys WHERE "table" = 'main_sourceimage';
+CREATE VIEW every_session AS SELECT id, deployment_id FROM main_event
+UNION ALL SELECT id, deployment_id FROM rejected_keys WHERE "table" = 'main_event';
+"""
+# Where taxa of a kind were seen: by determination, by somebody, or, where nothing is determined, by a machine.
+_SEEN = """
+CREATE TABLE {kind}_predicted AS SELECT * FROM every_detection
+WHERE id IN (SELECT detection_id FROM every_prediction WHERE taxon_id IN (FROM {kind}_taxon));
+DELETE FROM {kind}_predicted WHERE occurrence_id IN (SELECT id FROM every_occurrence
+    WHERE taxon_id IS NOT NULL AND id IN (SELECT occurrence_id FROM {kind}_predicted));
+CREATE TABLE {kind}_occurrence AS SELECT id FROM every_occurrence WHERE taxon_id IN (FROM {kind}_taxon)
+UNION SELECT occurrence_id FROM every_identification WHERE taxon_id IN (FROM {kind}_taxon)
+UNION SELECT occurrence_id FROM {kind}_predicted;
+DELETE FROM {kind}_occurrence WHERE id IS NULL;
+CREATE TABLE {kind}_image AS
+SELECT source_image_id AS id FROM every_detection WHERE occurrence_id IN (FROM {kind}_occurrence)
+UNION SELECT source_image_id FROM {kind}_predicted;
+DELETE FROM {kind}_image WHERE id IS NULL;
 """
 
 _STATIONS = f"""
@@ -59,21 +93,24 @@ SELECT id, name, time_zone, coordinate_uncertainty, upper(trim(country_code)) AS
     false AS sensitive
 FROM main_deployment;
 CREATE TABLE sensitive_station AS SELECT * FROM station WHERE id IN (
-    SELECT coalesce(o.deployment_id, e.deployment_id) FROM main_occurrence o
-    LEFT JOIN main_event e ON e.id = o.event_id
-    WHERE o.determination_id IN (SELECT id FROM sensitive_taxon)
-    OR o.id IN (SELECT occurrence_id FROM main_identification
-        WHERE NOT withdrawn AND taxon_id IN (SELECT id FROM sensitive_taxon))
+    WITH occurrences AS (FROM every_occurrence WHERE id IN (FROM sensitive_occurrence)),
+    images AS (FROM every_image WHERE id IN (FROM sensitive_image)),
+    sessions AS (SELECT event_id FROM occurrences UNION SELECT event_id FROM images)
+    SELECT deployment_id FROM occurrences UNION SELECT deployment_id FROM images
+    UNION SELECT deployment_id FROM every_session WHERE id IN (FROM sessions)
 );
 -- a place is the same place under another id, such as that of another season
 UPDATE station SET sensitive = true WHERE id IN (SELECT id FROM sensitive_station)
-    OR lower(trim(name)) IN (SELECT lower(trim(name)) FROM sensitive_station WHERE trim(name) <> '')
+    OR plain_name(name) IN (SELECT plain_name(name) FROM sensitive_station WHERE plain_name(name) <> '')
     OR EXISTS (SELECT 1 FROM sensitive_station s WHERE abs(s.latitude - station.latitude) < {_SAME_PLACE}
         AND abs((s.longitude - station.longitude + 540) % 360 - 180) < {_SAME_PLACE});  -- also across 180 degrees
+CREATE TABLE hidden_image AS SELECT id FROM main_sourceimage
+WHERE deployment_id IN (SELECT id FROM station WHERE sensitive) OR id IN (FROM sensitive_image)
+    OR event_id IN (SELECT id FROM main_event WHERE deployment_id IN (SELECT id FROM station WHERE sensitive));
 """
 # Half the diagonal of the cell, in metres, beside what is known of the station itself.
 _DEPLOYMENTS = f"""
-SELECT s.id, CASE WHEN s.sensitive THEN 'Station ' || s.id ELSE s.name END AS name,
+SELECT s.id, CASE WHEN s.sensitive OR tells_place(s.name) THEN 'Station ' || s.id ELSE s.name END AS name,
     CASE WHEN s.sensitive THEN round((floor(s.latitude / d.cell) + 0.5) * d.cell, 6) ELSE s.latitude END AS latitude,
     CASE WHEN s.sensitive THEN round((floor(s.longitude / d.cell) + 0.5) * d.cell, 6) ELSE s.longitude END
         AS longitude,
@@ -133,10 +170,11 @@ FROM main_taxon
 
 _GENUS = "×?[A-Z][a-zë-]+(?: [(][A-Z][a-zë-]+[)])?"  # also with its subgenus
 _TAXA = """
-SELECT id, name, rank, n.is_taxon, n.is_person, n.scientific_name, n.scientific_rank, n.qualifier, {ranks},
+SELECT id, CASE WHEN n.is_person THEN 'Homo sapiens' ELSE name END AS name, rank,
+    n.is_taxon, n.is_person, n.scientific_name, n.scientific_rank, n.qualifier, {ranks},
     CASE WHEN n.scientific_rank = 'SPECIES' AND regexp_full_match(n.scientific_name, '{genus} [a-zë-]+')
         THEN regexp_extract(n.scientific_name, '[a-zë-]+$') END AS specific_epithet,
-    common_name_en AS common_name, gbif_taxon_key, inat_taxon_id, fieldguide_id,
+    CASE WHEN NOT n.is_person THEN common_name_en END AS common_name, gbif_taxon_key, inat_taxon_id, fieldguide_id,
     coalesce(nullif(author, '') || coalesce(', ' || nullif(regexp_extract(authorship_date, '[0-9]{{4}}'), ''), ''),
         n.authorship) AS authorship,
     list_transform(parents, lambda p: p.id) AS ancestors, CAST(to_json(parents) AS VARCHAR) AS parents,
@@ -152,7 +190,10 @@ _PLACE = """
 CREATE TABLE place AS
 SELECT o.id, row_number() OVER (ORDER BY e.start NULLS LAST, o.event_id NULLS LAST, o.id) - 1 AS position,
     coalesce(o.deployment_id, e.deployment_id) AS deployment_id, d.time_zone AS zone,
-    coalesce(d.sensitive, false) AS sensitive, o.event_id, o.determination_id, o.determination_score,
+    coalesce(d.sensitive, false) OR coalesce(e.sensitive, false) OR o.id IN (FROM sensitive_occurrence)
+        OR o.id IN (SELECT occurrence_id FROM main_detection
+            WHERE occurrence_id IS NOT NULL AND source_image_id IN (FROM hidden_image)) AS sensitive,
+    o.id IN (FROM person_occurrence) AS person, o.event_id, o.determination_id, o.determination_score,
     o.individual_count, o.basis_of_record, o.created_at, o.updated_at, o.updated_at_offset
 FROM main_occurrence o LEFT JOIN events e ON e.id = o.event_id
 LEFT JOIN deployment d ON d.id = coalesce(o.deployment_id, e.deployment_id)
@@ -160,16 +201,11 @@ WHERE o.determination_id IS NOT NULL
 AND o.id IN (SELECT DISTINCT occurrence_id FROM main_detection WHERE bbox IS NOT NULL AND occurrence_id IS NOT NULL)
 """
 
-# Images that a human being was seen on are nobody's business, nor is where a sensitive station is.
-_PEOPLE = """
-CREATE TABLE with_people AS
-SELECT DISTINCT d.source_image_id AS id FROM main_detection d JOIN main_occurrence o ON o.id = d.occurrence_id
-WHERE o.determination_id IN (SELECT id FROM taxa WHERE is_person)
-"""
 _IMAGES = """
 CREATE TABLE image AS
-SELECT id, timestamp, timestamp_offset, width, height, public_url(joined(public_base_url, path)) AS url
-FROM main_sourceimage
+SELECT * REPLACE (CASE WHEN NOT tells_place(url) THEN url END AS url) FROM (
+    SELECT id, timestamp, timestamp_offset, width, height, public_url(joined(public_base_url, path)) AS url
+    FROM main_sourceimage)
 """
 _DETECTED = """
 SELECT p.position, t.id, t.occurrence_id, t.source_image_id, t.detection_algorithm_id, t.bbox, t.path, t.timestamp,
@@ -186,7 +222,7 @@ SELECT p.position, d.occurrence_id, d.id, d.source_image_id AS capture_id,
     {clocks.wall("z", "d.at", "d.minutes")} AS timestamp, {clocks.minutes("z", "d.minutes")} AS timestamp_offset,
     d.bbox, CASE WHEN len(d.box) = 4 THEN length_of(d.box[1], d.box[3]) END AS width,
     CASE WHEN len(d.box) = 4 THEN length_of(d.box[2], d.box[4]) END AS height,
-    CASE WHEN NOT p.sensitive AND NOT d.person THEN public_url(d.url) END AS url,
+    CASE WHEN NOT p.sensitive AND NOT d.person AND NOT tells_place(d.url) THEN public_url(d.url) END AS url,
     CASE WHEN NOT p.sensitive AND NOT d.person THEN d.image_url END AS capture_url,
     {clocks.wall("y", "d.taken", "d.taken_minutes")} AS capture_time,
     {clocks.minutes("y", "d.taken_minutes")} AS capture_offset,
@@ -200,7 +236,7 @@ FROM (
         i.width AS image_width, i.height AS image_height, w.id IS NOT NULL AS person,
         CASE WHEN json_valid(t.bbox) THEN from_json(t.bbox, '["DOUBLE"]') END AS box
     FROM (FROM {{runs}} WHERE position BETWEEN {{first}} AND {{last}}) t
-    LEFT JOIN image i ON i.id = t.source_image_id LEFT JOIN with_people w ON w.id = t.source_image_id
+    LEFT JOIN image i ON i.id = t.source_image_id LEFT JOIN person_image w ON w.id = t.source_image_id
 ) d
 JOIN (FROM place WHERE position BETWEEN {{first}} AND {{last}}) p ON p.position = d.position
 {clocks.joined("z", "p.zone", "d.at", "d.minutes")}
@@ -221,7 +257,8 @@ FROM {runs} WHERE position BETWEEN {first} AND {last} ORDER BY position, id
 
 _IDENTIFICATIONS = """
 SELECT p.position, i.id, i.user_id, shown(u.name, i.user_id) AS user_name, i.taxon_id, i.withdrawn,
-    CASE WHEN p.sensitive THEN '' ELSE i.comment END AS comment, i.created_at, i.created_at_offset
+    CASE WHEN p.sensitive OR p.person OR tells_place(i.comment) THEN '' ELSE i.comment END AS comment,
+    i.created_at, i.created_at_offset
 FROM main_identification i JOIN place p ON p.id = i.occurrence_id LEFT JOIN users_user u ON u.id = i.user_id
 ORDER BY position, i.created_at DESC NULLS LAST, i.id DESC
 """
@@ -302,12 +339,15 @@ def build_occurrences(work: Work) -> Report:
         NotFoundError: the project was never ingested.
     """
     settings = work.settings
-    arrived = [source.table for source in input_tables.SOURCES]
+    arrived = [*(source.table for source in input_tables.SOURCES), input_tables.REJECTED]
     with open_tables(work.scratch, work.tables, arrived, public.public_view, _MACROS + public.MACROS) as database:
         database.execute(_TAXON)
         _understand_names(work, database)
         _find_sensitive(work, database)
+        database.execute("CREATE TABLE person_taxon AS SELECT id FROM meaning WHERE is_person")
+        database.execute(_EVERY + _SEEN.format(kind="person") + _SEEN.format(kind="sensitive"))
         database.execute(_STATIONS)
+        make_tells_place(database)
         write_dataset(work, database, schema.BUILT)
         _find_zones(work, database)
         countries = list(settings.country_codes.items())
@@ -358,7 +398,6 @@ def build_occurrences(work: Work) -> Report:
         make(schema.COLLECTIONS, "SELECT id, name FROM collection ORDER BY id")
         make(schema.MEMBERS, "SELECT user_id, lower(role) AS role FROM main_project_members ORDER BY ALL")
         database.execute(_PLACE)
-        database.execute(_PEOPLE)
         database.execute(_IMAGES)
         media_url = sql.literal(settings.media_url)
         detected = sort(schema.DETECTIONS, "main_detection", _DETECTED, _DETECTIONS, media_url=media_url)
@@ -553,12 +592,12 @@ def _about_addresses(database: "duckdb.DuckDBPyConnection") -> list[str]:
             count(*) FILTER (sensitive AND w.id IS NULL)
         FROM (FROM detections WHERE url IS NULL OR capture_url IS NULL) d
         JOIN place USING (position) JOIN main_detection m ON m.id = d.id
-        LEFT JOIN main_sourceimage i ON i.id = d.capture_id LEFT JOIN with_people w ON w.id = d.capture_id
+        LEFT JOIN main_sourceimage i ON i.id = d.capture_id LEFT JOIN person_image w ON w.id = d.capture_id
         WHERE (m.path <> '' AND d.url IS NULL)
             OR (i.path <> '' AND i.public_base_url <> '' AND d.capture_url IS NULL)"""
     ).fetchall()
     why = {
-        "their addresses are signed or lead to an internal host": private,
+        "their addresses are signed, lead to an internal host or name a hidden station": private,
         "people are on them": people,
         "their station is that of a sensitive taxon": hidden,
     }

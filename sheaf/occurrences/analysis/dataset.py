@@ -1,15 +1,18 @@
 """What is said of a project as a whole: its title, texts, contacts and licence, and the slug in its identifiers.
 
-No sensitive station is named in any of it, nor in the names of capture sets. Not here: what is sensitive (`build`).
+No sensitive station is named in any of it, nor in the names of capture sets, in remarks and addresses. Not here: what
+is sensitive (`build`).
 """
 
+import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import orjson
 
+from sheaf import sql
 from sheaf.licences import recognise
 from sheaf.occurrences import schema
 from sheaf.occurrences.settings import Contact
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     import duckdb
 
 _PROTOCOL = "automated camera"
+_AT_ONCE = 200  # alternatives of a pattern
+_SHORT = 5  # letters: `Mill` is no place in `Miller`
 
 
 def slug_of(name: str, project: str) -> str:
@@ -88,18 +93,62 @@ def write_dataset(work: Work, database: "duckdb.DuckDBPyConnection", step: str) 
 
 
 def _hidden(database: "duckdb.DuckDBPyConnection") -> list[re.Pattern[str]]:
-    """What sensitive stations are called, however it is spaced and spelled; the longest name first."""
-    found = database.execute("SELECT DISTINCT trim(name) FROM station WHERE sensitive").fetchall()
+    """What sensitive stations are called, however spaced and spelled, the longest name first; and where they are."""
     patterns = []
-    for (name,) in sorted(found, key=lambda row: (-len(row[0]), row[0])):
-        words = re.findall(r"\w+", name.replace("_", " "))
-        if len("".join(words)) < 2 or re.fullmatch(r"\d{1,3}", "".join(words)):  # in too many texts
-            continue
+    for words in _hidden_names(database):
         pattern = r"[\W_]*".join(map(re.escape, words))
-        if len("".join(words)) <= 3:  # short ones are in other words
+        if _is_short(words):
             pattern = rf"(?<![^\W_]){pattern}(?![^\W_])"
         patterns.append(re.compile(pattern, re.IGNORECASE))
-    return patterns
+    return [*patterns, *(re.compile(rf"(?<!\d){numbers}\d*") for numbers in _hidden_numbers(database))]
+
+
+def _hidden_names(database: "duckdb.DuckDBPyConnection", name: str = "name") -> list[list[str]]:
+    """The words of what sensitive stations are called, the longest name first; not of names that are in any text.
+
+    Args:
+        name: SQL of a station's name.
+    """
+    found = database.execute(f"SELECT DISTINCT trim({name}) FROM station WHERE sensitive").fetchall()
+    ordered = sorted(found, key=lambda row: (-len(row[0]), row[0]))
+    names = (re.findall(r"\w+", name.replace("_", " ")) for (name,) in ordered)
+    return [words for words in names if len("".join(words)) > 1 and not re.fullmatch(r"\d{1,3}", "".join(words))]
+
+
+def _is_short(words: Sequence[str]) -> bool:
+    """Whether a name is so short that it is within other words."""
+    return len("".join(words)) <= _SHORT
+
+
+def _hidden_numbers(database: "duckdb.DuckDBPyConnection") -> list[str]:
+    """Patterns of the coordinates of sensitive stations, to a hundred metres."""
+    found = database.execute(
+        "SELECT DISTINCT unnest([latitude, longitude]) FROM station WHERE sensitive AND latitude IS NOT NULL"
+    ).fetchall()
+    spelt = {f"{part:.3f}" for (value,) in found for part in (abs(value), math.floor(abs(value) * 1000) / 1000)}
+    return [number.replace(".", "[.,]") for number in sorted(spelt) if not number.endswith("000")]
+
+
+def make_tells_place(database: "duckdb.DuckDBPyConnection") -> None:
+    """Make the macro `tells_place`: whether a text or an address names a sensitive station or its coordinates."""
+    names = _hidden_names(database, "plain_words(name)")
+    long = _joined("".join(words) for words in names if not _is_short(words))
+    short = _joined(" ".join(words) for words in names if _is_short(words))
+    conditions = [
+        *(f"regexp_matches(plain_name(said), {sql.literal(part)})" for part in long),
+        *(f"regexp_matches(plain_words(said), {sql.literal(f' (?:{part}) ')})" for part in short),
+        *(
+            f"regexp_matches(said, {sql.literal(f'(?:^|[^0-9])(?:{part})')})"
+            for part in _joined(_hidden_numbers(database))
+        ),
+    ]
+    database.execute(f"CREATE MACRO tells_place(said) AS {' OR '.join(conditions) or 'false'}")
+
+
+def _joined(patterns: Iterable[str]) -> list[str]:
+    """Patterns of some hundred alternatives each: a larger one would be too large for DuckDB."""
+    ones = list(dict.fromkeys(patterns))
+    return ["|".join(ones[start : start + _AT_ONCE]) for start in range(0, len(ones), _AT_ONCE)]
 
 
 def _without(text: str, hidden: Sequence[re.Pattern[str]]) -> str:

@@ -18,9 +18,10 @@ from sheaf.outside.yaml_files import read_yaml
 
 _VOCABULARY = Path(__file__).with_name("not_taxa.yaml")
 _PEOPLE = "people"
+_PEOPLE_WITHIN = "people_within"
 _WORDS_ALONE = {
     *("no", "non", "sin", "pas", "test", "end", "start", "other"),
-    *("man", "auto", "tom", "mens", "homo", "na", "nan"),
+    *("man", "auto", "tom", "mens", "na", "nan"),
 }
 _BELOW_GENUS = {"SPECIES", "SUBSPECIES", "VARIETY", "FORM", "UNKNOWN"}
 _GROUPS = {"animal": ("Animalia", "KINGDOM"), "animals": ("Animalia", "KINGDOM")}  # what detectors call them
@@ -63,6 +64,7 @@ _MARKED_LATER = re.compile(rf"\s({_MARKED})(?:\s+({_AUTHOR}))?$")
 _GENUS_AUTHORED = re.compile(
     rf"({_GENUS})\s+(?!\([A-Z][a-z-]+\)\s[a-z])({_AUTHOR})"
 )  # only with what no English name has
+_LINKED = re.compile(r"(?i)\b(?:with|and|or|on|in|mit|und|auf|avec|et|sur|con|y|com|e|med|och|og|z|i)\b")
 _SURELY_AUTHOR = re.compile(r"\d{4}|[(&,.]")
 VIRUS = r"(?i)\b(?:[a-z]*virus(?:es)?|viroid|[a-z]*phage)\b"
 """Names of these are no binomials, whatever they look like; a pattern that Python and DuckDB read."""
@@ -193,14 +195,27 @@ def vocabulary(not_taxa: tuple[str, ...] = (), people: tuple[str, ...] = ()) -> 
 
 
 def _kind(text: str, words: Mapping[str, str]) -> str | None:
-    """Which kind of no taxon a text is; `Not a moth` and `Vehicle: car` begin with the word that tells."""
+    """Which kind of no taxon a text is; `Not a moth` and `Vehicle: car` begin with the word that tells.
+
+    Where a part of it is a person, the whole is: `dog with handler`, `cf. Homo sapiens`, `Vulpes vulpes/Homo sapiens`.
+    """
     plain = _plain(text)
     if plain in words or not plain:
-        return words.get(plain, "unknown")
-    first, _, rest = plain.partition(" ")
-    if first in words and (first not in _WORDS_ALONE or first in ("no", "non") or rest.startswith("sapien")):
-        return words[first]
-    return None
+        kind = words.get(plain, "unknown")
+    elif (first := plain.partition(" ")[0]) in words and (first not in _WORDS_ALONE or first in ("no", "non")):
+        kind = words[first]
+    else:
+        kind = None
+    if kind in (_PEOPLE, _PEOPLE_WITHIN):
+        return _PEOPLE
+    if _shows_people(plain, words):  # `Pheidole Hunter, 1919` is no person
+        rest = text if _LINKED.search(text) else _authored(text)[0]
+        return _PEOPLE if _shows_people(_plain(rest), words) else kind
+    return kind
+
+
+def _shows_people(plain: str, words: Mapping[str, str]) -> bool:
+    return any(one == "homo" or words.get(one) == _PEOPLE_WITHIN for one in plain.split())
 
 
 def _plain(text: str) -> str:

@@ -19,7 +19,7 @@ import pyarrow as pa
 from sheaf import clock, duck, sql
 from sheaf.errors import InputError
 from sheaf.names import check_partition
-from sheaf.occurrences.input_tables import OFFSET, PROJECT, SOURCES, Source
+from sheaf.occurrences.input_tables import OFFSET, PROJECT, REJECTED, REJECTED_FROM, SOURCES, Source
 from sheaf.occurrences.readers import camtrap_dp, inaturalist, megadetector, wildlife_insights
 from sheaf.occurrences.readers.arrived import AntennaFiles, Arrived, Delivered
 from sheaf.occurrences.readers.corrections import SOFT
@@ -85,6 +85,8 @@ def ingest(folder: Path, work: Work) -> Report:
         database.execute(macros(zone for (zone,) in known))
         delivered = _delivered(folder, work, database)
         written = aside.submit(lambda: None)
+        database.register("none", REJECTED.schema.empty_table())
+        database.execute("CREATE TABLE rejected AS FROM none")
         for source in SOURCES:
             in_order = _check_source(database, delivered, source, progress)
             _keep_ids(database, source)
@@ -95,6 +97,7 @@ def ingest(folder: Path, work: Work) -> Report:
                 written.result()
                 _check_there(progress)
         written.result()
+        work.write(REJECTED, _batches(database, "FROM rejected ORDER BY ALL"))
     warnings = []
     if progress.others:
         warnings.append(f"{progress.others} rows belong to other projects and were left out.")
@@ -160,6 +163,12 @@ def _check_source(
     for number, origin in _origins(database, arrived) if found else ():
         fault = progress.faults[number]
         rejects.add(source.name, fault.code, fault.reason, **origin)
+    if found and source.name in REJECTED_FROM:
+        columns = ", ".join(REJECTED_FROM[source.name])
+        database.execute(
+            f"""INSERT INTO rejected BY NAME SELECT {sql.literal(source.name)} AS "table", {columns}
+            FROM checked WHERE fault IS NOT NULL AND own"""
+        )
     return in_order
 
 
