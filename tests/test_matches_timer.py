@@ -328,6 +328,11 @@ def test_a_sensor_goes_on_with_the_timer_that_replaced_its_own(match: Match) -> 
     assert {(run["impacts_correlated"], run["flags"]) for run in found} == {(3, "")}
 
 
+def test_kinds_of_device_may_be_spelt_in_any_case(match: Match) -> None:
+    found = runs(match, *(record | {"device": record["device"].upper()} for record in two_bays((PLATE_1, PLATE_2))))
+    assert {(run["start_device"], run["impacts_correlated"]) for run in found} == {("Timer", 4)}
+
+
 def test_impacts_that_may_be_of_either_bay_are_of_none_and_that_is_said(match: Match) -> None:
     match.log(*two_bays((PLATE_1, PLATE_1)))
     report = match.read()

@@ -12,7 +12,7 @@ EVENTS = Step(
     "Events of all logs and databases of a match in UTC, each once, with the file and line it came from.",
     writes=(schema.EVENTS, schema.SOURCES, schema.MATCH, schema.PROGRESS),
     settings=("timezone", "max_line_bytes"),
-    version=4,
+    version=5,
     checks=(
         Check(
             "open",

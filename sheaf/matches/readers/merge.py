@@ -31,6 +31,7 @@ _TOLERANCE_US = {"impact_detected": 500_000}  # a sensor is deaf for a second af
 _TIMER_TOLERANCE_US = 100_000
 _SHARED_TYPES = ("timer_start_beep", "timer_start_button", "timer_stop_button", "shot_detected", "impact_detected")
 _BATCH = 4 * 1024
+_KINDS = ("Timer", "Sensor", "Bridge")
 SAME_US = 10_000
 """Two records of one event differ in time by less than this: both are cut to it."""
 
@@ -206,8 +207,19 @@ def _finish(batch: pa.RecordBatch, start: int, files: pa.Array, names: tuple[pa.
     columns = {name: batch.column(name) for name in batch.schema.names}
     full = names[1].take(pc.index_in(columns["device_id"], names[0]))
     columns["device_id"] = pc.coalesce(full, columns["device_id"])
+    columns["device"] = _one_spelling(columns["device"])
     columns["event_no"] = pa.array(np.arange(start, start + batch.num_rows))
     columns["source_file"] = files.take(columns["file_no"])
     columns["source_line"] = columns["line"]
     columns["ts"] = columns["ts"].cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
     return pa.RecordBatch.from_arrays([columns[name] for name in EVENTS.schema.names], EVENTS.schema.names)
+
+
+def _one_spelling(device: pa.Array) -> pa.Array:
+    """Kinds of device as `Timer`, `Sensor` and `Bridge`, however a source spells them."""
+    import pyarrow.compute as pc
+
+    kinds = pa.array(_KINDS)
+    if pc.all(pc.or_(pc.is_in(device, kinds), pc.is_null(device))).as_py():
+        return device
+    return pc.coalesce(kinds.take(pc.index_in(pc.utf8_capitalize(device), kinds)), device)
