@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _PREVIEW = 20
-_PART = 48 * 1024  # occurrences that are put together at once: what belongs to them lies together in all tables
+_PART = 32 * 1024  # occurrences that are put together at once: what belongs to them lies together in all tables
 _RUN = 256 * 1024  # detections or classifications that are sorted at once, two times beside each other
 _RUN_GROUP = 8 * 1024  # rows of a run that are read together
 _AT_ONCE = 8 * 1024  # rows that DuckDB turns into Arrow at once
