@@ -93,6 +93,30 @@ def test_the_three_formats_give_the_same_tables(tmp_path: Path) -> None:
     assert found[0] == found[1] == found[2]
 
 
+def test_what_is_wrong_is_said_of_parquet_as_of_text(tmp_path: Path) -> None:
+    """Parquet is read once more for the rows as they came."""
+    given = project()
+    given["main_detection"] += [
+        detection(102, 999, 1),
+        detection(103, 10, 1, bbox=[1, 2]),
+        detection(104, 10, 1, detection_score=2.5),
+    ]
+    put(tmp_path / "ndjson" / "p1", given)
+    as_parquet(tmp_path / "parquet" / "p1", given)
+    found = []
+    for kind in ("ndjson", "parquet"):
+        store = Store.open(str(tmp_path / f"{kind}-store"))
+        said = noted(store, ingested(store, tmp_path / kind / "p1"))
+        assert all(json.loads(row["raw"])["path"].endswith(f"{row['primary_key']}.jpg") for row in said)
+        found.append([(row["kind"], row["code"], row["primary_key"], row["line"]) for row in said])
+    assert found[0] == found[1]
+    assert sorted(found[1]) == [
+        ("change", "out_of_range", "104", 5),
+        ("fault", "bad_box", "103", 4),
+        ("reject", "no_parent", "102", 3),
+    ]
+
+
 BROKEN: list[tuple[str, dict[str, Any], str, str]] = [  # what a row cannot be without
     ("main_occurrence", {"id": "ten"}, "not_a_whole_number", "id is not a whole number"),
     ("main_occurrence", {"id": 3.7}, "not_a_whole_number", "id is not a whole number"),
