@@ -408,3 +408,16 @@ def test_equal_input_gives_equal_tables(tmp_path: Path) -> None:
         found.append([{table: file.sha256 for table, file in generation.tables.items()} for generation in generations])
     assert found[0] == found[1]
     assert len(found[0][1]) == 4
+
+
+def test_long_logs_that_interleave_are_put_in_order_in_little_memory(match: Match) -> None:
+    record = b'{"timestamp_iso":"2025-09-14T%02d:%02d:%02d.%06dZ","type":"String","device":"Sensor","device_id":"%s"'
+    record += b',"device_position":"Plate 1","details":"Sensor Impact detected %s","seq":%d}\n'
+    for second in range(2):
+        times = ((i // 36000, i // 600 % 60, i // 10 % 60, i % 10 * 100_000 + second * 50_000) for i in range(50_000))
+        lines = (record % (*time, PLATE_1.encode(), b"x" * 100, seq) for seq, time in enumerate(times))
+        put(match.folder, f"logs/{second}.ndjson", b"".join(lines))
+    assert match.read(only=("events",), memory_mb=64).counts["events"] == 100_000
+    read = match.tables.read(schema.EVENTS, ["ts", "source_file"])
+    assert read["ts"].to_numpy().tolist() == sorted(read["ts"].to_numpy().tolist())
+    assert read["source_file"].to_pylist()[:4] == ["logs/0.ndjson", "logs/1.ndjson"] * 2

@@ -260,7 +260,7 @@ class _Reading:
             staging.SCHEMA,
             compression="lz4",
             use_dictionary=staging.REPEATING,  # type: ignore[arg-type]  # names of columns do as well
-            write_statistics=False,
+            write_statistics=["order_ts"],  # type: ignore[arg-type]  # as above
         ) as writer:
             for batch in batches:
                 entry["lines"] += batch.lines

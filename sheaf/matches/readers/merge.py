@@ -14,6 +14,7 @@ DuckDB does the work, on disk where it has to. Not here: reading sources, meanin
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ _TOLERANCE_US = {"impact_detected": 500_000}  # a sensor is deaf for a second af
 _TIMER_TOLERANCE_US = 100_000
 _SHARED_TYPES = ("timer_start_beep", "timer_start_button", "timer_stop_button", "shot_detected", "impact_detected")
 _BATCH = 4 * 1024
+_SORTED = 32 * 1024
+"""Rows that are sorted at once."""
 _KINDS = ("Timer", "Sensor", "Bridge")
 SAME_US = 10_000
 """Two records of one event differ in time by less than this: both are cut to it."""
@@ -73,8 +76,9 @@ class Merged:
 
     def _in_order(self) -> Iterator[pa.RecordBatch]:
         if not self._staged.ordered:
-            query = "FROM staged WHERE n NOT IN (FROM duplicates) ORDER BY order_ts, file_no, line, n"
-            yield from self._connection.sql(query).to_arrow_reader(_BATCH)
+            query = "FROM staged WHERE {} AND n NOT IN (FROM duplicates) ORDER BY order_ts, file_no, line, n"
+            for part in self._parts():
+                yield from self._connection.sql(query.format(part)).to_arrow_reader(_BATCH)
             return
         # As it was read, and not through DuckDB, which gives no order that it was not asked for.
         import pyarrow.parquet as pq
@@ -86,6 +90,17 @@ class Merged:
                 for batch in file.iter_batches(_BATCH):
                     doubled = np.isin(batch.column("n").to_numpy(), drop)
                     yield batch.filter(pa.array(~doubled)) if doubled.any() else batch
+
+    def _parts(self) -> list[str]:
+        """Conditions that divide the rows by time: to sort all at once takes more memory than there is."""
+        ((count,),) = self._connection.execute("SELECT count(*) FROM staged").fetchall()
+        if count <= _SORTED:
+            return ["true"]
+        shares = [_SORTED * part / count for part in range(1, count // _SORTED + 1)]
+        ((found,),) = self._connection.execute(f"SELECT approx_quantile(order_ts, {shares}) FROM staged").fetchall()
+        ends = sorted(set(found))
+        between = [f"order_ts > {first} AND order_ts <= {last}" for first, last in pairwise(ends)]
+        return [f"order_ts <= {ends[0]}", *between, f"order_ts > {ends[-1]}"]
 
     def close(self) -> None:
         """Let go of the working database."""
