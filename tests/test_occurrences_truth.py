@@ -509,16 +509,35 @@ def test_nothing_that_is_not_the_publics_is_in_any_file(tmp_path: Path, local_st
         "http://minio.internal/secret-5.jpg", "http://localhost:9000/secret-6.jpg", "s3://bucket/secret-7.jpg",
         "http://camera-server/secret-8.jpg", "https://x.blob.core.windows.net/secret-9.jpg?sv=1&sig=q",
         "https://img.example.org/secret-10.jpg%3FX-Amz-Signature%3Dabc",
-        "C:\\Users\\secret-11\\a.jpg", "/home/secret-12/a.jpg",
+        "C:\\Users\\secret-11\\a.jpg", "/home/secret-12/a.jpg", "/data/secret-13.jpg", "~/secret-14.jpg",
+        *(f"https://img.example.org/{query}" for query in (
+            "1.jpg?temp_url_sig=secret-20&e=1", "d.aspx?UniqueId=1&tempauth=eysecret-21", "6.jpg?rlkey=secret-22",
+            "7.jpg?q-ak=secret-23", "8.jpg?hdnts=exp=1~acl=/*~hmac=secret-24", "9.jpg?__token__=secret-25",
+            "?sign=secret-26", "?user=ada&pass=secret-27", "?x-api-key=secret-28", "?access_key=secret-29",
+            "?client_secret=secret-30", "?email=ada%40secret-31.org", "eyJhbGciOiJI.eyJTRUNSRVQy.secret-32/1.jpg",
+            "?u=http%3A%2F%2F10.0.0.1%2Fsecret-33.jpg", "?u=http%253A%252F%252Fada%253Asecret-34%2540cam.example.org",
+        )),
+        *(f"http://{host}/secret-40.jpg" for host in (
+            "nas.home.arpa", "foo.localhost", "10.1", "0x7f.1", "2130706433", "0177.0.0.1", "198.18.0.1", "10%2e0.0.1",
+        )),
     )  # fmt: skip
     tables = project()
     tables["main_detection"][0]["path"] = secrets["path"]
     tables["main_sourceimage"][0]["public_base_url"] = secrets["public_base_url"]
+    tables["main_detection"][1]["path"] = public = "https://img.example.org/%E9t%C3%A9%20%25/a%FF.jpg?w=640"
     for number, path in enumerate(more, 40):
         add(tables, number, path=path)
     mail, url = (
         "secret@mail.example.org",
         "see https://img.example.org/b.jpg?access_token=secret-10 or Bearer secret-11abc",
+    )
+    told = (
+        "Authorization: Token secret-50b09199c62b; Authorization: Basic secret-51dXNlcj; password: secret-52;"
+        " github_pat_11ABCDEFG0secret53abcdefghijklmnopq AIzaSysecret54-abcdefghijklmnopqrstuvwx"
+        " mailto:ada%40secret-55.org"
+        " \\\\nas01.lab.local\\secret-56\\x.jpg file:///home/ada/secret-57.jpg see 10.0.0.5/secret-58 please"
+        " see nas.local:8080/secret-59 https://uni.example.org/d.aspx?tempauth=eysecret-60 Jörg.secretMüller@example.de"
+        " on /home/secret-61/a.jpg C:\\secret-62\\a.jpg"
     )
     tables["users_user"] = [{"id": 1, "name": mail}, {"id": 2, "name": mail}]
     for table, column in (
@@ -528,15 +547,17 @@ def test_nothing_that_is_not_the_publics_is_in_any_file(tmp_path: Path, local_st
         for row in tables[table]:
             row[column] = f"By {mail}, {url}"
     tables["main_project"][0]["description"] += (
-        " from http://nas, http://secret-nas:90/a. How: https://protocols.example.org/nights."
+        f" from http://nas, http://secret-nas:90/a. {told} How: https://protocols.example.org/nights."
     )
-    tables["main_identification"] = [identification(1, 2, 4, "2024-07-03T10:00:00", comment=f"{mail} {url}")]
+    tables["main_identification"] = [identification(1, 2, 4, "2024-07-03T10:00:00", comment=f"{mail} {url} {told}")]
     built(local_store, tables, tmp_path / "p1")
     text = published_text(local_store)
     assert [line for line in text.splitlines() if "secret" in line] == []
     assert csv_rows(local_store)[0]["verified_by"] == "user:2"
     assert "How: https://protocols.example.org/nights." in archive(local_store)["eml.xml"]
-    assert "https://img.example.org/crop/101.jpg" in text
+    comment = rows(local_store, schema.IDENTIFICATIONS)[0]["comment"]
+    assert "see [address withheld] please see [address withheld]" in comment
+    assert public in text
 
 
 def test_without_a_number_a_value_is_lost_and_not_the_station(tmp_path: Path, local_store: Store) -> None:
@@ -664,7 +685,7 @@ def test_a_sensitive_station_is_named_nowhere_however_it_is_written(tmp_path: Pa
         add(tables, number * 10 + 30, 4, number, number, path=f"https://img.example.org/Den%20valley%203/{number}.jpg")
     tables["main_identification"] += [
         {**identification(7, 3, 4, "2024-07-03T10:00:00", comment=f"as in {place}"), "occurrence_id": 10 + number}
-        for number, place in ((0, "DEN-VALLEY 3"), (100, "46,1234 7,65"))
+        for number, place in ((0, "DEN-VALLEY 3"), (80, "50 %ff"), (100, "46,1234 7,65"))
     ]
     settings = SETTINGS.model_copy(update={"sensitive_taxa": ("Lynx lynx",), "title": "Cats in Den  Valley 3"})
     built(local_store, tables, tmp_path / "p1", settings)

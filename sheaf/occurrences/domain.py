@@ -26,7 +26,7 @@ BUILDING = Step(
     writes=schema.DERIVED,
     reads=READING.writes,
     work=later("sheaf.occurrences.analysis.build:build_occurrences"),
-    version=9,
+    version=10,
     settings=(
         "title",
         "protocol",

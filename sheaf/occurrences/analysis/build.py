@@ -39,11 +39,12 @@ _METRES_PER_DEGREE = 111_320  # of latitude, and of longitude at the equator
 _MACROS = r"""
 CREATE MACRO joined(base, path) AS CASE
     WHEN regexp_matches(path, '^[A-Za-z][A-Za-z0-9+.-]*://') THEN path
+    WHEN path[1] IN ('~', '\') OR path[2] = ':' THEN path  -- of somebody's machine, whatever base is said
     WHEN base IS NULL OR base = '' THEN NULL
     WHEN regexp_matches(base, '^[^/]+://[^/]*$') THEN base || '/' || ltrim(path, '/')
     ELSE regexp_replace(base, '[^/]*$', '') || ltrim(path, '/') END;
 CREATE MACRO plain_words(text) AS
-    ' ' || regexp_replace(lower(strip_accents(url_decode(text))), '[^\pL\pN]+', ' ', 'g') || ' ';
+    ' ' || regexp_replace(lower(strip_accents(coalesce(try(url_decode(text)), text))), '[^\pL\pN]+', ' ', 'g') || ' ';
 CREATE MACRO plain_name(text) AS replace(plain_words(text), ' ', '');
 CREATE MACRO date_label(first, last) AS strftime(first, '%b ') || day(first)
     || CASE WHEN last::DATE <> first::DATE THEN '-' || day(last) ELSE '' END || ' ' || year(first);
