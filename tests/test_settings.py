@@ -71,6 +71,7 @@ def test_what_is_accepted_dagster_can_run(expression: str) -> None:
     ("text", "named"),
     [
         ('nightly: "0 25 * * *"\n', "nightly='0 25 * * *'"),
+        ("occurrences: {projects: {p016: {title: x}}}\n", "occurrences.projects"),
         ('matches: {offload: {schedule: "61 3 * * *"}}\n', "matches.offload.schedule='61 3 * * *'"),
     ],
 )

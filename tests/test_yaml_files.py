@@ -31,6 +31,7 @@ POISON = {
     "no truth": (b"!!bool xyz", "not valid YAML"),
     "an object": (b"!!python/object:os.system {}", "constructor"),
     "a list as key": (b"{[1]: 2}", "line 1 is not valid YAML: found unhashable key"),
+    "a key twice": (b"a:\n  p17: 1\n  'p17': 2\n", "line 3 is not valid YAML: the key 'p17' is there a second time"),
     "a tab": (b"a:\n\t- b", "line 2 is not valid YAML"),
     "two documents": (b"a: 1\n---\nb: 2", "line 2 is not valid YAML"),
     "an unknown alias": (b"a: *b", "undefined alias"),

@@ -37,7 +37,7 @@ class ApiSettings(BaseModel):
 
     kind: Literal["api"]
     url: Url
-    projects: tuple[Annotated[str, Field(pattern="^p[0-9]+$")], ...] = Field(min_length=1)
+    projects: tuple[Annotated[str, Field(pattern="^p(0|[1-9][0-9]*)$")], ...] = Field(min_length=1)
     token_env: Variable = "SHEAF_OCCURRENCES_TOKEN"  # noqa: S105 (the name of a variable)
     refresh_hours: float = Field(default=24.0, ge=0.1)
 
@@ -143,6 +143,6 @@ class OccurrencesSettings(ProjectSettings):
     @classmethod
     def _are_partitions(cls, value: dict[str, ProjectSettings]) -> dict[str, ProjectSettings]:
         for name in value:
-            if not re.fullmatch("p[0-9]+", name):
-                raise ValueError(f"{name!r} is no project: write p and its id, such as p16")
+            if not re.fullmatch("p(0|[1-9][0-9]*)", name):
+                raise ValueError(f"{name!r} is no project: write p and its id without zeros before it, such as p16")
         return value

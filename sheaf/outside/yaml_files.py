@@ -119,6 +119,19 @@ def _loader(data: bytes) -> Any:
     return Loader(data)
 
 
+def _check_unique(node: Any) -> None:
+    """Keys of YAML are unique: of two of the same name PyYAML would take the last, and what the first says be lost."""
+    import yaml
+
+    seen = set[tuple[str, str]]()
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+            if (key.tag, key.value) in seen:
+                said = f"the key {shown(key.value)} is there a second time: write what belongs to it once"
+                raise yaml.constructor.ConstructorError(None, None, said, key.start_mark)
+            seen.add((key.tag, key.value))
+
+
 def _values(node: Any, known: dict[int, int]) -> int:
     """How many values a node stands for, each alias counted as what it repeats; more than allowed for a circle."""
     import yaml
@@ -129,6 +142,7 @@ def _values(node: Any, known: dict[int, int]) -> int:
         if isinstance(node, yaml.SequenceNode):
             children = node.value
         elif isinstance(node, yaml.MappingNode):
+            _check_unique(node)
             children = [part for pair in node.value for part in pair]
         elif isinstance(node, yaml.ScalarNode):
             node.value.encode()  # half a character, which an escape can make, is no text

@@ -137,8 +137,10 @@ def project_id_of(project: str) -> int:
         InputError: the partition has another shape.
     """
     digits = check_partition(project)[1:]
-    if not project.startswith("p") or not digits.isdecimal():
-        raise InputError(f"{project!r} is not a project: name its folder p and the project's id, such as p12.")
+    if not project.startswith("p") or not digits.isdecimal() or digits != str(int(digits)):
+        raise InputError(
+            f"{project!r} is not a project: name its folder p and the project's id, no zeros before it, such as p12."
+        )
     return int(digits)
 
 
