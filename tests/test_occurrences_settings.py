@@ -57,7 +57,9 @@ def without_own_words() -> Tables:
     """A project that leaves all to the settings."""
     given = project()
     given["main_project"][0] |= {"license": "", "rights_holder": "", "owner_id": None}
-    given["main_detection"].append(detection(102, 11, 2, path="crops/102.jpg"))
+    given["main_detection"].append(detection(102, 11, 2, path="crops/102.jpg", source_image_id=3))
+    wood = {**given["main_sourceimage"][0], "id": 3, "deployment_id": 2, "event_id": 2}
+    given["main_sourceimage"].append(wood)
     given["main_taxon"].append({"id": 6, "name": "Geometridae", "rank": "FAMILY", "parents_json": []})
     given["main_event"].append({**given["main_event"][0], "id": 2, "deployment_id": 2})
     given["main_deployment"].append({**given["main_deployment"][0], "id": 2, "name": "Wood", "latitude": 48.0})
@@ -65,7 +67,7 @@ def without_own_words() -> Tables:
     for number, taxon in enumerate((1, 7), 11):
         given["main_occurrence"].append({**given["main_occurrence"][0], "id": number, "event_id": 2,
                                          "deployment_id": 2, "determination_id": taxon})  # fmt: skip
-        given["main_detection"].append(detection(number, number, 1))
+        given["main_detection"].append(detection(number, number, 1, source_image_id=3 if taxon == 1 else 1))
     return given
 
 
