@@ -1,7 +1,8 @@
-"""What needs a person, worst first: damage, refused deliveries, failed exports, what is overdue, checks.
+"""What needs a person, worst first: damage, exposed versions, refused deliveries, failed exports, overdue ones, checks.
 
 All of it is read from the store; nothing is put right here (`sheaf doctor` does that) and nobody is told
-(`sheaf/telling.py`). What is over is not listed: a delivery that was accepted since, an export that was made since.
+(`sheaf/telling.py`). Exposed are versions that show what the settings hide by now. What is over is not listed: a
+delivery that was accepted since, an export that was made since.
 """
 
 from collections.abc import Iterable, Iterator, MutableMapping
@@ -16,13 +17,14 @@ from sheaf.activity import Activity, paths_since
 from sheaf.errors import DamagedError, NotFoundError
 from sheaf.exports.pins import read_pins
 from sheaf.exports.records import Record, Status, all_series, read_latest, read_manifest, read_record, versions
-from sheaf.names import ExportId, SeriesId
+from sheaf.names import PARTITION_KEY, ExportId, SeriesId
 from sheaf.steps import Domain
 from sheaf.store import documents
 from sheaf.store.store import Store
 from sheaf.tables import generations
 from sheaf.tables.generations import Generation
 
+_MOST_SHOWN = 10  # versions, or names, in one sentence
 OVERDUE_FOR = timedelta(hours=26)
 """What is not done is asked for at least once a day, and said each time: what was not said for longer is over."""
 
@@ -31,6 +33,7 @@ class Kind(StrEnum):
     """Why somebody has to look, worst first."""
 
     DAMAGED = "damaged"
+    EXPOSED = "exposed"
     REFUSED = "refused"
     FAILED = "failed"
     OVERDUE = "overdue"
@@ -71,9 +74,55 @@ def needs(store: Store, domains: Iterable[Domain], *, now: datetime | None = Non
             keys = generations.partitions(store, domain.name, domain.reading.name, domain.kind)
             for ones in pool.map(lambda key, domain=domain: list(_of_partition(store, domain, key)), keys):
                 found += ones
+            for ones in pool.map(lambda key, domain=domain: exposed(store, domain, key), keys):
+                found += ones
             found += _overdue(store, domain, late)
     ranks = {kind: rank for rank, kind in enumerate(Kind)}
     found.sort(key=lambda one: (ranks[one.kind], -one.since.timestamp() if one.since else 0.0, one.subject))
+    return found
+
+
+def exposed(store: Store, domain: Domain, partition: str) -> list[Need]:
+    """Versions that were made before the settings said more of what is hidden, one for each series."""
+    hidden = _hidden(store, domain, partition)
+    if not hidden:
+        return []
+    found = list[Need]()
+    for name in store.folders(f"exports/{domain.name}/{partition}"):
+        if not PARTITION_KEY.fullmatch(name):
+            continue
+        series, old = SeriesId(domain.name, partition, name), list[ExportId]()
+        missing, since = set[str](), None
+        for number in versions(store, series):
+            try:
+                manifest = read_manifest(store, ExportId(series, number))
+            except (NotFoundError, DamagedError):  # not published; damage is told elsewhere
+                continue
+            lacks = {key: of - set(map(str, manifest.made_with.get(key) or ())) for key, of in hidden.items()}
+            if any(lacks.values()):
+                old.append(ExportId(series, number))
+                missing |= {f"{key} {one}" for key, of in lacks.items() for one in of}
+                since = since or manifest.created_at
+        if old:
+            shown = ", ".join(f"v{one.version}" for one in old[:_MOST_SHOWN])
+            more = f" and {len(old) - _MOST_SHOWN} more" if len(old) > _MOST_SHOWN else ""
+            what = f"{shown}{more} may show what is hidden now: made without {', '.join(sorted(missing)[:_MOST_SHOWN])}"
+            todo = f"make it anew (`sheaf run {domain.name} {partition}`), then delete the old: " + "; ".join(
+                f"`sheaf delete {one}`" for one in old[:_MOST_SHOWN]
+            )
+            found.append(_need(Kind.EXPOSED, domain.name, partition, str(series), since, what, todo))
+    return found
+
+
+def _hidden(store: Store, domain: Domain, partition: str) -> dict[str, set[str]]:
+    """What the newest good tables hide, by the setting that says so."""
+    found = dict[str, set[str]]()
+    for step in domain.steps:
+        if not step.hides or (newest := generations.current(store, domain.place(step, partition))) is None:
+            continue
+        for key in step.hides:
+            if said := newest.made_with.settings.get(key):
+                found[key] = set(map(str, said))
     return found
 
 

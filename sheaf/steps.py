@@ -53,6 +53,8 @@ class Step:
         reads: the tables of earlier steps that it reads; no others are there for it.
         work: does one partition; None for the first step, which reads what a source delivers.
         settings: names of the domain's settings that it reads; the others have their defaults for it.
+        hides: those of them that say what must not be public, as lists: a version that was made before one of them
+            said more shows what is hidden now.
         tuning: names of settings that say how it is done but change nothing of what it makes.
         version: raise it when the same input gives other tables.
         checks: what is checked before its tables are committed.
@@ -66,6 +68,7 @@ class Step:
     reads: tuple[Table, ...] = ()
     work: Callable[[Work], Report] | None = None
     settings: tuple[str, ...] = ()
+    hides: tuple[str, ...] = ()
     tuning: tuple[str, ...] = ()
     version: int = 1
     checks: tuple[Check, ...] = ()

@@ -20,8 +20,11 @@ from occurrences_inbox import (
     tsv,
 )
 
+from sheaf.attention import Kind, needs
 from sheaf.errors import StaleError, VerificationError
+from sheaf.exports.outcome import delete
 from sheaf.exports.publish import Request, preview, publish
+from sheaf.names import ExportId, SeriesId
 from sheaf.occurrences.domain import BUILDING, OCCURRENCES, READING
 from sheaf.occurrences.settings import OccurrencesSettings, ProjectSettings
 from sheaf.store.store import Store
@@ -161,6 +164,12 @@ def test_a_place_is_hidden_from_the_next_export_on(tmp_path: Path, local_store: 
     )
     manifest = export(local_store, "dwca", options={"profile": "gbif"}, settings=settings).manifest
     assert manifest.made_with["sensitive_taxa"] == ["Noctua pronuba"]
+    (need,) = needs(local_store, [OCCURRENCES])  # what was published before is still there
+    assert (need.kind, need.subject) == (Kind.EXPOSED, "occurrences/p1/dwca")
+    assert need.what == "v1 may show what is hidden now: made without sensitive_taxa Noctua pronuba"
+    assert need.todo.endswith("`sheaf delete occurrences/p1/dwca/v1`")
+    delete(local_store, ExportId(SeriesId("occurrences", "p1", "dwca"), 1), "me")
+    assert needs(local_store, [OCCURRENCES]) == []
 
 
 @pytest.mark.case("occurrences/foxes-as-insects")

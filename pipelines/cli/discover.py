@@ -161,8 +161,9 @@ def list_choices(
 def list_needs(domain: AnyDomain = None, as_json: AsJson = False) -> None:
     """List what needs a person, worst first, each with what to do.
 
-    Damaged documents, refused deliveries, exports that failed and were not made since, deliveries that are overdue,
-    checks that do not pass. `sheaf doctor` looks deeper, and at what is around Sheaf.
+    Damaged documents, versions made before more was hidden, refused deliveries, exports that failed and were not made
+    since, deliveries that are overdue, checks that do not pass. `sheaf doctor` looks deeper, and at what is around
+    Sheaf.
 
     Examples:
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from pipelines.cli import annotations, completion, discover, exports, filters, matches, media, serve, show, stop
+from pipelines.cli import annotations, completion, discover, exports, filters, matches, media, opened, serve, show, stop
 from pipelines.cli import partitions as cli_partitions
 from pipelines.cli import sources as cli_sources
 from pipelines.cli.arguments import (
@@ -292,12 +292,16 @@ def _tell_read(settings: "Settings", found: "list[Result]") -> None:
 
 
 def _finish(found: "list[Result]", as_json: bool) -> None:
+    from sheaf.attention import exposed
     from sheaf.exports.records import Status
 
     if as_json:
         show.json(found)
     else:
         show.results(found)
+        for domain, partition in dict.fromkeys((result.domain, result.partition) for result in found):
+            for need in exposed(opened.store(), domain_named(domain), partition):
+                show.say(f"[yellow]note[/] {escape(need.subject)}: {escape(need.what)}. To do: {escape(need.todo)}.")
     if any(result.status is Status.FAILED for result in found):
         raise typer.Exit(1)
 

@@ -27,6 +27,7 @@ BUILDING = Step(
     reads=READING.writes,
     work=later("sheaf.occurrences.analysis.build:build_occurrences"),
     version=10,
+    hides=("sensitive_taxa", "people"),
     settings=(
         "title",
         "protocol",
