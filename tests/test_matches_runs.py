@@ -228,6 +228,17 @@ def test_runs_after_a_clock_was_set_back_come_after_those_before_and_are_flagged
     assert any("clock_step" in warning for warning in report.warnings)
 
 
+def test_sources_whose_clock_was_set_back_together_stay_beside_each_other(match: Match) -> None:
+    records = [
+        record for number in range(6) for record in string(number * 30 - 5400 * (number > 2), shots=number % 3 + 1)
+    ]
+    match.log(*(record for record in records if record["device"] != "Sensor"), name="logs/a.ndjson")
+    match.log(*(record for record in records if record["device"] == "Sensor"), name="logs/b.ndjson")
+    match.read()
+    found = [(run["shots_detected"], run["impacts_correlated"], run["flags"]) for run in match.rows(schema.RUNS)]
+    assert found == [(shots, shots, flags) for flags in ("", "clock_step") for shots in (1, 2, 3)]
+
+
 def test_a_match_without_events_has_empty_tables(match: Match) -> None:
     put(match.folder, "logs/empty.ndjson", b"")
     report = match.read()

@@ -12,7 +12,7 @@ EVENTS = Step(
     "Events of all logs and databases of a match in UTC, each once, with the file and line it came from.",
     writes=(schema.EVENTS, schema.SOURCES, schema.MATCH, schema.PROGRESS),
     settings=("timezone", "max_line_bytes"),
-    version=5,
+    version=6,
     checks=(
         Check(
             "open",
@@ -30,7 +30,7 @@ RUNS = Step(
     writes=(schema.RUNS, schema.TOTALS, schema.SENSORS, schema.EVENT_RUNS),
     work=later("sheaf.matches.analysis.runs_tables:build_runs"),
     settings=("correlation", "min_split_ms"),
-    version=11,
+    version=12,
     checks=(
         Check(
             "count_mismatch",

@@ -31,6 +31,8 @@ from sheaf.matches.vocabulary import number, summary
 _SAME_BEEP_US = 60_000_000
 _SAME_STRING_US = 60_000_000
 """Shots without a start that are further apart than this are not of one string."""
+_GOES_ON_US = 20_000_000
+"""Of two runs the one without a shot for so long is over, although no stop was heard."""
 _SLACK_US = 3_000_000
 _MOST_STRAYS = 10_000
 _COUNTDOWN = re.compile(r"countdown: *([\d.]+) *s", re.IGNORECASE)
@@ -449,6 +451,8 @@ class RunBuilder:
 
     def _run_of_sensor(self, event: Event) -> _Run | None:
         candidates = [run for run in self._open.values() if run.stop is None or event.ts <= run.stop + self._window]
+        if len(candidates) > 1:  # one of them may have lost its stop
+            candidates = [run for run in candidates if _goes_on(run, event)] or candidates
         if len(candidates) < 2 and self._timer_of is None:
             return candidates[0] if candidates else None
         bay = self._bay(event.device_id)
@@ -607,6 +611,12 @@ def _paused(beep: tuple[int, int] | None, shots: list[Shot]) -> bool:
     """Whether shots are further apart than those of one string are, and no timer's own time says that they were."""
     times = [*([beep[1]] if beep else []), *(shot.ts for shot in shots if shot.time is None)]
     return any(after - before > _SAME_STRING_US for before, after in pairwise(times))
+
+
+def _goes_on(run: _Run, event: Event) -> bool:
+    """Whether a run was heard so lately that an event may still be of its string."""
+    last = run.shots.heard[-1].ts if run.shots.heard else run.beep[1] if run.beep else run.start
+    return event.ts - last <= _GOES_ON_US
 
 
 def _beep_of(run: _Run) -> int | None:

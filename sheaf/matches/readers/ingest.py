@@ -29,6 +29,7 @@ from sheaf.matches.readers.log_blocks import LogFile, NotOnlyGrownError
 from sheaf.matches.readers.match_yaml import Manifest
 from sheaf.matches.readers.merge import SAME_US, Merged, Staged, merge
 from sheaf.matches.readers.progress import APART_US, Position, Progress
+from sheaf.matches.readers.set_back import SetBack
 from sheaf.matches.readers.staging import Batch, Remark
 from sheaf.outside.files import open_file
 from sheaf.report import Report
@@ -111,6 +112,7 @@ class _Reading:
     alike: list[np.ndarray] = field(default_factory=list)
     positions: dict[str, Position] = field(default_factory=dict)
     latest_us: int = 0
+    set_back: list[SetBack] = field(default_factory=list)
     _next: int = 0
     _latest: int = 0
     _latest_ts: int = 0
@@ -270,7 +272,7 @@ class _Reading:
                 found = arrays["dialect"].unique().to_pylist()
                 dialects.update(found)
                 stream = found[0] if found and source.form == "database" else ""
-                staged, latest[stream] = self._ordering(arrays, latest.get(stream, _Latest()))
+                staged, latest[stream] = self._ordering(arrays, latest.get(stream, _Latest()), stream)
                 if staged.num_rows:
                     writer.write_batch(staged)
         return latest[""]
@@ -290,7 +292,9 @@ class _Reading:
             if pair["device"] and pair["device_id"]:
                 self.seen.add((pair["device"], pair["device_id"]))
 
-    def _ordering(self, arrays: dict[str, pa.Array], latest: "_Latest") -> tuple[pa.RecordBatch, "_Latest"]:
+    def _ordering(
+        self, arrays: dict[str, pa.Array], latest: "_Latest", stream: str
+    ) -> tuple[pa.RecordBatch, "_Latest"]:
         """Decide the place of each event of a block in the match.
 
         An event counts at its own time, unless it is more than two seconds behind an earlier one of
@@ -304,10 +308,13 @@ class _Reading:
         back = np.maximum.accumulate(np.where(running - ts > _LATE_US, places, 0 if latest.set_back else -1))
         behind = back > np.maximum.accumulate(np.where(running == ts, places, -1))
         order = np.where(behind | beyond, running, ts)
+        times = latest.times + np.cumsum(np.diff(ts, prepend=latest.last_us or ts[:1]) < -_LATE_US)
+        since = times - np.maximum.accumulate(np.concatenate([[latest.before], np.where(behind, 0, times)]))[1:]
         columns = {
             **arrays,
             "n": pa.array(np.arange(self._next, self._next + len(ts))),
             "order_ts": pa.array(order),
+            "set_back": pa.array(since.astype(np.int32)),
             "file_no": pa.array(np.full(len(ts), len(self.files), np.int32)),
         }
         staged = pa.RecordBatch.from_arrays([columns[name] for name in staging.SCHEMA.names], schema=staging.SCHEMA)
@@ -319,7 +326,11 @@ class _Reading:
             self.ordered = self.ordered and order[0] >= self._latest and not (np.diff(order) < 0).any()
             self._latest = int(order[-1])
             self._note_alike(ts)
-            latest = _Latest(int(running[-1]), bool(behind[-1]))
+            for at in np.flatnonzero(behind & ~np.concatenate([[latest.set_back], behind[:-1]])).tolist():
+                first = self._next - len(ts) + at
+                self.set_back.append(SetBack(len(self.files), stream, first, int(running[at]), int(ts[at])))
+            at_last = int(times[-1]), int(times[-1] - since[-1]), int(ts[-1])
+            latest = _Latest(int(running[-1]), bool(behind[-1]), *at_last)
         return self._inside(staged, ts), latest
 
     def _note_alike(self, ts: np.ndarray) -> None:
@@ -350,10 +361,18 @@ class _Reading:
 
 @dataclass(frozen=True)
 class _Latest:
-    """The latest time of a source so far, and whether its clock was set back and has not been there again."""
+    """The latest time of a source so far, and whether its clock was set back and has not been there again.
+
+    Attributes:
+        times: how often the clock was set back; `before` the latest time was shown.
+        last_us: time of the last event.
+    """
 
     ts: int = 0
     set_back: bool = False
+    times: int = 0
+    before: int = 0
+    last_us: int = 0
 
 
 def _as_row(kind: Kind, remark: Remark) -> tuple[str, str, int | None, int | None, str]:
@@ -371,7 +390,7 @@ def _write(work: Work, described: Manifest, reading: _Reading) -> Report:
         raise NotOnlyGrownError
     alike = np.concatenate(reading.alike) if reading.rising and reading.alike else None
     files = tuple(entry["file"] for entry in reading.files)
-    staged = Staged(work.scratch, files, reading.ordered, names.full, alike)
+    staged = Staged(work.scratch, files, reading.ordered, names.full, alike, reading.set_back)
     merged = _merge(staged, work.settings.memory_mb)
     span = _Span(before.first_us, before.last_us) if before else _Span()
     write = work.append if before else work.write

@@ -12,7 +12,7 @@ DuckDB does the work, on disk where it has to. Not here: reading sources, meanin
 # pyarrow.compute makes its functions when it is imported.
 # pyright: reportAttributeAccessIssue=false
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from sheaf import duck, sql
 from sheaf.matches.readers.dialects import DIALECTS
+from sheaf.matches.readers.set_back import SetBack, together
 from sheaf.matches.schema import EVENTS
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Staged:
         ordered: whether reading order is time order already.
         names: full address by the name a source used.
         alike: the only events that can be duplicates within 10 ms; None when that can be any.
+        set_back: where clocks were set back.
     """
 
     folder: Path
@@ -56,6 +58,7 @@ class Staged:
     ordered: bool
     names: Mapping[str, str]
     alike: np.ndarray | None = None
+    set_back: Sequence[SetBack] = ()
 
 
 @dataclass
@@ -65,6 +68,7 @@ class Merged:
     duplicates: int
     _connection: "duckdb.DuckDBPyConnection"
     _staged: Staged
+    _together: bool
 
     def batches(self, start: int = 0) -> Iterator[pa.RecordBatch]:
         """The events in order, with the columns of the events table; `start` is the number of the first."""
@@ -75,8 +79,9 @@ class Merged:
             start += batch.num_rows
 
     def _in_order(self) -> Iterator[pa.RecordBatch]:
-        if not self._staged.ordered:
-            query = "FROM staged WHERE {} AND n NOT IN (FROM duplicates) ORDER BY order_ts, file_no, line, n"
+        if self._together or not self._staged.ordered:
+            own = ", set_back, CASE WHEN set_back > 0 THEN ts END" if self._staged.set_back else ""
+            query = f"FROM staged WHERE {{}} AND n NOT IN (FROM duplicates) ORDER BY order_ts{own}, file_no, line, n"
             for part in self._parts():
                 yield from self._connection.sql(query.format(part)).to_arrow_reader(_BATCH)
             return
@@ -107,6 +112,19 @@ class Merged:
         self._connection.close()
 
 
+def _later(shared: Sequence[tuple[SetBack, int]]) -> str:
+    """Columns in which events after a clock was set back come after all that came before it in any source."""
+    later = " ".join(
+        f"WHEN file_no = {one.file_no} AND n >= {one.n} AND order_ts BETWEEN {one.before_us} AND {before_us} "
+        f"AND {sql.literal(one.dialect)} IN ('', dialect) THEN {before_us}"
+        for one, before_us in shared
+    )
+    order = f"CASE {later} ELSE order_ts END"
+    # An event may have caught up with its own source, and not yet with the others.
+    often = f"CASE WHEN {order} > order_ts THEN greatest(set_back, 1) ELSE set_back END"
+    return f"* REPLACE ({order} AS order_ts, {often} AS set_back)"
+
+
 def merge(staged: Staged, memory_mb: int) -> Merged:
     """Find duplicates and prepare the ordered stream."""
     connection = duck.connect(
@@ -117,7 +135,9 @@ def merge(staged: Staged, memory_mb: int) -> Merged:
     )
     connection.execute("SET preserve_insertion_order = true")
     pattern = duck.quoted(staged.folder / "staged-*.parquet")
-    connection.execute(f"CREATE VIEW staged AS SELECT * FROM read_parquet({pattern})")
+    shared = together(staged.set_back)
+    columns = _later(shared) if shared else "*"
+    connection.execute(f"CREATE VIEW staged AS SELECT {columns} FROM read_parquet({pattern})")
     connection.execute("CREATE TABLE names (name VARCHAR, full_name VARCHAR)")
     if staged.names:
         connection.executemany("INSERT INTO names VALUES (?, ?)", [list(pair) for pair in staged.names.items()])
@@ -127,7 +147,7 @@ def merge(staged: Staged, memory_mb: int) -> Merged:
     _exact_duplicates(connection, "WHERE n IN (SELECT n FROM alike)" if staged.alike is not None else "")
     _duplicates_of_other_loggers(connection)
     ((count,),) = connection.execute("SELECT count(*) FROM duplicates").fetchall()
-    return Merged(count, connection, staged)
+    return Merged(count, connection, staged, bool(shared))
 
 
 def _exact_duplicates(connection: "duckdb.DuckDBPyConnection", which: str) -> None:

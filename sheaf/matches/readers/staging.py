@@ -37,6 +37,9 @@ SCHEMA = pa.schema(
     [
         pa.field("n", pa.int64()),  # position in reading order over all sources
         pa.field("order_ts", pa.int64()),  # time to sort by, see `ordering` in ingest
+        pa.field(
+            "set_back", pa.int32()
+        ),  # how often the clock was set back since it showed that time; 0 for a right one
         pa.field("file_no", pa.int32()),
         *(pa.field(name, type_) for name, type_ in _TYPES.items()),
     ]
