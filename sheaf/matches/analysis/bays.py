@@ -24,13 +24,18 @@ _CLEARLY = 0.7
 """The next best timer has to have fewer than this of the best one's."""
 
 
-def timer_of_sensors(tables: Tables, known: Mapping[str, Device], settings: Correlation) -> dict[str, str] | None:
-    """Timer by sensor; an empty name where that cannot be told; None in a match of a single timer."""
+Owner = tuple[str, int, int]
+"""A timer, empty where it cannot be told, and the times of its first and last shot: later it may have been replaced."""
+
+
+def timer_of_sensors(tables: Tables, known: Mapping[str, Device], settings: Correlation) -> dict[str, Owner] | None:
+    """The timer of each sensor; None in a match of a single timer."""
     if len(set(_timers(tables))) < 2:
         return None
     shots, impacts = _times(tables)
+    used = {timer: (int(times[0]), int(times[-1])) for timer, times in shots.items()} | {"": (0, 0)}
     return {
-        sensor: _follows(times, shots, settings)
+        sensor: (timer := _follows(times, shots, settings), *used[timer])
         for sensor, times in impacts.items()
         if sensor not in known or known[sensor].bay is None
     }

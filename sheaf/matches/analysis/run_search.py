@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from sheaf.matches.analysis import run_search_clean
+from sheaf.matches.analysis.bays import Owner
 from sheaf.matches.analysis.run_clock import Repair, is_set, steps
 from sheaf.matches.analysis.run_columns import RUN_SCHEMA, Found, extend
 from sheaf.matches.analysis.run_events import IMPACT, LONGEST_US, SHOT, Event, Events, codes
@@ -84,7 +85,7 @@ class RunBuilder:
         devices: Mapping[str, Device],
         window_us: int,
         min_split_us: int = 60_000,
-        timer_of: Mapping[str, str] | None = None,
+        timer_of: Mapping[str, Owner] | None = None,
         from_zero: Set[str] = frozenset(),
     ) -> None:
         self.found = Found(scratch)
@@ -459,10 +460,12 @@ class RunBuilder:
         if bay is not None:
             of_bay = [run for run in candidates if _same_bay(self._bay(run.device_id) or run.position, bay)]
             return max(of_bay, key=lambda run: run.number, default=None)
+        timer, first, last = (self._timer_of or {}).get(event.sensor, ("", 0, 0))
+        # A timer that is in use may have lost its start; one that is not was replaced.
+        if timer and (len(candidates) > 1 or first - self._window <= event.ts <= last + self._window):
+            return next((run for run in candidates if run.device_id == timer), None)
         if len(candidates) < 2:
             return candidates[0] if candidates else None
-        if self._timer_of is not None and (timer := self._timer_of.get(event.sensor)):
-            return next((run for run in candidates if run.device_id == timer), None)
         for run in candidates:
             run.flags.add("bay_unknown")
         return None

@@ -515,9 +515,9 @@ def _listed(runs: Sequence[int]) -> str:
     return ", ".join(f"run_{number}" for number in runs[:_NAMED]) + (", …" if len(runs) > _NAMED else "")
 
 
-def _of_sensors(sensors: pa.Table, timer_of: Mapping[str, str] | None) -> Iterator[str]:
+def _of_sensors(sensors: pa.Table, timer_of: Mapping[str, bays.Owner] | None) -> Iterator[str]:
     """What a director should know of the sensors."""
-    unknown = sorted(sensor for sensor, timer in (timer_of or {}).items() if not timer)
+    unknown = sorted(sensor for sensor, (timer, *_) in (timer_of or {}).items() if not timer)
     if unknown:
         yield (
             f"Which timer these sensors belong to cannot be told: {', '.join(unknown)}. "
