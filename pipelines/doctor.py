@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from pipelines import surroundings
 from pipelines.instance import open_instance
 from resources.sources import configured_sources
-from sheaf import damage
+from sheaf import damage, listing
 from sheaf.domains import DOMAINS
 from sheaf.errors import SheafError, StoreError
 from sheaf.exports import catalogue
 from sheaf.exports.recover import recover
+from sheaf.names import did_you_mean
 from sheaf.outside import mail
 from sheaf.outside.inbox import unknown
+from sheaf.publication import of_single
 from sheaf.settings import Settings
 from sheaf.sources import Source
 from sheaf.store import quarantine
@@ -50,6 +52,7 @@ def examine(settings: Settings, *, deep: bool = False) -> list[Finding]:
         _finding("clock", lambda: surroundings.check_clock(store)),
         _finding("space", lambda: surroundings.check_space(store)),
         *found,
+        *_meant_for_nobody(settings, store),
         *_inside(store, deep=deep),
     ]
 
@@ -85,6 +88,21 @@ def _unusable(domain: str, source: Source) -> Iterator[Finding]:
     with suppress(SheafError):  # `check` has told it
         for name, why in source.offers().problems().items():
             yield Finding(f"{domain} {source.name}", ok=False, detail=f"{name} is not read. {why}")
+
+
+def _meant_for_nobody(settings: Settings, store: Store) -> Iterator[Finding]:
+    """Settings of single partitions that nobody delivers: perhaps what they hide is published under another name."""
+    for domain in DOMAINS.values():
+        meant = of_single(settings.of(domain.name))
+        if not meant:
+            continue
+        known = set(listing.names(store, domain))
+        for source in configured_sources(settings).of(domain.name):
+            with suppress(SheafError):  # its own check has told it
+                known.update(source.offers().partitions)
+        for name in sorted(set(meant) - known):
+            said = f"{domain.name}, projects, {name}: there is no such {domain.kind}: correct its name, or deliver it."
+            yield Finding(f"settings of {name}", ok=False, detail=said + did_you_mean(name, known))
 
 
 def _inside(store: Store, *, deep: bool) -> Iterator[Finding]:

@@ -96,7 +96,8 @@ def test_each_thing_around_sheaf_is_looked_at_and_none_stops_the_next(
     code, found = findings(sheaf)
     assert code == 0
     assert "none has run yet" in str(found["daemon"]["detail"])
-    (home / "sheaf.yaml").write_text(f"media: {{roots: ['{home}/films'], models: {{yamnet: '{home}/y.onnx'}}}}\n")
+    (home / "sheaf.yaml").write_text(f"media: {{roots: ['{home}/films'], models: {{yamnet: '{home}/y.onnx'}}}}\n"
+                                    "occurrences: {projects: {p18: {sensitive_taxa: [Lynx lynx]}}}\n")  # fmt: skip
     real = Store.list
 
     def late(self: Store, prefix: str) -> Iterator[Stored]:
@@ -110,7 +111,8 @@ def test_each_thing_around_sheaf_is_looked_at_and_none_stops_the_next(
     code, found = findings(sheaf)
     assert code == 1
     wrong = {what: str(one["detail"]) for what, one in found.items() if not one["ok"]}
-    assert wrong.keys() == {"clock", "space", "inbox", "media folders"}
+    assert wrong.keys() == {"clock", "space", "inbox", "media folders", "settings of p18"}
+    assert "there is no such project: correct its name" in wrong["settings of p18"]
     assert "300 s apart: set both by a time server" in wrong["clock"]
     assert "has 4 MB left: free some space" in wrong["space"]
     assert "requests cannot be written, so no request is answered" in wrong["inbox"]
