@@ -25,6 +25,7 @@ from occurrences_inbox import (
     export,
     identification,
     ingested,
+    json_rows,
     made,
     project,
     put,
@@ -127,6 +128,42 @@ def test_the_hours_in_which_clocks_change_have_no_offset(tmp_path: Path, local_s
         add(tables, number, timestamp=time)
     built(local_store, tables, tmp_path / "p1")
     assert [row["eventTime"] for row in tsv(archive(local_store)["occurrence.txt"])] == list(wanted.values())
+
+
+def test_a_night_in_which_clocks_are_turned_is_as_long_as_it_was(tmp_path: Path, local_store: Store) -> None:
+    tables = project()
+    first = tables["main_event"][0]
+    nights = {
+        ("2024-10-26T22:00:00", "2024-10-27T06:00:00"): "9h 0m",
+        ("2024-03-30T22:00:00", "2024-03-31T06:00:00"): "7h 0m",
+        ("2024-10-27T02:50:00+02:00", "2024-10-27T02:10:00+01:00"): "20m",
+        ("2024-10-27T00:50:00Z", "2024-10-27T01:10:00Z"): "20m",
+    }
+    tables["main_event"] = [
+        {**first, "id": id_, "start": start, "end": end} for id_, (start, end) in enumerate(nights, 1)
+    ]
+    tables["main_detection"] = []
+    add(tables, 20, event=3, timestamp="2024-10-27T02:50:00+02:00")
+    tables["main_detection"].append(detection(999, 20, 1, timestamp="2024-10-27T02:10:00+01:00"))
+    built(local_store, tables, tmp_path / "p1")
+    efforts = {row["eventID"][-1]: row["samplingEffort"] for row in tsv(archive(local_store)["event.txt"])}
+    assert efforts == {str(id_): effort for id_, effort in enumerate(nights.values(), 1)}
+    (seen,) = csv_rows(local_store)
+    assert (seen["first_appearance_timestamp"], seen["duration"]) == ("2024-10-27 02:50:00", "0:20:00")
+    assert json_rows(local_store)[0]["duration"] == "P0DT00H20M00S"
+    found = package(local_store)
+    (of_event,) = [row for row in found["observations"] if row["scientificName"] and not row["mediaID"]]
+    assert (of_event["eventStart"], of_event["eventEnd"]) == ("2024-10-27T02:50:00+02:00", "2024-10-27T02:10:00+01:00")
+    assert found["deployments"][0]["coordinateUncertainty"] == "", "nobody said how well it is known"
+
+
+def test_a_name_of_a_file_that_a_package_does_not_allow_costs_its_address(tmp_path: Path, local_store: Store) -> None:
+    tables = project()
+    tables["main_sourceimage"][0]["path"] = "cards/2026..07/a.jpg"
+    built(local_store, tables, tmp_path / "p1")
+    assert [row["filePublic"] for row in package(local_store)["media"]].count("false") == 1
+    said = export(local_store, "camtrap_dp").manifest.warnings
+    assert "Addresses of 1 images are not in the package: it allows no two dots within one." in said
 
 
 @pytest.mark.parametrize("zone", ["Europe/Zurich", "America/St_Johns", "Australia/Lord_Howe", "Asia/Kathmandu"])
@@ -303,6 +340,17 @@ def test_a_name_is_understood_as_gbifs_parser_does(
     assert understand(given, "SPECIES", []) == Name(name, rank, qualifier, authorship=author)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Snow leopard", "Ghost moth", "Boat-billed heron", "Rain quail", "Bicycle lizard", "Hunter's hartebeest"),
+        *("Train bearer", "Wind scorpion", "Auto stick insect", "Wind-blown moth"),
+    ],
+)
+def test_an_animal_may_begin_with_a_word_that_is_none(name: str) -> None:
+    assert understand(name, "UNKNOWN", []) == Name(name, "UNKNOWN")
+
+
 @pytest.mark.parametrize("name", ["Red Fox", "Large Yellow Underwing", "Black-tailed Godwit"])
 def test_an_english_name_has_no_author(name: str) -> None:
     assert understand(name, "SPECIES", []).scientific == name
@@ -319,6 +367,7 @@ def test_an_author_within_a_name_is_published_as_such(tmp_path: Path, local_stor
 @pytest.mark.parametrize(
     ("name", "person"),
     [
+        *((name, False) for name in ("Empty frame", "Wind (grass)", "Vehicle 2", "Camera check - north")),
         *((name, False) for name in ("Blank", "EMPTY", "Vehicle", "vehicle: car", "Misfire", "Set-up", "Setup_Pickup")),
         *(
             (name, False)
@@ -335,6 +384,7 @@ def test_an_author_within_a_name_is_published_as_such(tmp_path: Path, local_stor
             (name, True)
             for name in ("poacher", "Dog with Handler", "Vulpes vulpes/Homo sapiens", "Vehicle with person")
         ),
+        *((name, True) for name in ("Human: hiker", "humano", "Menneske", "Person walking", "Hunter (two)")),
     ],
 )
 def test_what_is_no_taxon_is_known_however_it_is_written(name: str, person: bool) -> None:

@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, available_timezones
 
+from sheaf.occurrences.input_tables import DATE_ONLY
+
 if TYPE_CHECKING:
     import duckdb
 
@@ -99,6 +101,24 @@ def wall(alias: str, time: str, offset: str) -> str:
     """SQL of what the station's clock showed: UTC is turned into its time, another offset is its own."""
     known = f"{offset} = 0 AND {alias}.minutes IS NOT NULL"
     return f"CASE WHEN {known} THEN {time} + to_minutes({alias}.minutes) ELSE {time} END"
+
+
+def seconds(first: str, first_minutes: str, last: str, last_minutes: str) -> str:
+    """SQL of how long it is between two times, also when clocks were turned: by UTC where both offsets are known."""
+    turned = f"nullif({last_minutes}, {DATE_ONLY}) - nullif({first_minutes}, {DATE_ONLY})"
+    return f"(date_diff('second', {first}, {last}) - 60 * coalesce({turned}, 0))"
+
+
+def outermost(which: str, time: str, minutes: str) -> str:
+    """SQL of the first (`arg_min`) or last (`arg_max`) of many times with its offset, as `at` and `minutes`.
+
+    By UTC where all offsets are known, else as the clocks showed them.
+    """
+    one, known = f"struct_pack(at := {time}, minutes := {minutes})", f"nullif({minutes}, {DATE_ONLY})"
+    return (
+        f"CASE WHEN count({known}) = count({time}) THEN {which}({one}, {time} - to_minutes({known}))"
+        f" ELSE {which}({one}, {time}) END"
+    )
 
 
 def minutes(alias: str, offset: str) -> str:

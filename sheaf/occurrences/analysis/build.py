@@ -127,11 +127,11 @@ FROM station s LEFT JOIN station_zone z ON z.id = s.id, dataset d ORDER BY s.id
 """
 
 _IN_ORDER = f"""CASE WHEN {DATE_ONLY} IN (start_offset, end_offset) THEN "end"::DATE >= start::DATE
-    ELSE "end" >= start END"""
+    ELSE {clocks.seconds("start", "start_offset", '"end"', "end_offset")} >= 0 END"""
 _EVENTS = f"""
 WITH taken AS (  -- for sessions without a time of their own
-    SELECT event_id, arg_min(struct_pack(at := timestamp, minutes := timestamp_offset), timestamp) AS first,
-        arg_max(struct_pack(at := timestamp, minutes := timestamp_offset), timestamp) AS last
+    SELECT event_id, {clocks.outermost("arg_min", "timestamp", "timestamp_offset")} AS first,
+        {clocks.outermost("arg_max", "timestamp", "timestamp_offset")} AS last
     FROM main_sourceimage WHERE timestamp IS NOT NULL
         AND event_id IN (SELECT id FROM main_event WHERE start IS NULL) GROUP BY event_id
 ), timed AS (
@@ -275,9 +275,7 @@ LEFT JOIN users_user u ON u.id = other.user_id
 
 _OCCURRENCES = """
 WITH seen AS (
-    SELECT position, count(*) AS detections_count, min(timestamp) AS first_appearance,
-        max(timestamp) AS last_appearance, arg_min(struct_pack(m := timestamp_offset), timestamp).m AS first_offset,
-        arg_max(struct_pack(m := timestamp_offset), timestamp).m AS last_offset,
+    SELECT position, count(*) AS detections_count, {earliest} AS earliest, {latest} AS latest,
         arg_max(id, (coalesce(score, -1), -id)) AS best
     FROM detections WHERE position BETWEEN {first} AND {last} GROUP BY position
 ), predicted AS (
@@ -310,7 +308,8 @@ SELECT o.position, o.id, o.event_id, e.name AS event_name, e.start AS event_star
         AS identified_offset,
     seen.detections_count, coalesce(o.individual_count, 1) AS individual_count,
     coalesce(o.basis_of_record, 'MachineObservation') AS basis_of_record,
-    seen.first_appearance, seen.first_offset, seen.last_appearance, seen.last_offset,
+    seen.earliest.at AS first_appearance, seen.earliest.minutes AS first_offset,
+    seen.latest.at AS last_appearance, seen.latest.minutes AS last_offset,
     best.id AS detection_id, best.url AS detection_url, best.bbox AS detection_bbox, best.width AS detection_width,
     best.height AS detection_height, best.capture_url AS detection_capture_url, o.created_at, o.updated_at,
     o.updated_at_offset AS updated_offset
@@ -413,7 +412,14 @@ def build_occurrences(work: Work) -> Report:
         # Joined as it is written: by its estimates DuckDB would keep the rows with all their texts in memory.
         database.execute("SET GLOBAL disabled_optimizers = 'join_order,build_side_probe_side'")
         parts = (
-            _OCCURRENCES.format(ranks=named, predicted=predicted, first=first, last=last)
+            _OCCURRENCES.format(
+                ranks=named,
+                predicted=predicted,
+                first=first,
+                last=last,
+                earliest=clocks.outermost("arg_min", "timestamp", "timestamp_offset"),
+                latest=clocks.outermost("arg_max", "timestamp", "timestamp_offset"),
+            )
             for first, last in _parts(database)
         )
         work.write(schema.OCCURRENCES_TABLE, _batches(database, parts))

@@ -20,9 +20,15 @@ _VOCABULARY = Path(__file__).with_name("not_taxa.yaml")
 _PEOPLE = "people"
 _PEOPLE_WITHIN = "people_within"
 _WORDS_ALONE = {
-    *("no", "non", "sin", "pas", "test", "end", "start", "other"),
+    *("sin", "pas", "test", "end", "start", "other"),
     *("man", "auto", "tom", "mens", "na", "nan"),
 }
+_OF_PICTURES = {  # what may follow the word that tells: `Empty frame`
+    *("image", "images", "photo", "photos", "picture", "pictures", "frame", "frames", "video", "videos", "sequence"),
+    *("trigger", "triggers", "shot", "shots", "movement", "moving", "only", "and", "or", "bild", "foto", "fotos"),
+}
+_HEAD_ENDS = re.compile(r"[:;,/|(\[]|\s[-–—]\s")
+_POSSESSIVE = re.compile(r"\w+['’]s\b")
 _BELOW_GENUS = {"SPECIES", "SUBSPECIES", "VARIETY", "FORM", "UNKNOWN"}
 _GROUPS = {"animal": ("Animalia", "KINGDOM"), "animals": ("Animalia", "KINGDOM")}  # what detectors call them
 _HIGHER = {  # what cameras see, without an ending that tells
@@ -195,23 +201,31 @@ def vocabulary(not_taxa: tuple[str, ...] = (), people: tuple[str, ...] = ()) -> 
 
 
 def _kind(text: str, words: Mapping[str, str]) -> str | None:
-    """Which kind of no taxon a text is; `Not a moth` and `Vehicle: car` begin with the word that tells.
+    """Which kind of no taxon a text is: such a word or words, also with more behind a sign, as in `Vehicle: car`.
 
+    `Snow leopard` and `Hunter's hartebeest` begin with such a word and are animals; what begins with a negation or an
+    unknown (`Not a moth`, `Unknown moth`) is none.
     Where a part of it is a person, the whole is: `dog with handler`, `cf. Homo sapiens`, `Vulpes vulpes/Homo sapiens`.
     """
     plain = _plain(text)
     if plain in words or not plain:
         kind = words.get(plain, "unknown")
-    elif (first := plain.partition(" ")[0]) in words and (first not in _WORDS_ALONE or first in ("no", "non")):
-        kind = words[first]
     else:
-        kind = None
+        kind = words.get(_plain(_HEAD_ENDS.split(text)[0])) or _begun(text, words)
     if kind in (_PEOPLE, _PEOPLE_WITHIN):
         return _PEOPLE
-    if _shows_people(plain, words):  # `Pheidole Hunter, 1919` is no person
+    if _shows_people(_plain(_POSSESSIVE.sub("", text)), words):  # `Pheidole Hunter, 1919` is no person
         rest = text if _LINKED.search(text) else _authored(text)[0]
         return _PEOPLE if _shows_people(_plain(rest), words) else kind
     return kind
+
+
+def _begun(text: str, words: Mapping[str, str]) -> str | None:
+    """The kind of the first word, where what follows does not make it the name of an animal."""
+    first, *rest = _plain(_POSSESSIVE.sub("", text)).split() or [""]
+    kind = words.get(first) if first not in _WORDS_ALONE else None
+    told = kind in ("unknown", _PEOPLE, _PEOPLE_WITHIN)
+    return kind if told or all(word in words or word in _OF_PICTURES or word.isdecimal() for word in rest) else None
 
 
 def _shows_people(plain: str, words: Mapping[str, str]) -> bool:

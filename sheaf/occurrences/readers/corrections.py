@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sheaf.occurrences.input_tables import DATE_ONLY
 
+_FARTHEST = 20_037_508  # metres, half the way round the equator
 _PARENTS = """from_json({0}, '[{{"id":"BIGINT","name":"VARCHAR","rank":"VARCHAR"}}]')"""
 
 
@@ -37,9 +38,10 @@ SOFT: Mapping[str, tuple[Soft, ...]] = {
             ("latitude", "longitude"),
         ),
         Soft(
-            "coalesce(NOT isfinite(coordinate_uncertainty) OR coordinate_uncertainty <= 0, false)",
+            f"coalesce(NOT isfinite(coordinate_uncertainty) OR coordinate_uncertainty NOT BETWEEN 0 AND {_FARTHEST}"
+            " OR coordinate_uncertainty = 0, false)",
             "bad_uncertainty",
-            "coordinate_uncertainty is not a number of metres above zero: kept without it",
+            "coordinate_uncertainty is not a number of metres above zero, on this earth: kept without it",
             ("coordinate_uncertainty",),
         ),
         Soft(

@@ -25,6 +25,7 @@ from sheaf.exports.series import Draft, Written
 from sheaf.exports.zips import Zip, opened
 from sheaf.licences import GBIF_LICENCES
 from sheaf.occurrences import schema
+from sheaf.occurrences.clocks import outermost
 from sheaf.occurrences.input_tables import DATE_ONLY
 from sheaf.occurrences.writers.dwca_terms import iso_time
 from sheaf.occurrences.writers.selection import remarks, select
@@ -74,7 +75,7 @@ DEPLOYMENTS = (
     Field("locationName", "d.name", text=True),
     Field("latitude", "round(d.latitude, 6)", _NUMBER, needed=True),
     Field("longitude", "round(d.longitude, 6)", _NUMBER, needed=True),
-    Field("coordinateUncertainty", "greatest(1, CAST(ceil(d.uncertainty) AS BIGINT))", r"[1-9]\d*"),
+    Field("coordinateUncertainty", "CAST(at_least(ceil(d.uncertainty), 1) AS BIGINT)", r"[1-9]\d*"),
     Field("deploymentStart", iso_time("d.first.at", "d.first.minutes"), _MOMENT, needed=True),
     Field("deploymentEnd", iso_time("d.last.at", "d.last.minutes"), _MOMENT, needed=True),
     *_unused("setupBy", "cameraID", "cameraModel", "cameraDelay", "cameraHeight", "cameraDepth", "cameraTilt"),
@@ -133,6 +134,12 @@ OBSERVATIONS = (
 TABLES: Mapping[str, Sequence[Field]] = {"deployments": DEPLOYMENTS, "media": MEDIA, "observations": OBSERVATIONS}
 
 _STATIONS = "SELECT d.longitude, d.latitude, d.sensitive FROM sampled e JOIN deployments d ON d.id = e.deployment_id"
+# DuckDB's greatest and least leave out what is null: nothing would be the other value
+_MACROS = """
+CREATE MACRO at_least(v, low) AS CASE WHEN v IS NOT NULL THEN greatest(v, low) END;
+CREATE MACRO allowed(url) AS CASE WHEN NOT regexp_matches(url, '^[./~]|[.][.]') THEN url END;
+CREATE MACRO in_range(v) AS CASE WHEN v IS NOT NULL THEN round(least(greatest(v, 0), 1), 6) END;
+"""
 _VIEWS = f"""
 CREATE MACRO known(minutes) AS nullif(minutes, {DATE_ONLY});  -- of a date alone no moment is known
 CREATE TABLE usable AS  -- sessions whose moments are known, at places that are known
@@ -146,13 +153,13 @@ FROM chosen o JOIN usable e ON e.id = o.event_id
 WHERE (is_taxon OR is_person) AND (known(first_offset) IS NOT NULL OR first_appearance IS NULL);
 CREATE TABLE sampled AS SELECT * FROM usable e WHERE id IN (SELECT event_id FROM shown) OR $sampled;
 """
-_DEPLOYED = """(
-    SELECT d.*, min(struct_pack(at := e.start, minutes := e.start_offset)) AS first,
-        max(struct_pack(at := e."end", minutes := e.end_offset)) AS last
+_DEPLOYED = f"""(
+    SELECT d.*, {outermost("arg_min", "e.start", "e.start_offset")} AS first,
+        {outermost("arg_max", 'e."end"', "e.end_offset")} AS last
     FROM deployments d JOIN sampled e ON e.deployment_id = d.id GROUP BY ALL
 ) d ORDER BY d.id"""
 _TAKEN = """(
-    SELECT d.capture_id, any_value(s.deployment_id) AS deployment_id, any_value(d.capture_url) AS url,
+    SELECT d.capture_id, any_value(s.deployment_id) AS deployment_id, allowed(any_value(d.capture_url)) AS url,
         any_value(coalesce(d.capture_time, d.timestamp)) AS at,
         any_value(CASE WHEN d.capture_time IS NULL THEN d.timestamp_offset ELSE d.capture_offset END) AS minutes
     FROM detections d JOIN shown s USING (position)
@@ -206,7 +213,7 @@ _BLANK = """(
 def write_camtrap_dp(draft: Draft) -> Written:
     """Write `{slug}_export-v{n}.zip`."""
     with select(draft, [schema.EVENTS, schema.DEPLOYMENTS, schema.DETECTIONS]) as chosen:
-        chosen.database.execute("CREATE MACRO in_range(v) AS round(least(greatest(v, 0), 1), 6)")
+        chosen.database.execute(_MACROS)
         chosen.database.execute(_VIEWS.replace("$sampled", chosen.sampled))
         path = draft.folder / f"{chosen.dataset['slug']}_export-v{draft.version}.zip"
         counts = {}
@@ -219,7 +226,13 @@ def write_camtrap_dp(draft: Draft) -> Written:
             description = orjson.dumps(_description(draft, chosen), option=orjson.OPT_INDENT_2)
             archive.add_document("datapackage.json", description)
         ((left_out,),) = chosen.rows("SELECT (SELECT count(*) FROM chosen) - (SELECT count(*) FROM shown)")
+        ((forbidden,),) = chosen.rows(
+            """SELECT count(DISTINCT capture_id) FROM detections JOIN shown USING (position)
+            WHERE capture_url IS NOT NULL AND allowed(capture_url) IS NULL"""
+        )
     warnings = []
+    if forbidden:
+        warnings.append(f"Addresses of {forbidden} images are not in the package: it allows no two dots within one.")
     if left_out:
         warnings.append(
             f"{left_out} occurrences are not in the package: it wants a taxon, a station with coordinates, and times "

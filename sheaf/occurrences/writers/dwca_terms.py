@@ -9,6 +9,7 @@ Each column is SQL: on `o`, a row of `occurrences`, or `e`, one of `events`; `d`
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sheaf.occurrences.clocks import seconds
 from sheaf.occurrences.input_tables import DATE_ONLY
 from sheaf.occurrences.schema import RANKS
 from sheaf.occurrences.writers.text_lines import one_line
@@ -129,6 +130,7 @@ def degrees(value: str) -> str:
     return f"CAST(round({value}, 6) AS VARCHAR)"
 
 
+_LASTED = seconds("e.start", "e.start_offset", 'e."end"', "e.end_offset")
 MULTI_DAY = 'e."end"::DATE > e.start::DATE'
 EVENT_ID = dwc("eventID", urn("event", "e.id"))
 EVENT_DATE = dwc(
@@ -142,10 +144,9 @@ EFFORT = (
     dwc("sampleSizeUnit", "'images'"),
     dwc(
         "samplingEffort",
-        f"""CASE WHEN e."end" >= e.start AND coalesce({DATE_ONLY} NOT IN (e.start_offset, e.end_offset), true) THEN
-        CASE WHEN date_diff('second', e.start, e."end") >= 3600
-            THEN date_diff('second', e.start, e."end") // 3600 || 'h ' ELSE '' END
-        || date_diff('second', e.start, e."end") % 3600 // 60 || 'm' END""",
+        f"""CASE WHEN {_LASTED} >= 0 AND coalesce({DATE_ONLY} NOT IN (e.start_offset, e.end_offset), true) THEN
+        CASE WHEN {_LASTED} >= 3600 THEN {_LASTED} // 3600 || 'h ' ELSE '' END
+        || {_LASTED} % 3600 // 60 || 'm' END""",
     ),
 )
 WITHHELD = (

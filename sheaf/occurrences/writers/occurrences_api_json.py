@@ -20,7 +20,7 @@ from sheaf.errors import VerificationError
 from sheaf.exports.series import Draft, Written
 from sheaf.occurrences import schema
 from sheaf.occurrences.input_tables import DATE_ONLY
-from sheaf.occurrences.writers.occurrences_simple_csv import DURATION, TIMED, pixels
+from sheaf.occurrences.writers.occurrences_simple_csv import DURATION, SECONDS, TIMED, pixels
 from sheaf.occurrences.writers.pieces import Runs, Texts, index, weave
 from sheaf.occurrences.writers.selection import InOrder, remarks, select, text_bytes
 
@@ -190,7 +190,6 @@ _MACHINE = _Object(
     algorithm=_Between("algorithm"),
     score=_plain("o.prediction_score"),
 )
-_SECONDS = "date_diff('second', o.first_appearance, o.last_appearance)"
 _OCCURRENCE = _Object(
     "occurrence",
     "',' || chr(10)",
@@ -203,8 +202,8 @@ _OCCURRENCE = _Object(
         f"""CASE WHEN o.first_offset IS DISTINCT FROM {DATE_ONLY} THEN strftime(o.first_appearance, '"%H:%M:%S"') END"""
     ),
     duration=(
-        f"""CASE WHEN {TIMED} THEN '"P' || {_SECONDS} // 86400 || 'DT' ||"""
-        f""" strftime(make_timestamp(({_SECONDS} % 86400) * 1000000), '%HH%MM%SS"') END"""
+        f"""CASE WHEN {TIMED} THEN '"P' || {SECONDS} // 86400 || 'DT' ||"""
+        f""" strftime(make_timestamp(({SECONDS} % 86400) * 1000000), '%HH%MM%SS"') END"""
     ),
     duration_label=_text(DURATION),
     determination=_Between("determination"),

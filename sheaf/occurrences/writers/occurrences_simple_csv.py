@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sheaf.errors import VerificationError
 from sheaf.exports.series import Draft, Written
+from sheaf.occurrences.clocks import seconds
 from sheaf.occurrences.input_tables import DATE_ONLY
 from sheaf.occurrences.writers.selection import remarks, select
 from sheaf.occurrences.writers.text_lines import delimited, quoted
@@ -31,12 +32,12 @@ def pixels(value: str) -> str:
     return f"CASE WHEN {value} = trunc({value}) THEN CAST({value} AS BIGINT)::VARCHAR ELSE {value}::VARCHAR END"
 
 
-_SECONDS = "date_diff('second', date_trunc('second', first_appearance), date_trunc('second', last_appearance))"
+SECONDS = seconds("first_appearance", "first_offset", "last_appearance", "last_offset")
 TIMED = f"coalesce({DATE_ONLY} NOT IN (first_offset, last_offset), true)"  # both ends have a time of day
 DURATION = (  # as Python prints a timedelta: 0:22:01, 1 day, 2:00:00
-    f"CASE WHEN {TIMED} THEN CASE WHEN {_SECONDS} >= 172800 THEN {_SECONDS} // 86400 || ' days, '"
-    f" WHEN {_SECONDS} >= 86400 THEN '1 day, ' ELSE '' END"
-    f" || {_SECONDS} % 86400 // 3600 || strftime(first_appearance::DATE + to_seconds({_SECONDS} % 3600), ':%M:%S') END"
+    f"CASE WHEN {TIMED} THEN CASE WHEN {SECONDS} >= 172800 THEN {SECONDS} // 86400 || ' days, '"
+    f" WHEN {SECONDS} >= 86400 THEN '1 day, ' ELSE '' END"
+    f" || {SECONDS} % 86400 // 3600 || strftime(first_appearance::DATE + to_seconds({SECONDS} % 3600), ':%M:%S') END"
 )
 COLUMNS = {
     "id": "id",
