@@ -37,22 +37,23 @@ GBIF_LICENCES = {
     )
 }
 _HOST = r"(?:https?://)?(?:www\.)?creativecommons\.org/"
-_VERSION = r"(?:v-?)?4[.-]0"
+_SPDX = r"(?:https?://)?(?:www\.)?spdx\.org/licenses/"
+_VERSION = r"(?:v-?)?4(?:[.-]0)?"
 _BY, _BY_NC = "(?:creative-commons-)?attribution", "(?:creative-commons-)?attribution-non-?commercial"
-_TAIL = r"(?:-licen[cs]e)?"
+_TAIL = r"(?:-public)?(?:-licen[cs]e)?"
 _WRITTEN = {  # with the version: an earlier one is another licence; of CC0 there is only one
     "CC0-1.0": (
         r"(?:cc-?0|cc-?zero|creative-commons-zero)(?:-(?:v-?)?1[.-]0)?(?:-universal)?"
         rf"(?:-\(cc0-1\.0\))?(?:-public-domain-dedication)?{_TAIL}"
-        rf"|public-domain-\(cc0-1\.0\)|{_HOST}publicdomain/zero/1\.0"
+        rf"|public-domain-\(cc0-1\.0\)|{_HOST}publicdomain/zero/1\.0|{_SPDX}cc0-1\.0(?:\.html)?"
     ),
     "CC-BY-NC-4.0": (
-        rf"(?:cc-?by-?nc|{_BY_NC})-?{_VERSION}(?:-international)?(?:-\(cc-by-nc-4\.0\))?{_TAIL}"
-        rf"|{_BY_NC}-\(cc-by-nc-4\.0\){_TAIL}|{_HOST}licenses/by-nc/4\.0"
+        rf"(?:(?:creative-commons-)?cc-?by-?nc|{_BY_NC}(?:-\(cc-by-nc\))?)-?{_VERSION}(?:-international)?(?:-\(cc-by-nc-4\.0\))?{_TAIL}"
+        rf"|{_BY_NC}-\(cc-by-nc-4\.0\){_TAIL}|{_HOST}licenses/by-nc/4\.0|{_SPDX}cc-by-nc-4\.0(?:\.html)?"
     ),
     "CC-BY-4.0": (
-        rf"(?:cc-?by|{_BY})-?{_VERSION}(?:-international)?(?:-\(cc-by-4\.0\))?{_TAIL}"
-        rf"|{_BY}-\(cc-by-4\.0\){_TAIL}|{_HOST}licenses/by/4\.0"
+        rf"(?:(?:creative-commons-)?cc-?by|{_BY}(?:-\(cc-by\))?)-?{_VERSION}(?:-international)?(?:-\(cc-by-4\.0\))?{_TAIL}"
+        rf"|{_BY}-\(cc-by-4\.0\){_TAIL}|{_HOST}licenses/by/4\.0|{_SPDX}cc-by-4\.0(?:\.html)?"
     ),
 }
 
@@ -70,6 +71,7 @@ def recognise(*texts: str) -> str:
     """
     given = [text.strip() for text in texts if text.strip()]
     for text in given:
+        text = re.sub(r"[‐-―−]", "-", text.rstrip(". "))
         plain = re.sub(r"(?:/(?:(?:legalcode|deed)(?:\.[a-z-]+)?)?)?(?:[?#].*)?$", "", text.lower(), count=1)
         plain = re.sub(r"[\s_-]+", "-", plain) if "/" not in plain else plain
         for name, pattern in _WRITTEN.items():

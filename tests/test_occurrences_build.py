@@ -285,6 +285,13 @@ def test_slugs_are_plain(name: str, slug: str) -> None:
         ("Public Domain (CC0 1.0)", "CC0-1.0"),
         ("http://creativecommons.org/licenses/by/4.0", "CC-BY-4.0"),
         ("creativecommons.org/licenses/by/4.0/legalcode.de?ref=chooser-v1", "CC-BY-4.0"),
+        ("Creative Commons Attribution (CC-BY) 4.0 License", "CC-BY-4.0"),
+        ("Creative Commons Attribution Non Commercial (CC-BY-NC) 4.0 License", "CC-BY-NC-4.0"),
+        ("CC BY 4.0 International Public License", "CC-BY-4.0"),
+        ("Creative Commons CC BY 4.0", "CC-BY-4.0"),
+        ("CC\u2013BY\u20134.0.", "CC-BY-4.0"),
+        ("https://spdx.org/licenses/CC-BY-4.0.html", "CC-BY-4.0"),
+        ("CC BY 4", "CC-BY-4.0"),
         ("CC_BY_3_0", "CC_BY_3_0"),
         ("CC BY-NC-SA 4.0", "CC BY-NC-SA 4.0"),
         ("CC-BY 4.0-ish", "CC-BY 4.0-ish"),
@@ -293,6 +300,23 @@ def test_slugs_are_plain(name: str, slug: str) -> None:
 )
 def test_licences_are_recognised_however_they_are_written(text: str, name: str) -> None:
     assert recognise(text) == name
+
+
+def test_the_middle_of_a_cell_lies_on_this_earth(tmp_path: Path, local_store: Store) -> None:
+    tables = project()
+    places = [(90.0, 180.0), (-90.0, -180.0), (71.2, 179.9)]
+    station = tables["main_deployment"][0]
+    tables["main_deployment"] = [
+        {**station, "id": id_, "name": str(id_), "latitude": latitude, "longitude": longitude}
+        for id_, (latitude, longitude) in enumerate(places, 1)
+    ]
+    first = tables["main_occurrence"][0]
+    for id_ in (2, 3):
+        tables["main_occurrence"].append({**first, "id": 100 + id_, "deployment_id": id_})
+    settings = SETTINGS.model_copy(update={"sensitive_taxa": ("Noctua pronuba",), "sensitive_cell_degrees": 0.7})
+    built(local_store, tables, tmp_path / "p1", settings)
+    found = [(row["latitude"], row["longitude"]) for row in rows(local_store, schema.DEPLOYMENTS)]
+    assert found == [(89.95, -179.75), (-89.95, -180.25 + 360), (71.05, -179.75)]
 
 
 def test_a_project_that_was_never_ingested_is_not_found(local_store: Store) -> None:

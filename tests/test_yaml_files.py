@@ -96,3 +96,9 @@ def test_a_quoted_value_is_short_whatever_it_stands_for() -> None:
         value = [value, value]
     assert len(shown(value)) < 100
     assert shown("urgent") == "'urgent'"
+
+
+def test_only_true_and_false_are_flags(tmp_path: Path) -> None:
+    path = tmp_path / "said.yaml"
+    path.write_text("{country: NO, on: off, answer: Yes, one: true, other: False}")
+    assert read_yaml(path) == {"country": "NO", "on": "off", "answer": "Yes", "one": True, "other": False}

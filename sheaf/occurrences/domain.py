@@ -26,7 +26,7 @@ BUILDING = Step(
     writes=schema.DERIVED,
     reads=READING.writes,
     work=later("sheaf.occurrences.analysis.build:build_occurrences"),
-    version=12,
+    version=13,
     hides=("sensitive_taxa", "people"),
     settings=(
         "title",

@@ -97,7 +97,15 @@ def _loader(data: bytes) -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """Gives up before brackets within brackets take long: each costs as much as there are around it."""
+        """Gives up before brackets within brackets take long: each costs as much as there are around it.
+
+        Only true and false are flags, as in YAML 1.2: `country_code: NO` is Norway. Models take yes for a flag, too.
+        """
+
+        yaml_implicit_resolvers = {  # noqa: RUF012  # as the base class says
+            first: [(tag, pattern) for tag, pattern in found if first in "tTfF" or not tag.endswith(":bool")]
+            for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
 
         def fetch_flow_collection_start(self, TokenClass: Any) -> None:  # noqa: N803  # as the base class says
             if self.flow_level >= _DEEPEST:

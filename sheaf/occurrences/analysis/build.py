@@ -37,6 +37,7 @@ _METRES_PER_DEGREE = 111_320  # of latitude, and of longitude at the equator
 
 # A relative path is resolved as browsers do it: what follows the last slash of the base is replaced.
 _MACROS = r"""
+CREATE MACRO middle(degrees, cell) AS (floor(degrees / cell) + 0.5) * cell;
 CREATE MACRO joined(base, path) AS CASE
     WHEN regexp_matches(path, '^[A-Za-z][A-Za-z0-9+.-]*://') THEN path
     WHEN path[1] IN ('~', '\') OR path[2] = ':' THEN path  -- of somebody's machine, whatever base is said
@@ -112,12 +113,13 @@ WHERE deployment_id IN (SELECT id FROM station WHERE sensitive) OR id IN (FROM s
 # Half the diagonal of the cell, in metres, beside what is known of the station itself.
 _DEPLOYMENTS = f"""
 SELECT s.id, CASE WHEN s.sensitive OR tells_place(s.name) THEN 'Station ' || s.id ELSE s.name END AS name,
-    CASE WHEN s.sensitive THEN round((floor(s.latitude / d.cell) + 0.5) * d.cell, 6) ELSE s.latitude END AS latitude,
-    CASE WHEN s.sensitive THEN round((floor(s.longitude / d.cell) + 0.5) * d.cell, 6) ELSE s.longitude END
+    CASE WHEN s.sensitive THEN greatest(least(round(middle(s.latitude, d.cell), 6), 90), -90) ELSE s.latitude END
+        AS latitude,
+    CASE WHEN s.sensitive THEN round((middle(s.longitude, d.cell) + 540) % 360 - 180, 6) ELSE s.longitude END
         AS longitude,
     CASE WHEN s.latitude IS NULL THEN NULL WHEN s.sensitive THEN ceil(
         {_METRES_PER_DEGREE} * d.cell / 2 * sqrt(1 + pow(cos(radians(greatest(0,
-            abs((floor(s.latitude / d.cell) + 0.5) * d.cell) - d.cell / 2))), 2))
+            abs(middle(s.latitude, d.cell)) - d.cell / 2))), 2))
         + coalesce(s.coordinate_uncertainty, d.coordinate_uncertainty, 0))
         ELSE coalesce(s.coordinate_uncertainty, d.coordinate_uncertainty) END AS uncertainty,
     coalesce(s.country_code, (SELECT min(code) FROM country c WHERE c.station = CAST(s.id AS VARCHAR)),
