@@ -113,7 +113,8 @@ WHERE deployment_id IN (SELECT id FROM station WHERE sensitive) OR id IN (FROM s
 # Half the diagonal of the cell, in metres, beside what is known of the station itself.
 _DEPLOYMENTS = f"""
 SELECT s.id, CASE WHEN s.sensitive OR tells_place(s.name) THEN 'Station ' || s.id ELSE s.name END AS name,
-    CASE WHEN s.sensitive THEN greatest(least(round(middle(s.latitude, d.cell), 6), 90), -90) ELSE s.latitude END
+    CASE WHEN s.sensitive AND s.latitude IS NOT NULL
+        THEN greatest(least(round(middle(s.latitude, d.cell), 6), 90), -90) ELSE s.latitude END
         AS latitude,
     CASE WHEN s.sensitive THEN round((middle(s.longitude, d.cell) + 540) % 360 - 180, 6) ELSE s.longitude END
         AS longitude,
