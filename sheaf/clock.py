@@ -8,6 +8,7 @@ runs byte-equal.
 import os
 from datetime import UTC, datetime, timedelta
 from typing import SupportsInt
+from zoneinfo import available_timezones
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -31,3 +32,9 @@ def microseconds(time: datetime) -> int:
 def as_time(us: SupportsInt) -> datetime:
     """Microseconds since the epoch as a time in UTC."""
     return _EPOCH + timedelta(microseconds=int(us))
+
+
+def zone_named(name: str) -> str | None:
+    """The IANA zone that a text names, in any case and with blanks around it; None where there is none."""
+    wanted = name.strip().casefold()
+    return next((zone for zone in available_timezones() if zone.casefold() == wanted), None)

@@ -22,7 +22,7 @@ class Publication(BaseModel):
             what `latest` names and what is published when nobody asks for anything else.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
     canonical: dict[str, dict[str, Any]] = Field(default_factory=dict)
 

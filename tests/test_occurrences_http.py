@@ -24,7 +24,18 @@ def test_an_export_is_renamed_and_says_the_same_as_before(tmp_path: Path, local_
     api = TestClient(build_app(settings), client=("127.0.0.1", 50000))
     (before,) = api.get("/api/v2/exports/", params={"project_id": "1"}).json()["results"]
     assert list(before) == FIELDS
-    assert (before["record_count"], before["filters_display"]) == (0, {"collection_id": "First night"})
+    night = {"collection_id": "First night", "collection": {"id": 7, "name": "First night"}}
+    assert (before["record_count"], before["filters_display"]) == (0, night)
+    for asked, count in (
+        ({"project": "1"}, 1),
+        ({"format": "dwca"}, 0),
+        ({"format": "occurrences_simple_csv", "status": "SUCCESS"}, 1),
+        ({"status": "failed"}, 0),
+    ):
+        assert api.get("/api/v2/exports/", params=asked).json()["count"] == count
+    for asked in ({"status": "nope"}, {"format": "nope"}):
+        assert api.get("/api/v2/exports/", params=asked).status_code == 400
+    assert api.post("/api/v2/exports/", json={"format": "dwca"}).status_code == 400
     path = f"/api/v2/exports/{before['id']}/"
     for method, name in (("PATCH", "June"), ("PUT", "June again")):
         answer = api.request(method, path, json={"name": name})

@@ -19,6 +19,7 @@ from occurrences_inbox import (
     put,
     tsv,
 )
+from pydantic import ValidationError
 
 from sheaf.attention import Kind, needs
 from sheaf.errors import StaleError, VerificationError
@@ -204,3 +205,12 @@ def test_archives_keep_to_the_schemas_that_are_configured(
     of_metadata.write_text(SCHEMA.format(EML, "metadata"))
     with pytest.raises(VerificationError, match=r"eml\.xml, line 2"):
         export(store, "dwca", options={"profile": profile}, settings=settings)
+
+
+def test_texts_are_taken_as_people_write_them() -> None:
+    read = OccurrencesSettings.model_validate(
+        {"title": 2024, "time_zone": " europe/oslo ", "sensitive_taxa": [2435240]}
+    )
+    assert (read.title, read.time_zone, read.sensitive_taxa) == ("2024", "Europe/Oslo", (2435240,))
+    with pytest.raises(ValidationError, match="such as Europe/Oslo"):
+        OccurrencesSettings.model_validate({"time_zone": "Oslo"})

@@ -33,8 +33,8 @@ class Wanted(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    project: int | str
-    format: str
+    project: int | str | None = None
+    format: str = ""
     filters: dict[str, Any] | None = None
 
 
@@ -49,13 +49,11 @@ class Change(BaseModel):
 @router.post("/", status_code=201)
 def create(the: The, user: Researcher, request: Request, wanted: Wanted) -> Response:
     """Make an export; it is there when `file_url` is."""
-    domain = domain_named(DOMAIN)
-    try:
-        series = domain.series_named(wanted.format)
-    except UsageError as error:
-        raise HTTPException(400, {"format": [str(error)]}) from None
+    series = _series(wanted.format)
+    if wanted.project is None:
+        raise HTTPException(400, {"project": ["It is missing: give the number of a project."]})
     partition = _project(the, wanted.project)
-    asked = ExportSpec(domain=DOMAIN, partition=partition, series=series.name, filter=wanted.filters or {})
+    asked = ExportSpec(domain=DOMAIN, partition=partition, series=series, filter=wanted.filters or {})
     try:
         record = the.create(asked, user.name)
     except UsageError as error:
@@ -69,12 +67,21 @@ def exports(
     user: Viewer,
     request: Request,
     project_id: str | None = None,
+    project: str | None = None,
+    of: Annotated[str | None, Query(alias="format")] = None,
+    status: str | None = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     offset: Annotated[int, Query(ge=0)] = 0,
 ) -> Response:
-    """Exports, newest first."""
-    partition = _project(the, project_id) if project_id else None
-    found = [record for record in the.records(DOMAIN, partition) if record.status is not Status.DELETED]
+    """Exports, newest first, of a project, a format or a state of the job."""
+    wanted = project_id or project
+    partition = _project(the, wanted) if wanted else None
+    series, states = _series(of) if of else None, _named(status) if status else set(Status)
+    found = [
+        record
+        for record in the.records(DOMAIN, partition)
+        if record.status in states - {Status.DELETED} and series in (None, record.series)
+    ]
     page = contents(the.store, found[offset : offset + limit])
     at = request.url.include_query_params
     return Json(
@@ -128,6 +135,22 @@ def _project(the: The, project: int | str) -> str:
         raise HTTPException(400, {"project": [str(error)]}) from None
 
 
+def _series(name: str) -> str:
+    try:
+        return domain_named(DOMAIN).series_named(name).name
+    except UsageError as error:
+        raise HTTPException(400, {"format": [str(error)]}) from None
+
+
+def _named(state: str) -> set[Status]:
+    """What a state of a job is here."""
+    found = {status for status, (name, _) in _STATES.items() if state.upper() in (name, status.upper())}
+    if not found:
+        names = ", ".join(name for name, _ in _STATES.values())
+        raise HTTPException(400, {"status": [f"There is no state {state!r}: there are {names}."]})
+    return found
+
+
 def _told(the: The, request: Request, record: Record) -> dict[str, Any]:
     facts = listing.facts(the.store, domain_named(DOMAIN), record.partition)
     project, number = int(facts.get("id") or 0), number_of(record)
@@ -160,8 +183,12 @@ def _told(the: The, request: Request, record: Record) -> dict[str, Any]:
 
 
 def _display(the: The, record: Record) -> dict[str, Any]:
-    """The filter with names in the place of ids."""
+    """The filter with names in the place of ids; a collection also as clients of Antenna read it."""
     if not record.filter:
         return {}
     known = choices.values(the.store, domain_named(DOMAIN), record.partition)
-    return {key: known.get(key, {}).get(str(value), value) for key, value in record.filter.items()}
+    shown: dict[str, Any] = {key: known.get(key, {}).get(str(value), value) for key, value in record.filter.items()}
+    if (collection := record.filter.get("collection_id")) is not None:
+        name = known.get("collection_id", {}).get(str(collection), f"Collection {collection} was not found.")
+        shown["collection"] = {"id": collection, "name": name}
+    return shown

@@ -28,11 +28,6 @@ def zone_at(latitude: float, longitude: float) -> str | None:
     return found if found in available_timezones() else None
 
 
-def is_zone(name: str) -> bool:
-    """Whether the IANA database knows a zone."""
-    return name in available_timezones()
-
-
 def spans(zone: str, first: datetime, last: datetime) -> Iterator[tuple[datetime, datetime, int]]:
     """The offsets of a zone, in minutes, and when in UTC they hold; without zones in all times."""
     known = ZoneInfo(zone)

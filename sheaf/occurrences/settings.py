@@ -6,10 +6,10 @@ Here: choices for all projects, and for single ones. Not here: the options and f
 import re
 from pathlib import Path
 from typing import Annotated, Literal
-from zoneinfo import available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from sheaf.clock import zone_named
 from sheaf.outside.addresses import Url, Variable
 from sheaf.publication import Publication
 
@@ -112,9 +112,10 @@ class ProjectSettings(Publication):
     @field_validator("time_zone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
-        if value and value not in available_timezones():
+        found = zone_named(value) if value else value
+        if found is None:
             raise ValueError("not a time zone of the IANA database, such as Europe/Oslo")
-        return value
+        return found
 
 
 class OccurrencesSettings(ProjectSettings):

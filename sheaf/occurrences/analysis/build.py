@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sheaf import duck, sql
+from sheaf import clock, duck, sql
 from sheaf.errors import InputError
 from sheaf.occurrences import clocks, input_tables, schema
 from sheaf.occurrences.analysis import names, public
@@ -179,8 +179,9 @@ SELECT id, CASE WHEN n.is_person THEN 'Homo sapiens' ELSE name END AS name, rank
     CASE WHEN n.scientific_rank = 'SPECIES' AND regexp_full_match(n.scientific_name, '{genus} [a-zë-]+')
         THEN regexp_extract(n.scientific_name, '[a-zë-]+$') END AS specific_epithet,
     CASE WHEN NOT n.is_person THEN common_name_en END AS common_name, gbif_taxon_key, inat_taxon_id, fieldguide_id,
-    coalesce(nullif(author, '') || coalesce(', ' || nullif(regexp_extract(authorship_date, '[0-9]{{4}}'), ''), ''),
-        n.authorship) AS authorship,
+    coalesce(nullif(rtrim(author, ')')
+        || coalesce(', ' || nullif(regexp_extract(authorship_date, '[0-9]{{4}}'), ''), '')
+        || CASE WHEN author LIKE '%)' THEN ')' ELSE '' END, ''), n.authorship) AS authorship,
     list_transform(parents, lambda p: p.id) AS ancestors, CAST(to_json(parents) AS VARCHAR) AS parents,
     (NOT EXISTS (FROM main_project_default_filters_include_taxa) OR list_has_any(lineage,
         (SELECT list(taxon_id) FROM main_project_default_filters_include_taxa)))
@@ -518,8 +519,8 @@ def _find_zones(work: Work, database: "duckdb.DuckDBPyConnection") -> None:
     for id_, named, latitude, longitude in database.execute(
         "SELECT id, time_zone, latitude, longitude FROM station"
     ).fetchall():
-        if named and clocks.is_zone(named):
-            rows.append((id_, named, "data"))
+        if named and (zone := clock.zone_named(named)):
+            rows.append((id_, zone, "data"))
         elif work.settings.time_zone:
             rows.append((id_, work.settings.time_zone, "settings"))
         elif latitude is not None and (found := clocks.zone_at(latitude, longitude)):

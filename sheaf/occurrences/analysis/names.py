@@ -47,7 +47,12 @@ _ENDINGS = {"iformes": "ORDER", "oidea": "SUPERFAMILY", "idae": "FAMILY", "inae"
 _CONFER = re.compile(
     r"(?i)(?:^|\s)(?:(?:cf|aff|nr|conf|prope)\.(?=\s*\S)|(?:cf|aff|nr|conf|prope|near|affinis|confer)\s+(?=\S))"
 )
-_DOUBTED = re.compile(r"\s(?:\?\s*[a-z]|[a-z-]+\s?/\s?(?:[A-Z][a-z]*\.?\s)?[a-z-]+$)")  # ?pronuba, pronuba/comes
+_OTHER = r"(?:[A-Z][a-z]*\.?\s)?[a-z-]+"
+_DOUBTED = re.compile(rf"\s(?:\?\s*[a-z]|[a-z-]+(?:\s?/\s?{_OTHER})+(?:\sagg\.?)?$)")  # ?pronuba, pronuba/comes
+_EITHER = re.compile(r"([A-Z][a-z-]+)\s([a-z-]+\sor\s(?:\1|[A-Z][a-z]?\.)\s[a-z-]+)")  # Rattus rattus or R. norvegicus
+_SAID_LAST = re.compile(r"(?i)(.+)\s(\S+\s(?:cf|aff|nr)\.?)")  # pronuba cf.
+_BIN = re.compile(r"(?:^|\s)BOLD:[A-Z]{3}\d{4}$")
+_NOTHING_KNOWN = re.compile(r"(?i)(?:indet|spp?|gen)\.?")
 _LABEL = re.compile(r"[A-Z][a-z]+(?:_[a-z-]+){1,2}")  # as programs write names
 _SPECIES = re.compile(r"(?i)\s+((?:n\.\s*)?(?:sp|spp|spec|species|indet|gen)\b\.?(?:\s*\S.*)?|s(?:ub)?sp\.?)$")
 _WIDELY = re.compile(
@@ -57,11 +62,11 @@ _WIDELY = re.compile(
 _ATTACHED = re.compile(r"\S+ \S+ [×✕](?=[a-z])")
 _GENERIC_CROSS = re.compile(r"^[xX+✕]\s+(?=[A-Z][a-z])")
 _PARTICLE = r"(?:de|du|des|da|dos|del|della|van|von|vom|zu|zur|der|den|la|le|el|ter|ten|ex|in|et|and|hort|auct)\b"
-_EPITHET = rf"(?!{_PARTICLE})(?:[×✕]\s?)?[a-zß-öø-ÿ]['a-zß-öø-ÿ-]+(?=\s|$)"
+_EPITHET = rf"(?!{_PARTICLE}|(?:cf|aff|nr|conf|prope|or)\b)(?:[×✕]\s?)?[a-zß-öø-ÿ]['a-zß-öø-ÿ-]+(?=\s|$)"
 _MARKERS = {"ssp": "SUBSPECIES", "subsp": "SUBSPECIES", "var": "VARIETY", "f": "FORM", "forma": "FORM", "form": "FORM"}
 _MARKER = re.compile(r" (?:notho)?(ssp|subsp|var|f|forma|form)\.? [a-z]")
 _MARKED = rf"(?:notho)?(?:ssp|subsp|subvar|var|f|forma|form)\b\.?\s+{_EPITHET}"
-_AUTHOR = rf"\(?(?:[A-ZÀ-ÖØ-ÞŒŠŞŽÇ]|{_PARTICLE}\s|d'[A-Z]).*"
+_AUTHOR = rf"\(?(?:[A-ZÀ-ÖØ-ÞŒŠŞŽÇ]|{_PARTICLE}\.?\s|d'[A-Z]).*"
 _GENUS = r"(?:[×✕]\s?)?[A-Z][a-zß-öø-ÿ-]+"
 _SPECIES_AUTHORED = re.compile(
     rf"({_GENUS}(?:\s\([A-Z][a-z-]+\))?\s{_EPITHET}(?:\s{_EPITHET}(?!\.))*(?:\s{_MARKED})?)\s+({_AUTHOR})"
@@ -129,6 +134,8 @@ def understand(
         return Name(*whole)
     above = {parent: of for parent, of in parents}  # noqa: C416 (of the last where a name comes twice)
     text = _spelt(text, {parent for parent, of in parents if of == "GENUS"})
+    if found := _without_author(text, rank, parents):
+        return found
     formula = _crossed(text, rank)
     if formula and " × " in formula.scientific:
         return formula
@@ -139,17 +146,38 @@ def understand(
     if name != written:
         found = understand(name, rank, parents, words)
         return found if found.qualifier.startswith(("cf", "aff")) else replace(found, authorship=author)
+    if found := _in_part(text, rank, parents):
+        return found
+    if found := _WIDELY.search(text):
+        return Name(text[: found.start()], rank if rank != "UNKNOWN" else "SPECIES", found[1])
+    known = above.get(text) or (_HIGHER.get(text) if rank == "UNKNOWN" else None)
+    return Name(text, known or _marked(text, rank))
+
+
+def _without_author(text: str, rank: str, parents: Sequence[tuple[str, str]]) -> Name | None:
+    """What a determination says that has no author, whatever looks like one in it."""
+    if found := _BIN.search(text):  # the number of a cluster of sequences, which is no name
+        return (
+            _up_to(text[: found.start()], found[0].strip(), rank, parents) if found.start() else Name(text, "UNKNOWN")
+        )
+    if _NOTHING_KNOWN.fullmatch(text):
+        return Name(*parents[-1], text) if parents else Name("", "UNKNOWN")
+    found = _EITHER.fullmatch(text)
+    return _up_to(found[1], found[2], rank, parents) if found else None
+
+
+def _in_part(text: str, rank: str, parents: Sequence[tuple[str, str]]) -> Name | None:
+    """What a determination says that is sure of a part of the name only."""
     if found := _CONFER.search(text) or _DOUBTED.search(text):
         return _up_to(text[: found.start()].strip(), text[found.start() :].strip(), rank, parents)
     if (found := _SPECIES.search(text)) and found.start():
         return _up_to(text[: found.start()], found[1].strip(), rank, parents)
-    if found := _WIDELY.search(text):
-        return Name(text[: found.start()], rank if rank != "UNKNOWN" else "SPECIES", found[1])
+    if found := _SAID_LAST.fullmatch(text):
+        return _up_to(found[1], found[2], rank, parents)
     if text.endswith("?"):
         before, _, last = text.rstrip("? ").rpartition(" ")
         return _up_to(before, f"{last}?", rank, parents)
-    known = above.get(text) or (_HIGHER.get(text) if rank == "UNKNOWN" else None)
-    return Name(text, known or _marked(text, rank))
+    return None
 
 
 def _spelt(text: str, genera: set[str]) -> str:
@@ -159,6 +187,7 @@ def _spelt(text: str, genera: set[str]) -> str:
     """
     text = _GENERIC_CROSS.sub("×", text.lstrip("†✝ "))
     text = re.sub(r"\s*\(\?\)$", "?", text)
+    text = re.sub(r"^\?\s*(?=[A-Z])(.*)", r"\1?", text)
     if _LABEL.fullmatch(text):
         text = text.replace("_", " ")
     words = re.fullmatch(r"[A-Z]+(?: [A-Z-]+){1,2}|[a-z]+(?: [a-z-]+){1,2}", text)
@@ -182,7 +211,7 @@ def _authored(text: str) -> tuple[str, str]:
         return name, author
     if (found := _GENUS_AUTHORED.fullmatch(text)) and _SURELY_AUTHOR.search(found[2]):
         return found[1], found[2]
-    if found := re.fullmatch(rf"(.*\s(?:cf|aff|nr|agg)\.?(?:\s{_EPITHET})*)\s+({_AUTHOR})", text):
+    if found := re.fullmatch(rf"(.*\s(?:agg\.?|(?:cf|aff|nr)\.?(?:\s{_EPITHET})+))\s+({_AUTHOR})", text):
         return found[1], found[2]
     return text, ""
 

@@ -272,8 +272,10 @@ def _description(draft: Draft, chosen: "Selection") -> dict[str, Any]:
     data = chosen.dataset
     ((first, last),) = chosen.rows('SELECT min(start)::DATE, max("end")::DATE FROM sampled')
     taxa = chosen.rows(
-        f"""SELECT DISTINCT o.scientific_name, lower(o.scientific_rank), {sql.names(_RANKS)}, o.common_name
-            FROM occurrences o JOIN shown s USING (position) WHERE o.is_taxon ORDER BY ALL"""
+        f"""SELECT o.scientific_name, lower(o.scientific_rank), {sql.names(_RANKS)},
+                min(o.common_name) FILTER (o.qualifier IS NULL)
+            FROM occurrences o JOIN shown s USING (position) WHERE o.is_taxon
+            GROUP BY ALL ORDER BY ALL"""
     )
     contacts = [
         {"title": one["name"], "role": "contact"}

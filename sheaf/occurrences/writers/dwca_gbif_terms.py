@@ -56,7 +56,7 @@ _OCCURRENCE = DwcFile(
     "occurrences",
     (
         *dwca_terms.RECORD,
-        dwc("scientificNameAuthorship", "o.authorship", text=True, of="taxon"),
+        dwc("scientificNameAuthorship", dwca_terms.of_whole_name("o.authorship"), text=True, of="taxon"),
         *dwca_terms.TAXONOMY,
         dwc("identifiedBy", "o.identified_by", text=True),
         dwc("dateIdentified", iso_time("o.identified_at", "o.identified_offset")),

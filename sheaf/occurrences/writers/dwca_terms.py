@@ -188,6 +188,12 @@ SPEC_EVENT = DwcFile(
     order="e.start, e.id",
 )
 
+
+def of_whole_name(value: str) -> str:
+    """SQL of what is known of a name as it was written, which is not of what was determined in part, as with `cf.`."""
+    return f"CASE WHEN o.qualifier IS NULL THEN {value} END"
+
+
 OCCURRENCE_EVENT_ID = dwc("eventID", urn("event", "o.event_id"))
 OCCURRENCE_ID = dwc("occurrenceID", urn("occurrence", "o.id"))
 RECORD = (
@@ -205,8 +211,8 @@ TAXONOMY = (
     ),
     *(dwc(rank, f'o."{rank}"', text=True, of="taxon") for rank in RANKS),
     dwc("specificEpithet", "o.specific_epithet", of="taxon"),
-    dwc("vernacularName", "o.common_name", text=True, of="taxon"),
-    dwc("taxonID", "o.gbif_taxon_key", of="taxon"),
+    dwc("vernacularName", of_whole_name("o.common_name"), text=True, of="taxon"),
+    dwc("taxonID", of_whole_name("o.gbif_taxon_key"), of="taxon"),
     dwc("individualCount", "o.individual_count"),
 )
 VERIFICATION = dwc("identificationVerificationStatus", "CASE WHEN o.verified THEN 'verified' ELSE 'unverified' END")

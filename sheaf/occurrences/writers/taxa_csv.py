@@ -46,7 +46,8 @@ WITH o AS (
         string_agg(deployment_name || ': ' || n, ' | ' ORDER BY n DESC, deployment_name) AS by_station
     FROM stations GROUP BY 1
 ), t AS (
-    SELECT scientific_name, min(scientific_rank) AS rank, min(common_name) AS common_name, min(family) AS family,
+    SELECT scientific_name, min(scientific_rank) AS rank, min(family) AS family,
+        min(common_name) FILTER (qualifier IS NULL) AS common_name,
         min("order") AS "order", min(gbif_taxon_key) FILTER (qualifier IS NULL) AS gbif_taxon_key,
         count(*) AS occurrences, count(*) FILTER (verified) AS verified, min(day) AS first, max(day) AS last
     FROM o GROUP BY 1
