@@ -207,7 +207,7 @@ def dead(store: Store, record: Record, **changes: object) -> None:
     write_record(store, record.model_copy(update={"host": "elsewhere", "heartbeat_at": silent, **changes}))
 
 
-def test_recovery_finishes_gives_up_and_sweeps(store: Store) -> None:
+def test_recovery_finishes_gives_up_and_sweeps(store: Store, request: pytest.FixtureRequest) -> None:
     leave_everything_a_crash_can_leave(store)
     found = recover.recover(store)
     assert (found.finished, found.reaped) == ((f"{BATCH}/v3",), (f"{BATCH}/v2",))
@@ -215,7 +215,10 @@ def test_recovery_finishes_gives_up_and_sweeps(store: Store) -> None:
     assert records(store, BATCH)[2].error == "Its writer stopped before it was finished."
     assert check_readers(store, BATCH) == 3
     check_recovered(store, BATCH)
-    assert recover.recover(store) == recover.Recovered()  # a second look finds nothing more
+    looks = 20 if "swift_store" in request.node.name else 1  # whose lists show for a moment what is gone
+    while (again := recover.recover(store)) != recover.Recovered() and (looks := looks - 1):
+        time.sleep(0.5)
+    assert again == recover.Recovered(), "a second look finds nothing more"
 
 
 def test_recovery_may_itself_be_killed_anywhere(local_store: Store, tmp_path: Path) -> None:
