@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from sheaf.matches import schema
-from sheaf.matches.readers.match_yaml import Device
+from sheaf.matches.readers.devices import Device
 from sheaf.matches.settings import Correlation
 from sheaf.tables.pinned import Tables
 

@@ -26,7 +26,7 @@ from sheaf.matches.analysis.run_columns import RUN_SCHEMA, Found, extend
 from sheaf.matches.analysis.run_events import IMPACT, LONGEST_US, SHOT, Event, Events, codes
 from sheaf.matches.analysis.run_search_clean import CleanRuns
 from sheaf.matches.analysis.run_shots import Fit, Shot, Shots
-from sheaf.matches.readers.match_yaml import Device
+from sheaf.matches.readers.devices import Device
 from sheaf.matches.vocabulary import number, summary
 
 _SAME_BEEP_US = 60_000_000

@@ -27,7 +27,8 @@ from sheaf.matches.analysis.run_events import COLUMNS, LONGEST_US, STEP_US, TEXT
 from sheaf.matches.analysis.run_search import RunBuilder
 from sheaf.matches.readers import devices
 from sheaf.matches.readers.clocks import BEYOND_US
-from sheaf.matches.readers.match_yaml import Device, Manifest, Squad
+from sheaf.matches.readers.devices import Device
+from sheaf.matches.readers.match_yaml import Manifest, Squad
 from sheaf.matches.settings import Correlation
 from sheaf.report import Report
 from sheaf.tables.parquet import from_rows
