@@ -7,6 +7,7 @@ runs byte-equal.
 
 import os
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import SupportsInt
 from zoneinfo import available_timezones
 
@@ -34,6 +35,7 @@ def as_time(us: SupportsInt) -> datetime:
     return _EPOCH + timedelta(microseconds=int(us))
 
 
+@cache
 def zone_named(name: str) -> str | None:
     """The IANA zone that a text names, in any case and with blanks around it; None where there is none."""
     wanted = name.strip().casefold()

@@ -1,6 +1,7 @@
 """DuckDB as Sheaf uses it: quiet, because standard output belongs to the command line; and paths as it reads them."""
 
 import os
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,3 +39,23 @@ def beside(connection: "duckdb.DuckDBPyConnection") -> "duckdb.DuckDBPyConnectio
 def quoted(path: Path) -> str:
     """A path as it stands in a query; a pattern in its last part is one."""
     return sql.literal(str(plain(path.parent) / path.name))
+
+
+def ranges(
+    connection: "duckdb.DuckDBPyConnection", table: str, column: str, at_once: int, where: str = "true"
+) -> list[str]:
+    """Conditions that divide the rows of a table by a column, for what would take too much memory for all at once.
+
+    Args:
+        at_once: rows in each, more or less.
+        where: the rows whose values tell where to divide.
+    """
+    ((count,),) = connection.execute(f"SELECT count(*) FROM {table}").fetchall()
+    if count <= at_once:
+        return ["true"]
+    shares = [at_once * part / count for part in range(1, count // at_once + 1)]
+    query = f"SELECT approx_quantile({column}, {shares}) FROM {table} WHERE {where}"
+    ((found,),) = connection.execute(query).fetchall()
+    ends = sorted(set(found or []))
+    between = [f"{column} > {first} AND {column} <= {last}" for first, last in pairwise(ends)]
+    return [f"{column} <= {ends[0]}", *between, f"{column} > {ends[-1]}"] if ends else ["true"]

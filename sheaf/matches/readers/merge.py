@@ -14,7 +14,6 @@ DuckDB does the work, on disk where it has to. Not here: reading sources, meanin
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,7 +81,7 @@ class Merged:
         if self._together or not self._staged.ordered:
             own = ", set_back, CASE WHEN set_back > 0 THEN ts END" if self._staged.set_back else ""
             query = f"FROM staged WHERE {{}} AND n NOT IN (FROM duplicates) ORDER BY order_ts{own}, file_no, line, n"
-            for part in self._parts():
+            for part in duck.ranges(self._connection, "staged", "order_ts", _SORTED):
                 yield from self._connection.sql(query.format(part)).to_arrow_reader(_BATCH)
             return
         # As it was read, and not through DuckDB, which gives no order that it was not asked for.
@@ -95,17 +94,6 @@ class Merged:
                 for batch in file.iter_batches(_BATCH):
                     doubled = np.isin(batch.column("n").to_numpy(), drop)
                     yield batch.filter(pa.array(~doubled)) if doubled.any() else batch
-
-    def _parts(self) -> list[str]:
-        """Conditions that divide the rows by time: to sort all at once takes more memory than there is."""
-        ((count,),) = self._connection.execute("SELECT count(*) FROM staged").fetchall()
-        if count <= _SORTED:
-            return ["true"]
-        shares = [_SORTED * part / count for part in range(1, count // _SORTED + 1)]
-        ((found,),) = self._connection.execute(f"SELECT approx_quantile(order_ts, {shares}) FROM staged").fetchall()
-        ends = sorted(set(found))
-        between = [f"order_ts > {first} AND order_ts <= {last}" for first, last in pairwise(ends)]
-        return [f"order_ts <= {ends[0]}", *between, f"order_ts > {ends[-1]}"]
 
     def close(self) -> None:
         """Let go of the working database."""

@@ -10,7 +10,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -291,7 +290,7 @@ def _check_keys(database: "duckdb.DuckDBPyConnection", source: Source, progress:
     if _in_order(database):
         return True
     twice = progress.number("repeated_key", "The id is used more than once: the first row is kept")
-    for part in _parts(database, "checked"):
+    for part in duck.ranges(database, "checked", "id", _PART, "fault IS NULL"):
         database.execute(
             f"""UPDATE checked SET fault = {twice}
             FROM (SELECT id, min({LINE}) AS first FROM checked WHERE fault IS NULL AND {part}
@@ -342,18 +341,6 @@ def _in_order(database: "duckdb.DuckDBPyConnection") -> bool:
     return database.execute(f"SELECT coalesce(bool_and(id > before), true) FROM ({before})").fetchall()[0][0]
 
 
-def _parts(database: "duckdb.DuckDBPyConnection", table: str) -> list[str]:
-    """Conditions that divide the rows of a table by their ids: to sort all at once would take too much memory."""
-    count = _count(database, table)
-    if count <= _PART:
-        return ["true"]
-    shares = [_PART * part / count for part in range(1, count // _PART + 1)]
-    found = database.execute(f"SELECT approx_quantile(id, {shares}) FROM {table} WHERE fault IS NULL").fetchall()[0][0]
-    ends = sorted(set(found or []))
-    between = [f"id > {first} AND id <= {last}" for first, last in pairwise(ends)]
-    return [f"id <= {ends[0]}", *between, f"id > {ends[-1]}"] if ends else ["true"]
-
-
 def _keep_ids(database: "duckdb.DuckDBPyConnection", source: Source) -> None:
     """Keep what later tables may lead to."""
     if source.name in _TARGETS:
@@ -370,7 +357,10 @@ def _write(database: "duckdb.DuckDBPyConnection", source: Source, progress: _Pro
     elif in_order:
         queries = [f"SELECT {names} {good}"]
     else:
-        queries = [f"SELECT {names} {good} AND {part} ORDER BY id" for part in _parts(database, "ready")]
+        queries = [
+            f"SELECT {names} {good} AND {part} ORDER BY id"
+            for part in duck.ranges(database, "ready", "id", _PART, "fault IS NULL")
+        ]
     kept = progress.work.write(source.table, (rows for query in queries for rows in _batches(database, query)))
     own, others = _count(database, f"({good})"), _count(database, "(FROM ready WHERE NOT own)")
     progress.others += others
